@@ -1,0 +1,33 @@
+# make demo  builds and runs the main job: no server, no network, no download
+# make test  installs what the tests need, then runs everything
+.PHONY: demo build test check fmt lint docs deny test-deps bench clean
+
+demo: build
+	./scripts/run-built demo --out out
+
+build:
+	cargo build --release --locked -p bul
+
+test: test-deps
+	./scripts/test
+
+check: fmt lint docs deny test
+
+fmt:
+	cargo fmt --all --check
+
+lint:
+	cargo clippy --release --locked --workspace --all-targets -- -D warnings
+
+docs:
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --locked --workspace --no-deps
+
+deny:
+	./scripts/deny
+
+test-deps:
+	./scripts/test-deps
+
+clean:
+	cargo clean
+	rm -rf out

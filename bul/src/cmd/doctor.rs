@@ -1,0 +1,99 @@
+//! `bul doctor`: opens everything once and says what it found.
+
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::wire;
+
+/// Options of `bul doctor`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  bul doctor -o json")]
+pub struct Args {}
+
+#[derive(Debug, Serialize)]
+struct Finding {
+    part: &'static str,
+    ok: bool,
+    detail: String,
+}
+
+/// Runs the checks; exit code 4 when one fails.
+pub async fn run(_args: Args, context: &Context) -> anyhow::Result<Exit> {
+    context.init_logs(false)?;
+    let findings = vec![
+        finding("configuration", configuration(context)),
+        finding("store", store(context).await),
+        finding("ledger", ledger(context).await),
+        finding("broker", broker(context).await),
+        finding("templates", templates(context)),
+        finding("model", model(context).await),
+        finding("disk", disk(context)),
+    ];
+    let failed = findings.iter().any(|f| !f.ok);
+    context.print(&findings, || {
+        findings.iter().map(|f| format!("{:<4} {:<14} {}\n", if f.ok { "ok" } else { "FAIL" }, f.part, f.detail)).collect()
+    })?;
+    Ok(if failed { Exit::Unavailable } else { Exit::Done })
+}
+
+fn finding(part: &'static str, result: anyhow::Result<String>) -> Finding {
+    match result {
+        Ok(detail) => Finding { part, ok: true, detail },
+        Err(error) => Finding { part, ok: false, detail: format!("{error:#}") },
+    }
+}
+
+fn configuration(context: &Context) -> anyhow::Result<String> {
+    wire::lanes(context.config())?;
+    let warnings = &context.loaded.warnings;
+    let set = context.loaded.origins.len();
+    Ok(if warnings.is_empty() { format!("{set} options set") } else { format!("{set} options set; {}", warnings.join("; ")) })
+}
+
+async fn store(context: &Context) -> anyhow::Result<String> {
+    let store = wire::open_store(context).await?;
+    store.check().await?;
+    let info = store.info();
+    store.close().await;
+    Ok(format!("{} {} at {}; {}", info.kind, info.version, info.location, info.durability))
+}
+
+async fn ledger(context: &Context) -> anyhow::Result<String> {
+    let store = wire::open_store(context).await?;
+    let ledger = store.ledger().await?;
+    store.close().await;
+    anyhow::ensure!(ledger.balances(), "the conservation equation does not hold: {:?}", ledger.total);
+    let total = ledger.total;
+    Ok(format!("balances: {} accepted, {} open, {} dead letters", total.accepted, total.open(), total.dead))
+}
+
+async fn broker(context: &Context) -> anyhow::Result<String> {
+    let broker = wire::open_broker(context.config())?;
+    broker.check().await?;
+    let info = broker.info();
+    Ok(format!("{} {}; {}", info.kind, info.version, info.durability))
+}
+
+fn templates(context: &Context) -> anyhow::Result<String> {
+    let catalog = wire::open_catalog(context)?;
+    let names: Vec<String> = catalog.list().iter().map(|t| t.name.clone()).collect();
+    Ok(names.join(", "))
+}
+
+async fn model(context: &Context) -> anyhow::Result<String> {
+    let info = wire::open_model(context.config(), None).await?.info();
+    let parameters = info.parameters.map_or(String::new(), |n| format!(", {:.1} M parameters", n as f64 / 1e6));
+    let note = if context.config().model.spec.is_empty() { "; a demonstration model, set BUL_MODEL to a real one" } else { "" };
+    Ok(format!("{} ({}){parameters}{note}", info.name, info.kind))
+}
+
+fn disk(context: &Context) -> anyhow::Result<String> {
+    let mut folder = context.data_dir()?;
+    while !folder.exists() && folder.pop() {}
+    let output = std::process::Command::new("df").args(["-Pk", &folder.display().to_string()]).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let free_kib: u64 = text.lines().nth(1).and_then(|l| l.split_whitespace().nth(3)).and_then(|n| n.parse().ok()).unwrap_or(0);
+    anyhow::ensure!(free_kib > 256 * 1024, "only {} MiB are free in {}", free_kib / 1024, folder.display());
+    Ok(format!("{:.1} GiB free in {}", free_kib as f64 / 1024.0 / 1024.0, folder.display()))
+}

@@ -1,0 +1,177 @@
+//! `bul jobs show` for people.
+
+use bul_job::Timestamp;
+use bul_store::{AttemptRecord, JobDetail, Usage};
+use serde_json::Value;
+
+use crate::client::print::{bytes, clean, cut, instant, ms, pairs, span, table};
+use crate::client::types::JobView;
+
+/// Characters of a failure in the table.
+const MESSAGE_CHARS_MAX: usize = 60;
+/// Findings that are listed.
+const FINDINGS_MAX: usize = 20;
+
+/// The whole page.
+pub(super) fn text(job: &JobView, now: Timestamp) -> String {
+    let detail = &job.detail;
+    let mut out = head(detail, &job.explanation, now);
+    if !detail.documents.is_empty() {
+        let rows: Vec<Vec<String>> =
+            detail.documents.iter().map(|(format, size)| vec![format.to_string(), bytes(*size)]).collect();
+        out.push_str(&section("Documents", &table(&["FORMAT", "SIZE"], &rows)));
+    }
+    if !detail.attempts.is_empty() {
+        let rows: Vec<Vec<String>> =
+            detail.attempts.iter().map(|attempt| attempt_row(attempt, now)).collect();
+        out.push_str(&section("Attempts", &table(&["NO", "WORKER", "TOOK", "OUTCOME"], &rows)));
+    }
+    if let Some(usage) = &detail.usage {
+        out.push_str(&section("Cost", &pairs(&cost(usage))));
+    }
+    if !detail.findings.is_empty() {
+        out.push_str(&section("Findings", &findings(&detail.findings)));
+    }
+    out
+}
+
+fn section(title: &str, body: &str) -> String {
+    format!("\n{title}\n{}", body.lines().map(|line| format!("  {line}\n")).collect::<String>())
+}
+
+fn head(detail: &JobDetail, explanation: &str, now: Timestamp) -> String {
+    let summary = &detail.summary;
+    let mut lines = vec![
+        ("id", summary.id.to_string()),
+        ("state", summary.status.state.to_string()),
+        ("why", explanation.to_owned()),
+        ("template", summary.template.clone()),
+    ];
+    let mut add = |name, text: &str| {
+        if !text.is_empty() {
+            lines.push((name, cut(text, 200)));
+        }
+    };
+    add("title", &summary.title);
+    add("area", &summary.business_area);
+    if let Some(job) = &detail.job {
+        add("query", job.query.as_deref().unwrap_or_default());
+        add("formats", &job.formats.iter().map(|f| f.as_str()).collect::<Vec<_>>().join(", "));
+        add("language", &job.language);
+        add("session", job.session_id.as_deref().unwrap_or_default());
+        add("key", job.idempotency_key.as_deref().unwrap_or_default());
+        let labels: Vec<String> = job.metadata.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        add("metadata", &labels.join(" "));
+    }
+    add("lane", summary.lane.as_str());
+    add("source", &detail.source);
+    add("accepted", &instant(summary.accepted_at, now));
+    if let Some(at) = summary.ended_at {
+        add("ended", &format!("{}, after {}", instant(at, now), span(at - summary.accepted_at)));
+    }
+    if let Some(at) = detail.core.deadline {
+        add("deadline", &instant(at, now));
+    }
+    let core = &detail.core;
+    if core.failures > 0 || core.crashes > 0 {
+        add(
+            "failures",
+            &format!("{} of {} allowed, {} lost workers", core.failures, core.max_attempts, core.crashes),
+        );
+    }
+    pairs(&lines)
+}
+
+fn attempt_row(attempt: &AttemptRecord, now: Timestamp) -> Vec<String> {
+    let took = attempt.ended_at.unwrap_or(now) - attempt.started_at;
+    let took = took.num_milliseconds().max(0) as f64;
+    let outcome = match (&attempt.failure, attempt.outcome.as_str()) {
+        (Some(failure), outcome) => {
+            format!("{outcome}: {} ({})", cut(&failure.message, MESSAGE_CHARS_MAX), failure.code)
+        }
+        (None, "") => "runs".into(),
+        (None, outcome) => outcome.to_owned(),
+    };
+    vec![attempt.attempt.to_string(), cut(&attempt.worker, 24), ms(took), outcome]
+}
+
+fn cost(usage: &Usage) -> Vec<(&'static str, String)> {
+    let model = if usage.model.is_empty() { "none was needed".to_owned() } else { usage.model.clone() };
+    let prompt = format!("{} tokens, {} of them from the cache", usage.prompt_tokens, usage.cached_tokens);
+    vec![
+        ("model", model),
+        ("prompt", prompt),
+        ("output", format!("{} tokens in {}", usage.output_tokens, ms(usage.generate_ms))),
+        ("writing", ms(usage.write_ms)),
+        ("total", ms(usage.total_ms)),
+    ]
+}
+
+fn findings(list: &[Value]) -> String {
+    let part = |finding: &Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
+    let mut out: String = list
+        .iter()
+        .take(FINDINGS_MAX)
+        .map(|finding| {
+            let line = match finding.as_str() {
+                Some(text) => text.to_owned(),
+                None => [
+                    part(finding, "severity"),
+                    part(finding, "rule"),
+                    part(finding, "path"),
+                    part(finding, "message"),
+                ]
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .collect::<Vec<_>>()
+                .join(": "),
+            };
+            format!("{}\n", clean(&line))
+        })
+        .collect();
+    if list.len() > FINDINGS_MAX {
+        out.push_str(&format!("and {} more; all of them with -o json\n", list.len() - FINDINGS_MAX));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_page_holds_everything() {
+        let job: JobView = serde_json::from_value(json!({
+            "id": "0192f0c8-7b2e-7abc-8def-0123456789ab", "template": "invoice", "business_area": "sales",
+            "lane": "high", "state": "completed", "attempt": 2, "title": "Invoice 7",
+            "accepted_at": "2026-11-16T10:00:00Z", "ended_at": "2026-11-16T10:00:42Z",
+            "core": {"state": "completed", "attempt": 2, "publish": 2, "failures": 1, "crashes": 0, "max_attempts": 5,
+                "due_at": null, "cancel_requested": false, "deadline": null},
+            "source": "http", "documents": {"pdf": 20480},
+            "usage": {"model": "bul-demo", "prompt_tokens": 900, "cached_tokens": 700, "output_tokens": 120,
+                "generate_ms": 350.0, "write_ms": 20.0, "total_ms": 400.0},
+            "findings": [{"rule": "invoice.total", "severity": "warning", "path": "/total", "message": "differs"}],
+            "attempts": [
+                {"attempt": 1, "worker": "w1", "started_at": "2026-11-16T10:00:00Z", "ended_at": "2026-11-16T10:00:01Z",
+                    "outcome": "failed", "failure": {"class": "transient", "code": "model_unavailable", "message": "gone"}},
+                {"attempt": 2, "worker": "w1", "started_at": "2026-11-16T10:00:02Z", "ended_at": "2026-11-16T10:00:03Z",
+                    "outcome": "completed"}],
+            "explanation": "completed with pdf"
+        }))
+        .unwrap();
+        let page = text(&job, "2026-11-16T11:00:00Z".parse().unwrap());
+        for part in [
+            "why       completed with pdf",
+            "after 42 s",
+            "pdf     20 KiB",
+            "failed: gone (model_unavailable)",
+            "900 tokens, 700 of them from the cache",
+            "warning: invoice.total: /total: differs",
+            "1 of 5 allowed",
+        ] {
+            assert!(page.contains(part), "{part} in\n{page}");
+        }
+    }
+}

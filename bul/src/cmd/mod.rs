@@ -1,0 +1,17 @@
+//! One file per command.
+
+pub mod completions;
+pub mod config;
+pub mod demo;
+pub mod doctor;
+pub mod dlq;
+pub mod jobs;
+pub mod key;
+pub mod ledger;
+pub mod migrate;
+pub mod model;
+pub mod schedule;
+pub mod submit;
+pub mod template;
+pub mod up;
+pub mod usage;

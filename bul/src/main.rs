@@ -1,0 +1,110 @@
+//! The one executable: reads flags, loads the configuration, runs a command.
+
+mod client;
+mod cmd;
+mod context;
+mod elsewhere;
+mod exit;
+mod shipped;
+mod system;
+mod wire;
+
+use clap::{Parser, Subcommand};
+
+use crate::context::{Context, Global};
+use crate::exit::Exit;
+
+/// Turns business events into finished documents.
+#[derive(Debug, Parser)]
+#[command(name = "bul", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Start here:\n  bul demo                         write the sample documents to ./out\n  bul up                           run everything in one process\n  bul submit invoice.xml --wait    hand in an event and wait for its documents")]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write the sample documents: no server, no network, no set-up
+    Demo(cmd::demo::Args),
+    /// Run all roles in one process
+    Up(cmd::up::Args),
+    /// Hand in jobs and business events
+    Submit(cmd::submit::Args),
+    /// Look at jobs, watch and cancel them, fetch their documents
+    Jobs(cmd::jobs::Args),
+    /// Jobs that come by the calendar
+    Schedule(cmd::schedule::Args),
+    /// Dead letters: look, edit, replay, purge
+    Dlq(cmd::dlq::Args),
+    /// Templates
+    Template(cmd::template::Args),
+    /// The model that writes
+    Model(cmd::model::Args),
+    /// The conservation equation, per tenant, from the store
+    Ledger(cmd::ledger::Args),
+    /// Tokens and times by template and business area
+    Usage(cmd::usage::Args),
+    /// API keys
+    Key(cmd::key::Args),
+    /// Check store, broker, model and settings, and say what they can do
+    Doctor(cmd::doctor::Args),
+    /// The configuration and where each value comes from
+    Config(cmd::config::Args),
+    /// Bring the store's schema up to date
+    Migrate(cmd::migrate::Args),
+    /// Shell completions
+    Completions(cmd::completions::Args),
+}
+
+fn main() -> std::process::ExitCode {
+    // Two crypto providers in one process would make rustls panic at the first connection.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    let context = match Context::load(cli.global) {
+        Ok(context) => context,
+        Err(error) => return exit::report(&error),
+    };
+    let result = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(run(cli.command, &context)));
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => exit::report(&error),
+    }
+}
+
+async fn run(command: Command, context: &Context) -> anyhow::Result<Exit> {
+    match command {
+        Command::Demo(args) => cmd::demo::run(args, context).await,
+        Command::Up(args) => cmd::up::run(args, context).await,
+        Command::Submit(args) => cmd::submit::run(args, context).await,
+        Command::Jobs(args) => cmd::jobs::run(args, context).await,
+        Command::Schedule(args) => cmd::schedule::run(args, context).await,
+        Command::Dlq(args) => cmd::dlq::run(args, context).await,
+        Command::Template(args) => cmd::template::run(args, context).await,
+        Command::Model(args) => cmd::model::run(args, context).await,
+        Command::Ledger(args) => cmd::ledger::run(args, context).await,
+        Command::Usage(args) => cmd::usage::run(args, context).await,
+        Command::Key(args) => cmd::key::run(args, context).await,
+        Command::Doctor(args) => cmd::doctor::run(args, context).await,
+        Command::Config(args) => cmd::config::run(&args, context),
+        Command::Migrate(args) => cmd::migrate::run(args, context).await,
+        Command::Completions(args) => cmd::completions::run(&args),
+    }
+}
+
+/// The command tree, for completions and the reference.
+fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}

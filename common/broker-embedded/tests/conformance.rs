@@ -1,0 +1,43 @@
+//! The embedded broker passes the suite of all brokers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bul_broker::Broker;
+use bul_broker::conformance::{Fixture, Setup};
+use bul_broker_embedded::{EmbeddedBroker, Options};
+
+struct Embedded {
+    broker: Arc<EmbeddedBroker>,
+}
+
+#[async_trait]
+impl Fixture for Embedded {
+    fn broker(&self) -> Arc<dyn Broker> {
+        self.broker.clone()
+    }
+
+    async fn pass_ack_deadline(&self) {
+        tokio::time::advance(Options::default().ack_wait + Duration::from_millis(1)).await;
+    }
+
+    fn is_limited(&self) -> bool {
+        true
+    }
+
+    fn is_fair(&self) -> bool {
+        true
+    }
+}
+
+async fn embedded(setup: Setup) -> Box<dyn Fixture> {
+    // From here on time moves only when asked to, or when every task waits for it.
+    tokio::time::pause();
+    let defaults = Options::default();
+    let messages_max = setup.messages_max.unwrap_or(defaults.messages_max);
+    let broker = Arc::new(EmbeddedBroker::new(Options { messages_max, ..defaults }));
+    Box::new(Embedded { broker })
+}
+
+bul_broker::broker_conformance!(embedded);

@@ -1,0 +1,61 @@
+//! What the cases share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bul_job::{JobId, Lane, PublishNo, TenantId};
+
+use super::Setup;
+use crate::{Broker, Delivery, Message};
+
+/// No case takes this long: a broker that hangs fails its test instead of the whole run.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Limit of the case about a full broker.
+pub const FULL_AT: usize = 8;
+
+/// What the case of this name wants.
+pub fn setup_of(case: &str) -> Setup {
+    let messages_max = (case == "a_full_broker_refuses_and_recovers").then_some(FULL_AT);
+    Setup { messages_max }
+}
+
+/// A tenant.
+pub fn tenant(name: &str) -> TenantId {
+    name.parse().expect("the test's tenant is valid")
+}
+
+/// A first publication of a new job.
+pub fn message(lane: Lane) -> Message {
+    message_of("acme", lane)
+}
+
+/// A first publication of a new job of a tenant.
+pub fn message_of(owner: &str, lane: Lane) -> Message {
+    Message { job: JobId::new(), tenant: tenant(owner), lane, publish: PublishNo(1) }
+}
+
+/// Publishes a new message of acme.
+pub async fn publish(broker: &Arc<dyn Broker>, lane: Lane) -> Message {
+    let message = message(lane);
+    broker.publish(std::slice::from_ref(&message)).await.expect("publish");
+    message
+}
+
+/// Waits for one message of the lane.
+pub async fn next(broker: &Arc<dyn Broker>, lane: Lane) -> Box<dyn Delivery> {
+    let wait = async {
+        loop {
+            if let Some(delivery) = broker.fetch(lane, 1).await.expect("fetch").pop() {
+                return delivery;
+            }
+            broker.ready(&[lane]).await.expect("ready");
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("a message was expected and none came")
+}
+
+/// Whether the lane has nothing to hand out now.
+pub async fn is_empty(broker: &Arc<dyn Broker>, lane: Lane) -> bool {
+    // What was fetched goes back when it is dropped.
+    broker.fetch(lane, 1).await.expect("fetch").is_empty()
+}

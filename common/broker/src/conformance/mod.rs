@@ -1,0 +1,81 @@
+//! The suite every broker must pass, one test per case.
+//!
+//! A broker's tests call [`broker_conformance!`](crate::broker_conformance) with an async function
+//! that makes a [`Fixture`] on an empty broker. Where a case needs time to pass it asks the fixture:
+//! a broker in memory moves its clock, one on a server waits for its short deadline.
+
+pub mod events;
+pub mod flow;
+pub mod kit;
+pub mod messages;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::Broker;
+
+/// What a case wants of its broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Setup {
+    /// Messages it shall hold at most; its own limit when absent.
+    pub messages_max: Option<usize>,
+}
+
+/// An empty broker to test.
+#[async_trait]
+pub trait Fixture: Send + Sync {
+    /// The broker.
+    fn broker(&self) -> Arc<dyn Broker>;
+
+    /// Returns when messages that were handed out before and not answered have passed their deadline.
+    async fn pass_ack_deadline(&self);
+
+    /// Whether [`Setup::messages_max`] was taken up; a broker that cannot be limited skips the case.
+    fn is_limited(&self) -> bool;
+
+    /// Whether tenants take turns inside a lane; a broker with plain queues skips the case.
+    fn is_fair(&self) -> bool;
+}
+
+/// Makes one test per case. The argument is a path to `async fn(Setup) -> Box<dyn Fixture>`.
+#[macro_export]
+macro_rules! broker_conformance {
+    ($make:path) => {
+        $crate::broker_conformance! { @cases $make;
+            messages::a_message_comes_back_as_it_was,
+            messages::an_acked_message_is_gone,
+            messages::a_nacked_message_returns,
+            messages::a_delayed_nack_returns_after_its_delay,
+            messages::a_dropped_message_returns_at_once,
+            messages::an_unanswered_message_returns_after_its_deadline,
+            messages::a_sign_of_life_is_no_answer,
+            messages::a_late_ack_harms_nobody,
+            messages::a_second_publication_of_both_numbers_is_dropped,
+            messages::lanes_are_apart,
+            messages::fetch_takes_no_more_than_asked,
+            messages::tenants_take_turns,
+            messages::depth_counts_waiting_and_held,
+            flow::a_waiter_is_woken_by_a_publication,
+            flow::a_waiter_is_woken_by_a_return,
+            flow::ready_returns_at_once_when_there_is_work,
+            flow::a_waiter_is_not_woken_by_another_lane_for_good,
+            flow::nothing_is_lost_or_doubled_under_load,
+            flow::a_full_broker_refuses_and_recovers,
+            flow::a_closed_broker_says_so,
+            flow::check_and_info_answer,
+            events::listeners_see_what_passes_their_filter,
+            events::a_slow_listener_blocks_nobody,
+            events::close_ends_the_listeners,
+        }
+    };
+    (@cases $make:path; $($topic:ident :: $case:ident),* $(,)?) => {
+        $(
+            #[tokio::test]
+            async fn $case() {
+                let setup = $crate::conformance::kit::setup_of(stringify!($case));
+                $crate::conformance::$topic::$case($make(setup).await).await;
+            }
+        )*
+    };
+}

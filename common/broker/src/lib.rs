@@ -1,0 +1,134 @@
+//! The broker knows *who*: it holds work that is ready now and hands it out.
+//!
+//! Delivery is at least once and in no promised order; delays, retries and uniqueness belong to the
+//! store. [`conformance`] is the suite that every implementation must pass.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bul_job::{Event, JobId, Lane, PublishNo, TenantId};
+use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+
+/// What a broker is and promises.
+#[derive(Debug, Clone, Serialize)]
+pub struct BrokerInfo {
+    /// `embedded`, `nats` or `rabbitmq`.
+    pub kind: &'static str,
+    /// Version of the server, or of this program.
+    pub version: String,
+    /// Where it is, without credentials.
+    pub location: String,
+    /// Whether a confirmed message outlives the broker's process. Where not, the store publishes
+    /// everything queued again at start.
+    pub durable: bool,
+    /// What a confirmed publication survives, in a sentence.
+    pub durability: String,
+}
+
+/// A message: which job is ready. What the job is stands in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Job.
+    pub job: JobId,
+    /// Tenant.
+    pub tenant: TenantId,
+    /// Lane.
+    pub lane: Lane,
+    /// Publication; `(job, publish)` is unique, and the broker drops a second one of both.
+    pub publish: PublishNo,
+}
+
+/// A failed broker operation.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// Not reachable; every call may be repeated.
+    #[error("the broker is unavailable: {0}")]
+    Unavailable(String),
+    /// It takes no more for now: back-pressure. The store keeps the rows and tries again.
+    #[error("the broker is full: {0}")]
+    Full(String),
+    /// Closed by this process.
+    #[error("the broker is closed")]
+    Closed,
+}
+
+/// A message in a worker's hands. Dropping it without an answer gives it back.
+#[async_trait]
+pub trait Delivery: Send + Sync {
+    /// The message.
+    fn message(&self) -> &Message;
+
+    /// How often this publication was handed out, from 1, as far as the broker counts.
+    fn deliveries(&self) -> u32;
+
+    /// Done with it: it is never handed out again. After the store's commit only.
+    async fn ack(self: Box<Self>) -> Result<(), BrokerError>;
+
+    /// Not now: hand it out again after `delay` (seconds at most; longer waits belong to the store).
+    async fn nack(self: Box<Self>, delay: Duration) -> Result<(), BrokerError>;
+
+    /// Still at it: keep it from being handed to another.
+    async fn extend(&self) -> Result<(), BrokerError>;
+}
+
+/// Which events to see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventFilter {
+    /// Only this tenant's.
+    pub tenant: TenantId,
+    /// Only this job's.
+    pub job: Option<JobId>,
+}
+
+impl EventFilter {
+    /// Whether the event passes.
+    pub fn matches(&self, event: &Event) -> bool {
+        event.tenant == self.tenant && self.job.is_none_or(|job| job == event.job)
+    }
+}
+
+/// Messages waiting and in workers' hands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Depth {
+    /// Waiting.
+    pub ready: u64,
+    /// Handed out, not answered.
+    pub unacked: u64,
+}
+
+/// Hands out ready work.
+#[async_trait]
+pub trait Broker: Send + Sync {
+    /// What this broker is.
+    fn info(&self) -> BrokerInfo;
+
+    /// Publishes; `Ok` means confirmed, in the order given, each at most once per `(job, publish)`.
+    /// On an error any part may have been published.
+    async fn publish(&self, messages: &[Message]) -> Result<(), BrokerError>;
+
+    /// Takes up to `max` messages of a lane without waiting.
+    async fn fetch(&self, lane: Lane, max: usize) -> Result<Vec<Box<dyn Delivery>>, BrokerError>;
+
+    /// Returns when one of the lanes may have work; early wake-ups are allowed, missed ones not.
+    async fn ready(&self, lanes: &[Lane]) -> Result<(), BrokerError>;
+
+    /// Depth per lane, in the order of [`Lane::ALL`].
+    async fn depths(&self) -> Result<[Depth; 4], BrokerError>;
+
+    /// Sends a lifecycle event to whoever listens; best effort, never blocks on slow listeners.
+    async fn publish_event(&self, event: Event) -> Result<(), BrokerError>;
+
+    /// Events from now on. A listener that lags behind loses events and is not told: it must look at
+    /// the store for the truth.
+    async fn events(&self, filter: EventFilter) -> Result<BoxStream<'static, Event>, BrokerError>;
+
+    /// Whether it works; for `/readyz` and `bul doctor`.
+    async fn check(&self) -> Result<(), BrokerError>;
+
+    /// Stops; unanswered deliveries return.
+    async fn close(&self);
+}

@@ -1,0 +1,12 @@
+//! Configuration: defaults < file < environment < flags.
+//!
+//! Every value knows where it came from ([`Origin`]), unknown keys in the file are errors, and secrets
+//! may come from files (`*_FILE`). Reads files and the environment it is given; opens nothing else.
+
+mod load;
+mod options;
+mod secret;
+
+pub use load::{ConfigError, Loaded, Origin, Sources};
+pub use options::{Config, Limits, LogOptions, ModelOptions, Retry, Worker, schema};
+pub use secret::Secret;

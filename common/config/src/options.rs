@@ -1,0 +1,210 @@
+//! All options, with their defaults and what goes wrong when a value is too high or too low.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::Secret;
+
+/// The configuration of all roles.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// `sqlite:PATH`; empty puts the file into the data folder.
+    pub store: String,
+    /// `embedded`.
+    pub broker: String,
+    /// Address of the HTTP API.
+    pub listen: String,
+    /// Address of a separate listener for `/metrics` and health; empty serves them on `listen` only.
+    pub metrics_listen: String,
+    /// Server that client commands talk to.
+    pub url: String,
+    /// API key of client commands; empty uses the local key that `bul up` leaves for its own user.
+    pub key: Secret,
+    /// Folder for the database, the local key and the like; empty for the XDG data folder.
+    pub data_dir: String,
+    /// Folder with template packages of your own; empty for none.
+    pub templates_dir: String,
+    /// Model.
+    pub model: ModelOptions,
+    /// Workers.
+    pub worker: Worker,
+    /// Back-off of failed attempts.
+    pub retry: Retry,
+    /// Limits.
+    pub limits: Limits,
+    /// Logs.
+    pub log: LogOptions,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            store: String::new(),
+            broker: "embedded".into(),
+            listen: "127.0.0.1:8002".into(),
+            metrics_listen: String::new(),
+            url: "http://127.0.0.1:8002".into(),
+            key: Secret::default(),
+            data_dir: String::new(),
+            templates_dir: String::new(),
+            model: ModelOptions::default(),
+            worker: Worker::default(),
+            retry: Retry::default(),
+            limits: Limits::default(),
+            log: LogOptions::default(),
+        }
+    }
+}
+
+/// Which model writes, and how it runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelOptions {
+    /// Empty for the shipped demonstration model; a folder with safetensors and tokenizer.json;
+    /// a `.gguf` file; `openai+https://host/v1#model`; `scripted` for tests and queue benchmarks.
+    pub spec: String,
+    /// Key of an OpenAI-compatible server.
+    pub key: Secret,
+    /// Threads of the local engine; 0 for one per core. Too many: they wait for each other.
+    pub threads: usize,
+    /// Cache of keys and values, MiB. Too low: prefixes are computed again for every job.
+    pub kv_mib_max: usize,
+    /// Sequences generated at the same time. Too high: each gets slower and the cache fuller.
+    pub running_max: usize,
+}
+
+impl Default for ModelOptions {
+    fn default() -> Self {
+        Self { spec: String::new(), key: Secret::default(), threads: 0, kv_mib_max: 512, running_max: 8 }
+    }
+}
+
+/// Workers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Worker {
+    /// Jobs in work at the same time. Too low: the engine has nothing to batch. Too high: more work is
+    /// lost and repeated when the process is killed.
+    pub concurrency: usize,
+    /// Lease of an attempt, seconds. Too low: a paused worker loses its job to another. Too high: the
+    /// job of a killed worker waits that long.
+    pub lease_s: u64,
+    /// Time to finish work in hand at shutdown, seconds. Longer than the supervisor's own patience
+    /// means being killed.
+    pub grace_s: u64,
+    /// Longest attempt, seconds.
+    pub attempt_s_max: u64,
+    /// Lanes to serve; empty for all.
+    pub lanes: Vec<String>,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self { concurrency: 4, lease_s: 30, grace_s: 20, attempt_s_max: 1800, lanes: Vec::new() }
+    }
+}
+
+/// Back-off.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retry {
+    /// Upper bound of the first delay, milliseconds.
+    pub base_ms: u64,
+    /// Upper bound of any delay, milliseconds.
+    pub cap_ms: u64,
+    /// Attempts that may end without an outcome before the job counts as poison.
+    pub crashes_max: u32,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { base_ms: 1_000, cap_ms: 900_000, crashes_max: 6 }
+    }
+}
+
+/// Limits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Messages the embedded broker holds; more wait in the store.
+    pub broker_messages_max: usize,
+    /// HTTP requests answered at the same time.
+    pub requests_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { broker_messages_max: 100_000, requests_max: 1_024 }
+    }
+}
+
+/// Logs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogOptions {
+    /// `auto` (readable on a terminal, JSON otherwise), `text` or `json`.
+    pub format: String,
+    /// Filter in the syntax of `RUST_LOG`.
+    pub filter: String,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self { format: "auto".into(), filter: "info".into() }
+    }
+}
+
+/// Environment variables and the option each sets.
+pub(crate) const VARIABLES: &[(&str, &str)] = &[
+    ("BUL_STORE", "store"),
+    ("BUL_BROKER", "broker"),
+    ("BUL_LISTEN", "listen"),
+    ("BUL_METRICS_LISTEN", "metrics_listen"),
+    ("BUL_URL", "url"),
+    ("BUL_KEY", "key"),
+    ("BUL_DATA_DIR", "data_dir"),
+    ("BUL_TEMPLATES_DIR", "templates_dir"),
+    ("BUL_MODEL", "model.spec"),
+    ("BUL_MODEL_KEY", "model.key"),
+    ("BUL_MODEL_THREADS", "model.threads"),
+    ("BUL_MODEL_KV_MIB_MAX", "model.kv_mib_max"),
+    ("BUL_MODEL_RUNNING_MAX", "model.running_max"),
+    ("BUL_WORKER_CONCURRENCY", "worker.concurrency"),
+    ("BUL_WORKER_LEASE_S", "worker.lease_s"),
+    ("BUL_WORKER_GRACE_S", "worker.grace_s"),
+    ("BUL_WORKER_ATTEMPT_S_MAX", "worker.attempt_s_max"),
+    ("BUL_WORKER_LANES", "worker.lanes"),
+    ("BUL_RETRY_BASE_MS", "retry.base_ms"),
+    ("BUL_RETRY_CAP_MS", "retry.cap_ms"),
+    ("BUL_RETRY_CRASHES_MAX", "retry.crashes_max"),
+    ("BUL_LIMITS_BROKER_MESSAGES_MAX", "limits.broker_messages_max"),
+    ("BUL_LIMITS_REQUESTS_MAX", "limits.requests_max"),
+    ("BUL_LOG_FORMAT", "log.format"),
+    ("BUL_LOG", "log.filter"),
+];
+
+/// Options whose value is a secret; each may also come from a file (`VARIABLE_FILE`).
+pub(crate) const SECRETS: &[&str] = &["key", "model.key"];
+
+/// JSON Schema (2020-12) of the configuration file, from the defaults.
+pub fn schema() -> Value {
+    let defaults = serde_json::to_value(Config::default()).unwrap_or(Value::Null);
+    let mut schema = of_value(&defaults);
+    schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    schema["title"] = json!("bul.toml");
+    schema
+}
+
+fn of_value(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let properties: serde_json::Map<_, _> = map.iter().map(|(k, v)| (k.clone(), of_value(v))).collect();
+            json!({"type": "object", "properties": properties, "additionalProperties": false})
+        }
+        Value::Array(_) => json!({"type": "array", "items": {"type": "string"}, "default": value}),
+        Value::Number(_) => json!({"type": "integer", "minimum": 0, "default": value}),
+        Value::Bool(_) => json!({"type": "boolean", "default": value}),
+        Value::String(_) | Value::Null => json!({"type": "string", "default": value}),
+    }
+}

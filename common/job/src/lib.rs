@@ -1,0 +1,29 @@
+//! The pure core: what a job is and how it may change.
+//!
+//! Knows no store, no broker, no runtime and no clock: `now` and `rng` are arguments. Every store
+//! applies [`JobCore::apply`] inside its own transaction, so that one state machine rules all.
+
+mod cron;
+mod event;
+mod failure;
+mod ids;
+mod lane;
+mod ledger;
+mod raw;
+mod retry;
+mod state;
+mod valid;
+
+pub use cron::{CronError, Fires, MissedPolicy, ScheduleSpec};
+pub use event::{Event, EventKind};
+pub use failure::{Failure, FailureClass};
+pub use ids::{AttemptNo, IdError, JobId, PublishNo, ScheduleId, TenantId};
+pub use lane::{Lane, LaneWheel};
+pub use ledger::{Counts, Ledger};
+pub use raw::{FieldError, JobError, Params, PriorityInput, RawJob};
+pub use retry::{RetryBudget, RetryPolicy};
+pub use state::{Action, Applied, DeadReason, Input, JobCore, Refused, Rules, State};
+pub use valid::{Format, Kind, Limits, ValidJob};
+
+/// Instants are UTC; stores keep them as microseconds.
+pub type Timestamp = chrono::DateTime<chrono::Utc>;

@@ -1,0 +1,437 @@
+//! The state machine of a job: facts in, decision out.
+//!
+//! ```text
+//! accept ─┬─► waiting ──due──► queued ──begin──► running ──┬─► completed
+//!         └──────────────────────▲  │              │  │    ├─► dead ──replay──► waiting
+//!                 lost publish ──┘  └─cancel─► cancelled ◄─┘    (retry, hand-back,
+//!                                                  └─────────►   expired lease: waiting)
+//! ```
+//!
+//! `due_at` is the single clock of a job: the instant at which the dispatcher must look at the row
+//! again, whatever its state. A waiting row becomes ready, a queued one lost its publication, a
+//! running one lost its worker. Invariant: a job that is not at its end either has a `due_at` or is
+//! queued with a confirmed publication, which the broker holds.
+
+use std::time::Duration;
+
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::{AttemptNo, Failure, FailureClass, PublishNo, RetryPolicy, Timestamp};
+
+/// Where a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Delayed, retrying, or blocked by a step.
+    Waiting,
+    /// Ready; the broker hands it out.
+    Queued,
+    /// An attempt holds the lease.
+    Running,
+    /// Finished; its documents are stored.
+    Completed,
+    /// Ended by the user.
+    Cancelled,
+    /// A dead letter: nothing more happens until it is replayed.
+    Dead,
+}
+
+impl State {
+    /// All states.
+    pub const ALL: [State; 6] =
+        [Self::Waiting, Self::Queued, Self::Running, Self::Completed, Self::Cancelled, Self::Dead];
+
+    /// Name as used in JSON and in stores.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Cancelled => "cancelled",
+            Self::Dead => "dead",
+        }
+    }
+
+    /// Parses a name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|s| s.as_str() == name)
+    }
+
+    /// Whether the job has ended (a dead one may be replayed).
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Cancelled | Self::Dead)
+    }
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a job became a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeadReason {
+    /// A failure that would repeat.
+    Permanent,
+    /// All attempts failed.
+    AttemptsSpent,
+    /// Attempts kept ending without an outcome: the job may kill its workers.
+    Poison,
+    /// Its deadline passed before it was done.
+    DeadlinePassed,
+    /// The message could not be read.
+    Unreadable,
+}
+
+impl DeadReason {
+    /// Name as used in JSON and in stores.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Permanent => "permanent",
+            Self::AttemptsSpent => "attempts_spent",
+            Self::Poison => "poison",
+            Self::DeadlinePassed => "deadline_passed",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// Waiting times and limits the machine works with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rules {
+    /// How long a publication may stay unconfirmed before it is published again.
+    pub publish_grace: Duration,
+    /// Attempts without an outcome after which a job counts as poison.
+    pub crashes_max: u32,
+    /// Back-off.
+    pub retry: RetryPolicy,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { publish_grace: Duration::from_secs(5), crashes_max: 6, retry: RetryPolicy::default() }
+    }
+}
+
+/// The part of a job that the machine owns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobCore {
+    /// State.
+    pub state: State,
+    /// Latest attempt; 0 before the first. Never decreases: it fences every write of a result.
+    pub attempt: AttemptNo,
+    /// Latest publication; 0 before the first.
+    pub publish: PublishNo,
+    /// Failed attempts that count against `max_attempts`.
+    pub failures: u32,
+    /// Attempts that ended without an outcome.
+    pub crashes: u32,
+    /// Failures allowed before the job is dead; at least 1.
+    pub max_attempts: u32,
+    /// When the dispatcher must look at the row again.
+    pub due_at: Option<Timestamp>,
+    /// The user asked a running job to end.
+    pub cancel_requested: bool,
+    /// Latest useful completion.
+    pub deadline: Option<Timestamp>,
+}
+
+/// What happened to a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// Its `due_at` has passed.
+    Due,
+    /// The broker confirmed this publication.
+    Published(PublishNo),
+    /// A worker received it and asks for the lease.
+    Begin {
+        /// Until when, unless it is extended.
+        lease: Duration,
+    },
+    /// The attempt is alive.
+    Extend {
+        /// Attempt.
+        attempt: AttemptNo,
+        /// Until when, from now.
+        lease: Duration,
+    },
+    /// The attempt has produced its documents.
+    Complete {
+        /// Attempt.
+        attempt: AttemptNo,
+    },
+    /// The attempt failed.
+    Fail {
+        /// Attempt.
+        attempt: AttemptNo,
+        /// How.
+        failure: Failure,
+    },
+    /// The worker shuts down and gives the job back unfinished.
+    HandBack {
+        /// Attempt.
+        attempt: AttemptNo,
+    },
+    /// The process that held the lease is known to be gone.
+    Orphaned,
+    /// The user wants it to end.
+    Cancel,
+    /// The operator wants a dead letter to run again.
+    Replay {
+        /// When; `None` for at once.
+        at: Option<Timestamp>,
+    },
+}
+
+/// What the caller must do once the new state is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing.
+    None,
+    /// Publish to the broker under this number.
+    Publish(PublishNo),
+    /// Run the attempt.
+    Run(AttemptNo),
+}
+
+/// An accepted input: the change is in the core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Applied {
+    /// What to do next.
+    pub action: Action,
+    /// Set when the job just became dead.
+    pub dead: Option<DeadReason>,
+}
+
+/// An input that does not apply; the core is unchanged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The job is at its end: a redelivery is acknowledged without work.
+    #[error("the job is already {0}")]
+    Final(State),
+    /// Another attempt has taken over: nothing this one does may be stored.
+    #[error("attempt {given} is fenced off, the latest is {latest}")]
+    Fenced {
+        /// Attempt that tried.
+        given: AttemptNo,
+        /// Attempt in charge.
+        latest: AttemptNo,
+    },
+    /// The input makes no sense in this state, for example a redelivery while another attempt runs.
+    #[error("not possible while the job is {0}")]
+    NotNow(State),
+    /// Not due yet, or a confirmation of an older publication.
+    #[error("out of date")]
+    Stale,
+}
+
+impl JobCore {
+    /// A job at its acceptance: waiting until `run_at` where that lies ahead, else queued with its
+    /// first publication under way.
+    pub fn accept(
+        now: Timestamp,
+        run_at: Option<Timestamp>,
+        deadline: Option<Timestamp>,
+        max_attempts: u32,
+        rules: &Rules,
+    ) -> (Self, Action) {
+        let mut core = Self {
+            state: State::Waiting,
+            attempt: AttemptNo(0),
+            publish: PublishNo(0),
+            failures: 0,
+            crashes: 0,
+            max_attempts: max_attempts.max(1),
+            due_at: run_at,
+            cancel_requested: false,
+            deadline,
+        };
+        let action = match run_at {
+            Some(at) if at > now => Action::None,
+            _ => core.queue(now, rules),
+        };
+        (core, action)
+    }
+
+    /// Applies an input. On `Err` nothing has changed.
+    pub fn apply(
+        &mut self,
+        input: &Input,
+        now: Timestamp,
+        rules: &Rules,
+        rng: &mut impl Rng,
+    ) -> Result<Applied, Refused> {
+        if self.state.is_final() && !(self.state == State::Dead && matches!(input, Input::Replay { .. })) {
+            return Err(Refused::Final(self.state));
+        }
+        match input {
+            Input::Due => self.due(now, rules, rng),
+            Input::Published(no) => self.published(*no),
+            Input::Begin { lease } => self.begin(now, *lease),
+            Input::Extend { attempt, lease } => {
+                self.fence(*attempt)?;
+                self.due_at = Some(now + *lease);
+                Ok(done(Action::None))
+            }
+            Input::Complete { attempt } => {
+                self.fence(*attempt)?;
+                Ok(self.end(State::Completed, None))
+            }
+            Input::Fail { attempt, failure } => {
+                self.fence(*attempt)?;
+                Ok(self.fail(failure, now, rules, rng))
+            }
+            Input::HandBack { attempt } => {
+                self.fence(*attempt)?;
+                Ok(self.give_up_lease(now))
+            }
+            Input::Orphaned => match self.state {
+                State::Running => Ok(self.crash(now, rules, rng)),
+                other => Err(Refused::NotNow(other)),
+            },
+            Input::Cancel => Ok(self.cancel()),
+            Input::Replay { at } => self.replay(now, *at),
+        }
+    }
+
+    /// Refuses everyone but the attempt in charge.
+    fn fence(&self, attempt: AttemptNo) -> Result<(), Refused> {
+        match self.state {
+            State::Running if self.attempt == attempt => Ok(()),
+            _ => Err(Refused::Fenced { given: attempt, latest: self.attempt }),
+        }
+    }
+
+    fn due(&mut self, now: Timestamp, rules: &Rules, rng: &mut impl Rng) -> Result<Applied, Refused> {
+        if self.due_at.is_none_or(|due| due > now) {
+            return Err(Refused::Stale);
+        }
+        match self.state {
+            State::Waiting | State::Queued if self.overdue(now) => {
+                Ok(self.end(State::Dead, Some(DeadReason::DeadlinePassed)))
+            }
+            State::Waiting | State::Queued => Ok(done(self.queue(now, rules))),
+            State::Running => Ok(self.crash(now, rules, rng)),
+            State::Completed | State::Cancelled | State::Dead => Err(Refused::Final(self.state)),
+        }
+    }
+
+    /// Only the latest publication counts: an older one may be the very message that was lost.
+    fn published(&mut self, no: PublishNo) -> Result<Applied, Refused> {
+        if self.state != State::Queued || self.publish != no {
+            return Err(Refused::Stale);
+        }
+        self.due_at = None;
+        Ok(done(Action::None))
+    }
+
+    /// Any publication of a queued job may start it, since the broker promises at least one delivery
+    /// of one of them; what makes it run once is the attempt number.
+    fn begin(&mut self, now: Timestamp, lease: Duration) -> Result<Applied, Refused> {
+        match self.state {
+            State::Queued if self.overdue(now) => Ok(self.end(State::Dead, Some(DeadReason::DeadlinePassed))),
+            State::Queued => {
+                self.state = State::Running;
+                self.attempt = self.attempt.next();
+                self.due_at = Some(now + lease);
+                Ok(done(Action::Run(self.attempt)))
+            }
+            other => Err(Refused::NotNow(other)),
+        }
+    }
+
+    fn fail(&mut self, failure: &Failure, now: Timestamp, rules: &Rules, rng: &mut impl Rng) -> Applied {
+        match failure.class {
+            FailureClass::Cancelled => self.end(State::Cancelled, None),
+            FailureClass::Permanent => self.end(State::Dead, Some(DeadReason::Permanent)),
+            FailureClass::Poison => self.end(State::Dead, Some(DeadReason::Poison)),
+            FailureClass::Transient => {
+                self.failures = self.failures.saturating_add(1);
+                if self.cancel_requested {
+                    return self.end(State::Cancelled, None);
+                }
+                if self.failures >= self.max_attempts {
+                    return self.end(State::Dead, Some(DeadReason::AttemptsSpent));
+                }
+                let delay = rules.retry.delay(self.failures, failure.retry_after_ms, rng);
+                self.wait_until(now + delay)
+            }
+        }
+    }
+
+    /// The attempt vanished. That may be the job's fault, so crashes back off and are limited, but
+    /// they spend none of the job's own attempts.
+    fn crash(&mut self, now: Timestamp, rules: &Rules, rng: &mut impl Rng) -> Applied {
+        self.crashes = self.crashes.saturating_add(1);
+        if self.cancel_requested {
+            return self.end(State::Cancelled, None);
+        }
+        if self.crashes >= rules.crashes_max {
+            return self.end(State::Dead, Some(DeadReason::Poison));
+        }
+        let delay = if self.crashes == 1 { Duration::ZERO } else { rules.retry.delay(self.crashes - 1, None, rng) };
+        self.wait_until(now + delay)
+    }
+
+    fn give_up_lease(&mut self, now: Timestamp) -> Applied {
+        if self.cancel_requested { self.end(State::Cancelled, None) } else { self.wait_until(now) }
+    }
+
+    fn cancel(&mut self) -> Applied {
+        if self.state == State::Running {
+            self.cancel_requested = true;
+            done(Action::None)
+        } else {
+            self.end(State::Cancelled, None)
+        }
+    }
+
+    /// A replayed job keeps its id and its attempt numbers, so that late messages of its first life
+    /// stay fenced; its counters of failure start anew. A deadline that has passed is dropped: the
+    /// operator decided that the document is still wanted.
+    fn replay(&mut self, now: Timestamp, at: Option<Timestamp>) -> Result<Applied, Refused> {
+        if self.state != State::Dead {
+            return Err(Refused::NotNow(self.state));
+        }
+        self.failures = 0;
+        self.crashes = 0;
+        self.cancel_requested = false;
+        self.deadline = self.deadline.filter(|deadline| *deadline > now);
+        Ok(self.wait_until(at.unwrap_or(now)))
+    }
+
+    fn queue(&mut self, now: Timestamp, rules: &Rules) -> Action {
+        self.state = State::Queued;
+        self.publish = self.publish.next();
+        self.due_at = Some(now + rules.publish_grace);
+        Action::Publish(self.publish)
+    }
+
+    fn wait_until(&mut self, at: Timestamp) -> Applied {
+        self.state = State::Waiting;
+        self.due_at = Some(at);
+        done(Action::None)
+    }
+
+    fn end(&mut self, state: State, dead: Option<DeadReason>) -> Applied {
+        self.state = state;
+        self.due_at = None;
+        Applied { action: Action::None, dead }
+    }
+
+    fn overdue(&self, now: Timestamp) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+}
+
+fn done(action: Action) -> Applied {
+    Applied { action, dead: None }
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

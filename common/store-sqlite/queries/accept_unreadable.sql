@@ -1,0 +1,6 @@
+-- A message nobody could read is a dead letter from the start.
+INSERT INTO jobs (
+    id, tenant, template, business_area, lane, source, digest, accepted_at, ended_at,
+    state, attempt, publish, failures, crashes, max_attempts, cancel_requested,
+    dead_reason, failure_code, failure_message
+) VALUES (?1, ?2, '', '', ?3, ?4, ?5, ?6, ?6, 'dead', 0, 0, 0, 0, ?7, 0, 'unreadable', 'unreadable', ?8)

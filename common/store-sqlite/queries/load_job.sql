@@ -1,0 +1,4 @@
+-- The part of a job that a transition needs.
+SELECT id, tenant, lane, accepted_at, ended_at, purged_at, state, attempt, publish, failures, crashes,
+       max_attempts, due_at, cancel_requested, deadline, dead_reason, failure_code, failure_message
+FROM jobs WHERE id = ?1

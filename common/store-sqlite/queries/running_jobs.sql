@@ -1,0 +1,5 @@
+-- Rows whose lease somebody holds.
+SELECT id, tenant, lane, accepted_at, ended_at, purged_at, state, attempt, publish, failures, crashes,
+       max_attempts, due_at, cancel_requested, deadline, dead_reason, failure_code, failure_message
+FROM jobs WHERE state = 'running'
+LIMIT ?1

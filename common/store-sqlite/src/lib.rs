@@ -1,0 +1,102 @@
+//! The store in one SQLite file: for one machine, or to try things out.
+//!
+//! Write-ahead log, `synchronous = FULL`: when a method returns `Ok`, its commit has been synced to
+//! the disk. One task writes ([`writer`]), a few connections read. Several processes may use the file
+//! at once; who needs it alone takes [`SqliteStore::lock_exclusive`]. Passes the suite
+//! `bul_store::conformance`.
+
+mod attempts;
+mod dead_letters;
+mod dispatch;
+mod fault;
+mod intake;
+mod keys;
+mod ledger;
+mod open;
+mod options;
+mod queries;
+mod rows;
+mod schedules;
+mod store;
+mod transition;
+mod writer;
+
+use std::path::{Path, PathBuf};
+
+use bul_store::StoreError;
+use futures::future::BoxFuture;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use sqlx::Connection;
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+
+pub use open::{ExclusiveLock, OpenError};
+pub use options::{Clock, Options};
+
+use fault::Fault;
+use options::Monotone;
+use writer::{Tx, Writer};
+
+/// A store in one SQLite file. Clones share it.
+#[derive(Clone)]
+pub struct SqliteStore {
+    writer: Writer,
+    /// Absent in memory: then the writer reads, too.
+    readers: Option<SqlitePool>,
+    clock: Monotone,
+    path: PathBuf,
+    version: String,
+}
+
+impl SqliteStore {
+    /// Opens or makes the file and brings its schema up to date; `:memory:` for a store without one.
+    ///
+    /// # Errors
+    /// When the file cannot be made, belongs to another program, or has a newer schema.
+    pub async fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
+        let path = path.as_ref();
+        let opened = open::open(path, options.busy_timeout).await?;
+        let clock = Monotone::new(options.clock);
+        let rng = match options.seed {
+            Some(seed) => ChaCha8Rng::seed_from_u64(seed),
+            None => ChaCha8Rng::seed_from_u64(rand::random()),
+        };
+        let tx =
+            Tx { conn: opened.writer, now: clock.now(), rules: options.rules, rng, clock: clock.clone() };
+        Ok(Self {
+            writer: Writer::start(tx),
+            readers: opened.readers,
+            clock,
+            path: path.to_owned(),
+            version: opened.version,
+        })
+    }
+
+    /// Holds the store of this path for this process alone, among those that ask for it, until the
+    /// guard is dropped. Works before the file exists.
+    ///
+    /// # Errors
+    /// [`OpenError::InUse`] when another process holds it.
+    pub fn lock_exclusive(path: impl AsRef<Path>) -> Result<ExclusiveLock, OpenError> {
+        open::lock_exclusive(path.as_ref())
+    }
+
+    /// Runs a query on one consistent view.
+    async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Fault>> + Send + 'static,
+    {
+        let Some(readers) = &self.readers else {
+            return self.writer.run(move |tx| work(&mut tx.conn)).await;
+        };
+        let read = async {
+            let mut conn = readers.acquire().await?;
+            let mut view = conn.begin().await?;
+            let result = work(&mut view).await?;
+            view.commit().await?;
+            Ok::<T, Fault>(result)
+        };
+        read.await.map_err(StoreError::from)
+    }
+}

@@ -1,0 +1,146 @@
+//! The suite every store must pass, one test per case.
+//!
+//! A store's tests call [`store_conformance!`](crate::store_conformance) with an async function that
+//! makes a [`Fixture`] on an empty store. The store under test must work by [`rules`] and by the
+//! fixture's clock, which stands still unless a case moves it: no case sleeps.
+
+pub mod accounts;
+pub mod attempts;
+pub mod dead_letters;
+pub mod dispatch;
+pub mod history;
+pub mod intake;
+pub mod kit;
+pub mod schedules;
+pub mod users;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bul_job::{Rules, Timestamp};
+
+use crate::Store;
+
+/// An empty store to test, and its clock.
+#[async_trait]
+pub trait Fixture: Send + Sync {
+    /// The store.
+    fn store(&self) -> Arc<dyn Store>;
+
+    /// Moves the store's clock on.
+    fn advance(&self, by: Duration);
+
+    /// Closes the store and opens it again on the same data; `false` where it keeps none.
+    async fn reopen(&mut self) -> bool;
+}
+
+/// The rules the cases count on.
+pub fn rules() -> Rules {
+    Rules::default()
+}
+
+/// A clock that moves only when told; clones share the hands.
+#[derive(Debug, Clone)]
+pub struct ManualClock(Arc<AtomicI64>);
+
+impl ManualClock {
+    /// Starts at a fixed time.
+    pub fn new() -> Self {
+        Self(Arc::new(AtomicI64::new(1_800_000_000_000_000)))
+    }
+
+    /// The time it shows.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_timestamp_micros(self.0.load(Ordering::SeqCst)).expect("the clock is in range")
+    }
+
+    /// Moves it.
+    pub fn advance(&self, by: Duration) {
+        let micros = i64::try_from(by.as_micros()).expect("the step is in range");
+        self.0.fetch_add(micros, Ordering::SeqCst);
+    }
+}
+
+impl Default for ManualClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Makes one test per case. The argument is a path to `async fn() -> Box<dyn Fixture>`.
+#[macro_export]
+macro_rules! store_conformance {
+    ($make:path) => {
+        $crate::store_conformance! { @cases $make;
+            intake::a_new_job_is_queued_with_its_first_publication,
+            intake::accepting_the_same_id_twice_is_harmless,
+            intake::same_key_and_body_gives_the_existing_job,
+            intake::same_key_and_other_body_is_a_conflict,
+            intake::jobs_of_one_batch_see_each_other,
+            intake::sixteen_tasks_with_one_key_make_one_job,
+            intake::keys_belong_to_tenants,
+            intake::dedup_holds_while_the_job_is_open,
+            intake::a_conflict_in_a_batch_spoils_no_other,
+            intake::an_unreadable_message_is_kept_with_its_bytes,
+            intake::unicode_and_a_mebibyte_of_data_round_trip,
+            dispatch::a_delayed_job_waits_for_its_time,
+            dispatch::due_rows_come_in_order_and_within_the_limit,
+            dispatch::a_lost_publication_is_sent_again_with_the_next_number,
+            dispatch::a_confirmed_publication_is_not_sent_again,
+            dispatch::an_old_confirmation_is_ignored,
+            dispatch::next_due_at_is_the_earliest,
+            dispatch::republish_makes_every_queued_row_due,
+            dispatch::orphans_wait_for_another_worker,
+            dispatch::a_passed_deadline_is_a_dead_letter,
+            attempts::begin_runs_a_job_once,
+            attempts::begin_skips_what_cannot_run,
+            attempts::begin_of_an_unknown_job_is_not_found,
+            attempts::an_expired_lease_fences_its_worker_off,
+            attempts::an_extended_lease_does_not_expire,
+            attempts::completing_twice_is_refused,
+            attempts::documents_and_usage_are_stored_with_the_end,
+            attempts::a_large_document_round_trips,
+            attempts::a_transient_failure_waits_and_then_is_dead,
+            attempts::retry_after_is_kept,
+            attempts::permanent_and_poison_are_dead_at_once,
+            attempts::a_job_that_kills_its_workers_is_poison,
+            attempts::handing_back_spends_nothing,
+            attempts::sixteen_workers_begin_one_attempt,
+            users::cancel_in_every_state,
+            users::a_running_job_hears_of_its_cancellation,
+            users::lists_filter_page_and_follow_the_cursor,
+            users::place_counts_the_lane,
+            users::a_foreign_tenant_sees_nothing,
+            dead_letters::filters_and_counts_agree,
+            dead_letters::a_replay_runs_once,
+            dead_letters::replay_at_a_time_waits_for_it,
+            dead_letters::an_edited_letter_runs_as_edited,
+            dead_letters::an_unreadable_letter_runs_once_it_is_edited,
+            dead_letters::a_purge_erases_and_keeps_the_ledger,
+            dead_letters::a_replay_beside_an_open_twin_is_no_error,
+            schedules::names_are_unique_per_tenant,
+            schedules::a_fire_makes_one_job_whoever_fires,
+            schedules::a_frozen_leader_does_not_turn_the_calendar_back,
+            schedules::paused_schedules_are_not_due,
+            schedules::a_removed_schedule_leaves_its_jobs,
+            accounts::one_leader_at_a_time,
+            accounts::keys_are_found_until_revoked,
+            accounts::usage_sums_by_template_and_area,
+            accounts::check_and_info_answer,
+            accounts::a_closed_store_says_so,
+            history::the_ledger_balances_after_a_random_history,
+            history::a_dropped_call_leaves_the_store_usable,
+            history::reopening_keeps_everything,
+        }
+    };
+    (@cases $make:path; $($topic:ident :: $case:ident),* $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                $crate::conformance::$topic::$case($make().await).await;
+            }
+        )*
+    };
+}

@@ -1,0 +1,445 @@
+//! Rows and answers of the store.
+
+use std::collections::BTreeMap;
+
+use bul_job::{
+    AttemptNo, DeadReason, Failure, Format, JobCore, JobId, Lane, MissedPolicy, PublishNo, RawJob,
+    ScheduleId, State, TenantId, Timestamp, ValidJob,
+};
+use serde::{Deserialize, Serialize};
+
+/// Page of a list whose filter names no size.
+pub const PAGE_DEFAULT: usize = 100;
+/// Largest page: a list must not hold a whole store in memory. Who wants more follows the cursor.
+pub const PAGE_MAX: usize = 1_000;
+
+/// Rows of a page: what was asked for within [`PAGE_MAX`], [`PAGE_DEFAULT`] for 0.
+pub fn page_size(limit: usize) -> usize {
+    match limit {
+        0 => PAGE_DEFAULT,
+        asked => asked.min(PAGE_MAX),
+    }
+}
+
+/// What a store is and promises.
+#[derive(Debug, Clone, Serialize)]
+pub struct StoreInfo {
+    /// `sqlite` or `postgres`.
+    pub kind: &'static str,
+    /// Version of the library or server.
+    pub version: String,
+    /// Where it is, without credentials.
+    pub location: String,
+    /// What a returned `Ok` survives, in a sentence.
+    pub durability: String,
+}
+
+/// A job to accept.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    /// Its id, made by the caller, so that accepting twice is harmless.
+    pub id: JobId,
+    /// Tenant, from the credential.
+    pub tenant: TenantId,
+    /// What to do.
+    pub job: ValidJob,
+    /// `http`, `cli`, `schedule:NAME` …; for the record.
+    pub source: String,
+}
+
+/// Answer to one accepted job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accepted {
+    /// A new row. `publish` is set when it is ready now and must be published.
+    New {
+        /// Id.
+        id: JobId,
+        /// State: waiting, or queued.
+        state: State,
+        /// Publication to send.
+        publish: Option<Ready>,
+    },
+    /// The job exists: same idempotency key and content, or `dedup`.
+    Existing {
+        /// Its id.
+        id: JobId,
+        /// Where it is.
+        state: State,
+    },
+    /// The idempotency key belongs to a job of other content.
+    Conflict {
+        /// The job that holds the key.
+        id: JobId,
+    },
+}
+
+/// A job that is ready for the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ready {
+    /// Job.
+    pub id: JobId,
+    /// Tenant.
+    pub tenant: TenantId,
+    /// Lane.
+    pub lane: Lane,
+    /// Publication number.
+    pub publish: PublishNo,
+}
+
+/// Result of looking after due rows.
+#[derive(Debug, Clone, Default)]
+pub struct Due {
+    /// To publish.
+    pub ready: Vec<Ready>,
+    /// Jobs whose state changed without a publication: expired leases, passed deadlines.
+    pub changed: Vec<(TenantId, JobId, JobStatus)>,
+    /// Rows looked at; equal to the limit when there may be more.
+    pub seen: usize,
+}
+
+/// A message nobody could read.
+#[derive(Debug, Clone)]
+pub struct UnreadableMessage {
+    /// Tenant of the credential or subject it came by.
+    pub tenant: TenantId,
+    /// Raw bytes.
+    pub raw: Vec<u8>,
+    /// Why it cannot be read.
+    pub reason: String,
+    /// Where it came from.
+    pub source: String,
+}
+
+/// Answer to [`crate::Store::begin`].
+#[derive(Debug, Clone)]
+pub enum Begin {
+    /// Run it.
+    Run(Box<Attempt>),
+    /// Nothing to do (finished, cancelled, taken by another, waiting): acknowledge the message.
+    Skip(State),
+}
+
+/// An attempt that holds the lease.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// Job.
+    pub id: JobId,
+    /// Tenant.
+    pub tenant: TenantId,
+    /// Number; the fence.
+    pub attempt: AttemptNo,
+    /// Failures so far.
+    pub failures: u32,
+    /// When the job was accepted.
+    pub accepted_at: Timestamp,
+    /// What to do.
+    pub job: ValidJob,
+}
+
+/// Answer to [`crate::Store::extend`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extended {
+    /// The user wants the job to end.
+    pub cancel_requested: bool,
+}
+
+/// State of a job in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobStatus {
+    /// State.
+    pub state: State,
+    /// Latest attempt.
+    pub attempt: AttemptNo,
+    /// When the dispatcher looks at it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<Timestamp>,
+    /// Why it is dead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_reason: Option<DeadReason>,
+    /// Message of the last failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// What an attempt produced.
+#[derive(Debug, Clone, Default)]
+pub struct Output {
+    /// One per format.
+    pub documents: Vec<(Format, Vec<u8>)>,
+    /// Title of the document.
+    pub title: String,
+    /// Cost.
+    pub usage: Usage,
+    /// Results of the checks: a JSON array of findings.
+    pub findings: Vec<serde_json::Value>,
+}
+
+/// Cost of a job.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Model that wrote the prose; empty when none was needed.
+    pub model: String,
+    /// Prompt tokens.
+    pub prompt_tokens: u64,
+    /// Of these, from the cache.
+    pub cached_tokens: u64,
+    /// Generated tokens.
+    pub output_tokens: u64,
+    /// Generation, milliseconds.
+    pub generate_ms: f64,
+    /// Writing the formats, milliseconds.
+    pub write_ms: f64,
+    /// Whole attempt, milliseconds.
+    pub total_ms: f64,
+}
+
+/// One line of a job list.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct JobSummary {
+    /// Id.
+    pub id: JobId,
+    /// Template.
+    pub template: String,
+    /// Business area, empty when none was given.
+    pub business_area: String,
+    /// Lane.
+    pub lane: Lane,
+    /// State.
+    #[serde(flatten)]
+    pub status: JobStatus,
+    /// Title, once it is known.
+    #[serde(default)]
+    pub title: String,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+}
+
+/// Everything about a job but its documents' bytes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct JobDetail {
+    /// The short form.
+    #[serde(flatten)]
+    pub summary: JobSummary,
+    /// What was asked for; absent once purged, or when it was unreadable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<ValidJob>,
+    /// The machine's part.
+    pub core: JobCore,
+    /// Where it came from.
+    pub source: String,
+    /// Formats and sizes in bytes.
+    pub documents: BTreeMap<Format, u64>,
+    /// Cost, once completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// Findings of the checks.
+    #[serde(default)]
+    pub findings: Vec<serde_json::Value>,
+    /// Attempts, oldest first.
+    pub attempts: Vec<AttemptRecord>,
+}
+
+/// One attempt in the record.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AttemptRecord {
+    /// Number.
+    pub attempt: AttemptNo,
+    /// Who ran it.
+    pub worker: String,
+    /// Start.
+    pub started_at: Timestamp,
+    /// End; absent while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+    /// `completed`, `failed`, `handed_back`, `crashed`; empty while it runs.
+    pub outcome: String,
+    /// Failure, if it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+/// Which jobs to list.
+#[derive(Debug, Clone, Default)]
+pub struct JobFilter {
+    /// Only these states; empty for all.
+    pub states: Vec<State>,
+    /// Only this template.
+    pub template: Option<String>,
+    /// Only jobs before this id (they are listed newest first).
+    pub before: Option<JobId>,
+    /// Page size, see [`page_size`].
+    pub limit: usize,
+}
+
+/// Which dead letters.
+#[derive(Debug, Clone, Default)]
+pub struct DeadFilter {
+    /// Only these; empty for all.
+    pub ids: Vec<JobId>,
+    /// Only this reason.
+    pub reason: Option<DeadReason>,
+    /// Only failures with this code.
+    pub code: Option<String>,
+    /// Only this template.
+    pub template: Option<String>,
+    /// Only those that died at or after.
+    pub since: Option<Timestamp>,
+    /// Only jobs after this id.
+    pub after: Option<JobId>,
+    /// Page size, see [`page_size`].
+    pub limit: usize,
+}
+
+/// A dead letter.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// Job.
+    pub id: JobId,
+    /// Tenant.
+    pub tenant: TenantId,
+    /// Why.
+    pub reason: DeadReason,
+    /// Code of the last failure.
+    pub code: String,
+    /// Message of the last failure.
+    pub message: String,
+    /// Attempts made.
+    pub attempts: u32,
+    /// When it died.
+    pub died_at: Timestamp,
+    /// Template.
+    pub template: String,
+    /// The job, unless it was unreadable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<ValidJob>,
+    /// Size of the raw message, when it was unreadable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw_bytes: Option<u64>,
+    /// The unreadable message itself, at most 64 KiB of it, as text with replacement characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw_text: Option<String>,
+}
+
+/// A line of the audit.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AuditLine {
+    /// When.
+    pub at: Timestamp,
+    /// Who: key name.
+    pub actor: String,
+    /// `dlq.edit`, `dlq.replay`, `dlq.purge`.
+    pub action: String,
+    /// Job.
+    pub job: JobId,
+    /// Further words, for example which fields were edited.
+    pub detail: String,
+}
+
+/// A schedule.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Schedule {
+    /// Id.
+    pub id: ScheduleId,
+    /// Tenant.
+    pub tenant: TenantId,
+    /// Name, unique per tenant.
+    pub name: String,
+    /// Cron expression.
+    pub cron: String,
+    /// IANA zone.
+    pub zone: String,
+    /// Missed fires.
+    pub missed: MissedPolicy,
+    /// The job to make, validated anew at each fire.
+    pub job: RawJob,
+    /// Paused schedules do not fire.
+    pub paused: bool,
+    /// Next fire; `None` when the calendar holds none.
+    pub next_at: Option<Timestamp>,
+    /// Latest fire.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_at: Option<Timestamp>,
+}
+
+/// A change of a schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScheduleChange {
+    /// Stop firing.
+    Pause,
+    /// Fire again, next at this time; what was missed while paused is not made up for.
+    Resume {
+        /// Next fire.
+        next_at: Option<Timestamp>,
+    },
+}
+
+/// What a key may do; each includes the ones before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Permission {
+    /// See jobs and documents.
+    Read,
+    /// Submit and cancel jobs.
+    Submit,
+    /// Schedules and dead letters.
+    Operate,
+}
+
+impl Permission {
+    /// Name as in JSON and in stores.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Submit => "submit",
+            Self::Operate => "operate",
+        }
+    }
+
+    /// Parses a name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Read, Self::Submit, Self::Operate].into_iter().find(|p| p.as_str() == name)
+    }
+}
+
+/// An API key: the secret itself is never stored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ApiKey {
+    /// Public id, for lists and revocation.
+    pub id: String,
+    /// Name for people.
+    pub name: String,
+    /// Tenant it acts for.
+    pub tenant: TenantId,
+    /// What it may do.
+    pub permission: Permission,
+    /// SHA-256-strength hash (blake3) of the secret.
+    #[serde(skip)]
+    pub hash: [u8; 32],
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// Usage of a tenant by template and area.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UsageLine {
+    /// Template.
+    pub template: String,
+    /// Business area.
+    pub business_area: String,
+    /// Jobs completed.
+    pub jobs: u64,
+    /// Prompt tokens.
+    pub prompt_tokens: u64,
+    /// Cached prompt tokens.
+    pub cached_tokens: u64,
+    /// Output tokens.
+    pub output_tokens: u64,
+    /// Attempt time, milliseconds.
+    pub total_ms: f64,
+}

@@ -1,0 +1,214 @@
+//! Against a real store: what a command does, and what it does the second time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bul_job::{
+    Failure, FailureClass, FieldError, JobError, JobId, Limits, RawJob, State, TenantId, ValidJob,
+};
+use bul_store::{Begin, DeadFilter, NewJob, Store, StoreError, UnreadableMessage};
+use bul_store_sqlite::{Options, SqliteStore};
+use serde_json::json;
+
+use super::*;
+
+async fn store() -> Arc<dyn Store> {
+    Arc::new(SqliteStore::open(":memory:", Options::default()).await.unwrap())
+}
+
+fn tenant() -> TenantId {
+    TenantId::default_tenant()
+}
+
+/// Makes a job that died of `code`.
+async fn dead(store: &dyn Store, template: &str, code: &str) -> JobId {
+    let raw = RawJob::from_value(json!({"template": template, "data": {"a": 1}})).unwrap();
+    let job = ValidJob::parse(raw, store.now(), &Limits::default()).unwrap();
+    let id = JobId::new();
+    store.accept(&[NewJob { id, tenant: tenant(), job, source: "test".into() }]).await.unwrap();
+    let Begin::Run(attempt) = store.begin(id, "w", Duration::from_secs(60)).await.unwrap() else {
+        panic!("not given out")
+    };
+    let failure = Failure {
+        class: FailureClass::Permanent,
+        code: code.into(),
+        message: "no".into(),
+        retry_after_ms: None,
+    };
+    store.fail(id, attempt.attempt, &failure).await.unwrap();
+    id
+}
+
+async fn state(store: &dyn Store, id: JobId) -> State {
+    store.job(&tenant(), id).await.unwrap().summary.status.state
+}
+
+fn all() -> Selection {
+    Selection::Filter(DeadFilter::default())
+}
+
+async fn replay(replayer: &Replayer, selection: &Selection, options: &ReplayOptions) -> ReplayReport {
+    replayer.replay(&tenant(), selection, options, "ann", &mut |_| {}).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_replay_takes_what_matches_and_nothing_twice() {
+    let store = store().await;
+    let replayer = Replayer::new(store.clone(), Limits::default());
+    let first = dead(store.as_ref(), "invoice", "bad_data").await;
+    let second = dead(store.as_ref(), "invoice", "bad_data").await;
+    let other = dead(store.as_ref(), "report", "bad_data").await;
+    let selection = Selection::Filter(parse_filter("template=invoice").unwrap());
+
+    let dry = replay(&replayer, &selection, &ReplayOptions { dry_run: true, ..Default::default() }).await;
+    assert_eq!((dry.matched, dry.replayed, dry.ids), (2, 0, vec![first, second]));
+    assert_eq!(state(store.as_ref(), first).await, State::Dead);
+
+    let done = replay(&replayer, &selection, &ReplayOptions::default()).await;
+    assert_eq!((done.matched, done.replayed, done.skipped), (2, 2, 0));
+    assert_eq!(state(store.as_ref(), first).await, State::Waiting);
+    assert_eq!(state(store.as_ref(), other).await, State::Dead);
+
+    let again = replay(&replayer, &selection, &ReplayOptions::default()).await;
+    assert_eq!((again.matched, again.replayed), (0, 0));
+    let by_id = Selection::Ids(vec![first, second, other, other, JobId::new()]);
+    let mixed = replay(&replayer, &by_id, &ReplayOptions::default()).await;
+    assert_eq!((mixed.matched, mixed.replayed, mixed.skipped), (1, 1, 3));
+
+    let audit = store.audit(&tenant(), 10).await.unwrap();
+    assert_eq!(audit.iter().filter(|line| line.action == "dlq.replay" && line.actor == "ann").count(), 3);
+    assert!(store.ledger().await.unwrap().balances());
+}
+
+#[tokio::test]
+async fn a_rate_is_kept_by_waiting_or_by_the_dispatcher() {
+    let store = store().await;
+    let pauses = Arc::new(AtomicUsize::new(0));
+    let counted = pauses.clone();
+    let sleep: Sleep = Arc::new(move |pause| {
+        assert!(pause <= Duration::from_secs(3_600));
+        counted.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async {})
+    });
+    let replayer = Replayer::new(store.clone(), Limits::default()).with_sleep(sleep);
+    let rate = Some("1/h".parse().unwrap());
+    for _ in 0..3 {
+        dead(store.as_ref(), "invoice", "x").await;
+    }
+    let waited = replay(&replayer, &all(), &ReplayOptions { rate, ..Default::default() }).await;
+    assert_eq!((waited.replayed, pauses.load(Ordering::Relaxed)), (3, 2));
+
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(dead(store.as_ref(), "invoice", "x").await);
+    }
+    replay(&replayer, &all(), &ReplayOptions { rate, pace: Pace::Spread, ..Default::default() }).await;
+    assert_eq!(pauses.load(Ordering::Relaxed), 2);
+    let mut due = Vec::new();
+    for id in ids {
+        due.push(store.job(&tenant(), id).await.unwrap().core.due_at.unwrap());
+    }
+    assert_eq!(
+        (due[1] - due[0], due[2] - due[1]),
+        (chrono::TimeDelta::hours(1), chrono::TimeDelta::hours(1))
+    );
+}
+
+#[tokio::test]
+async fn a_call_is_bounded_and_can_be_repeated() {
+    let store = store().await;
+    let replayer = Replayer::new(store.clone(), Limits::default());
+    for _ in 0..5 {
+        dead(store.as_ref(), "invoice", "x").await;
+    }
+    let options = ReplayOptions { limit: Some(3), ..Default::default() };
+    let mut seen = Vec::new();
+    let first = replayer
+        .replay(&tenant(), &all(), &options, "ann", &mut |report| seen.push(report.replayed))
+        .await
+        .unwrap();
+    assert_eq!((first.matched, first.replayed, first.stopped.is_some()), (5, 3, true));
+    assert_eq!(seen, [1, 2, 3]);
+    let rest = replay(&replayer, &all(), &options).await;
+    assert_eq!((rest.matched, rest.replayed, rest.stopped), (2, 2, None));
+}
+
+#[tokio::test]
+async fn a_closed_store_is_an_error_not_an_empty_report() {
+    let store = store().await;
+    let replayer = Replayer::new(store.clone(), Limits::default());
+    let id = dead(store.as_ref(), "invoice", "x").await;
+    store.close().await;
+    let selection = Selection::Ids(vec![id]);
+    assert!(
+        replayer.replay(&tenant(), &selection, &ReplayOptions::default(), "ann", &mut |_| {}).await.is_err()
+    );
+}
+
+#[tokio::test]
+async fn an_edit_is_checked_and_answers_with_the_difference() {
+    let store = store().await;
+    let check: JobCheck = Arc::new(|job| {
+        let wrong = job.data.get("a").is_some_and(|a| a.is_string());
+        if wrong { Err(vec![FieldError::new("/data/a", "must be a number")]) } else { Ok(()) }
+    });
+    let replayer = Replayer::new(store.clone(), Limits::default()).with_check(check);
+    let id = dead(store.as_ref(), "invoice", "x").await;
+    let edit = async |edit| replayer.edit(&tenant(), id, edit, "ann").await;
+
+    let report = edit(Edit::Patch(json!({"data": {"a": 2}, "priority": "high"}))).await.unwrap();
+    assert!(report.changed);
+    assert!(report.diff.contains("-    \"a\": 1\n+    \"a\": 2\n"), "{}", report.diff);
+    let letter = replayer.show(&tenant(), id).await.unwrap();
+    assert_eq!(letter.job.unwrap().data["a"], 2);
+
+    let same = edit(Edit::Patch(json!({}))).await.unwrap();
+    assert_eq!((same.changed, same.diff.as_str()), (false, ""));
+    for bad in [json!({"data": {"a": "x"}}), json!({"colour": 1}), json!({"formats": ["doc"]}), json!([])] {
+        let error = edit(Edit::Patch(bad.clone())).await.unwrap_err();
+        assert!(matches!(error, EditError::Invalid(JobError::Fields(_))), "{bad}: {error}");
+    }
+    let unknown = replayer.edit(&tenant(), JobId::new(), Edit::Patch(json!({})), "ann").await.unwrap_err();
+    assert!(matches!(unknown, EditError::Store(StoreError::NotFound(_))));
+    let audit = store.audit(&tenant(), 10).await.unwrap();
+    assert_eq!(audit.iter().filter(|line| line.action == "dlq.edit").count(), 1);
+}
+
+#[tokio::test]
+async fn an_unreadable_message_takes_a_whole_job_only() {
+    let store = store().await;
+    let replayer = Replayer::new(store.clone(), Limits::default());
+    let message = UnreadableMessage {
+        tenant: tenant(),
+        raw: b"{broken".to_vec(),
+        reason: "not JSON".into(),
+        source: "nats".into(),
+    };
+    let id = store.accept_unreadable(&message).await.unwrap();
+    let error =
+        replayer.edit(&tenant(), id, Edit::Patch(json!({"template": "invoice"})), "ann").await.unwrap_err();
+    assert!(matches!(error, EditError::NothingToPatch));
+    let raw = RawJob::from_value(json!({"template": "invoice"})).unwrap();
+    let report = replayer.edit(&tenant(), id, Edit::Whole(Box::new(raw)), "ann").await.unwrap();
+    assert!(report.diff.contains("+  \"template\": \"invoice\""), "{}", report.diff);
+    let done = replay(&replayer, &Selection::Ids(vec![id]), &ReplayOptions::default()).await;
+    assert_eq!(done.replayed, 1);
+}
+
+#[tokio::test]
+async fn a_purge_erases_and_keeps_the_count() {
+    let store = store().await;
+    let replayer = Replayer::new(store.clone(), Limits::default());
+    let one = dead(store.as_ref(), "invoice", "x").await;
+    let two = dead(store.as_ref(), "report", "x").await;
+    replayer.purge(&tenant(), one, "ann").await.unwrap();
+    assert!(matches!(replayer.show(&tenant(), one).await, Err(StoreError::NotFound(_))));
+    assert!(matches!(replayer.purge(&tenant(), one, "ann").await, Err(StoreError::NotFound(_))));
+    let dry = replayer.purge_many(&tenant(), &all(), true, "ann").await.unwrap();
+    assert_eq!((dry.matched, dry.purged, dry.ids), (1, 0, vec![two]));
+    let done = replayer.purge_many(&tenant(), &all(), false, "ann").await.unwrap();
+    assert_eq!((done.matched, done.purged), (1, 1));
+    let ledger = store.ledger().await.unwrap();
+    assert_eq!((ledger.total.dead, ledger.balances()), (2, true));
+}

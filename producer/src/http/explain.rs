@@ -1,0 +1,143 @@
+//! Why a job is where it is, in a sentence: the first question of everybody who waits.
+
+use bul_job::{State, Timestamp};
+use bul_store::JobDetail;
+
+/// The sentence. `place`: jobs before it in its lane, while it is queued.
+pub fn explanation(detail: &JobDetail, place: Option<u64>, now: Timestamp) -> String {
+    match detail.summary.status.state {
+        State::Queued => queued(detail, place),
+        State::Waiting => waiting(detail, now),
+        State::Running => running(detail),
+        State::Completed => {
+            let formats: Vec<&str> = detail.documents.keys().map(|f| f.as_str()).collect();
+            format!("completed{} with {}", ended(detail), formats.join(", "))
+        }
+        State::Cancelled => format!("cancelled{}", ended(detail)),
+        State::Dead => dead(detail),
+    }
+}
+
+fn queued(detail: &JobDetail, place: Option<u64>) -> String {
+    let lane = detail.summary.lane;
+    match place {
+        Some(0) => format!("queued in lane {lane}, next in its lane"),
+        Some(1) => format!("queued in lane {lane}, 1 job before it"),
+        Some(n) => format!("queued in lane {lane}, {n} jobs before it"),
+        None => format!("queued in lane {lane}"),
+    }
+}
+
+fn waiting(detail: &JobDetail, now: Timestamp) -> String {
+    let core = &detail.core;
+    let due = match core.due_at {
+        Some(at) if at > now => format!("waits until {}", at.format("%Y-%m-%dT%H:%M:%SZ")),
+        _ => "is due and about to be queued".to_owned(),
+    };
+    let why = if core.failures > 0 {
+        let retries = core.max_attempts.saturating_sub(1);
+        format!(" (retry {} of {retries} after: {})", core.failures, last_failure(detail))
+    } else if core.crashes > 0 {
+        format!(" (the worker of attempt {} was lost)", core.attempt)
+    } else if core.attempt.0 > 0 {
+        " (it runs again: handed back by a worker that stopped, or replayed)".to_owned()
+    } else if detail.job.as_ref().is_some_and(|job| job.run_at.is_some()) {
+        " (its run_at)".to_owned()
+    } else {
+        String::new()
+    };
+    due + &why
+}
+
+fn running(detail: &JobDetail) -> String {
+    let since = detail.attempts.last().map(|attempt| {
+        format!(" since {} on {}", attempt.started_at.format("%Y-%m-%dT%H:%M:%SZ"), attempt.worker)
+    });
+    let asked = if detail.core.cancel_requested { "; it was asked to end" } else { "" };
+    format!("attempt {} runs{}{asked}", detail.core.attempt, since.unwrap_or_default())
+}
+
+fn dead(detail: &JobDetail) -> String {
+    let reason = match detail.summary.status.dead_reason {
+        Some(reason) => reason.as_str().replace('_', " "),
+        None => "unknown reason".into(),
+    };
+    format!(
+        "dead letter{} ({reason}): {}; replay it once the cause is gone",
+        ended(detail),
+        last_failure(detail)
+    )
+}
+
+fn last_failure(detail: &JobDetail) -> String {
+    let recorded = detail.attempts.iter().rev().find_map(|attempt| attempt.failure.as_ref());
+    let message = detail.summary.status.message.clone().or_else(|| recorded.map(|f| f.message.clone()));
+    message.unwrap_or_else(|| "no reason recorded".into())
+}
+
+fn ended(detail: &JobDetail) -> String {
+    detail.summary.ended_at.map_or(String::new(), |at| format!(" at {}", at.format("%Y-%m-%dT%H:%M:%SZ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn check(core: Value, more: Value, place: Option<u64>, expected: &str) {
+        let mut machine = json!({
+            "state": "queued", "attempt": 0, "publish": 1, "failures": 0, "crashes": 0, "max_attempts": 5,
+            "due_at": null, "cancel_requested": false, "deadline": null
+        });
+        machine.as_object_mut().unwrap().extend(core.as_object().unwrap().clone());
+        let mut detail = json!({
+            "id": bul_job::JobId::new(), "template": "invoice", "business_area": "", "lane": "normal",
+            "state": machine["state"], "attempt": machine["attempt"], "accepted_at": "2026-11-16T09:00:00Z",
+            "core": machine, "source": "http", "documents": {}, "attempts": []
+        });
+        detail.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let detail: JobDetail = serde_json::from_value(detail).unwrap();
+        assert_eq!(explanation(&detail, place, "2026-11-16T09:00:00Z".parse().unwrap()), expected);
+    }
+
+    #[test]
+    fn each_state_has_its_sentence() {
+        check(json!({}), json!({}), Some(12), "queued in lane normal, 12 jobs before it");
+        check(json!({}), json!({}), Some(0), "queued in lane normal, next in its lane");
+        let later = "2026-11-16T09:05:00Z";
+        check(
+            json!({"state": "waiting", "failures": 2, "attempt": 2, "due_at": later}),
+            json!({"message": "model unavailable"}),
+            None,
+            "waits until 2026-11-16T09:05:00Z (retry 2 of 4 after: model unavailable)",
+        );
+        check(json!({"state": "waiting"}), json!({}), None, "is due and about to be queued");
+        check(
+            json!({"state": "waiting", "crashes": 1, "attempt": 1, "due_at": later}),
+            json!({}),
+            None,
+            "waits until 2026-11-16T09:05:00Z (the worker of attempt 1 was lost)",
+        );
+        let attempt = json!({"attempts": [{
+            "attempt": 1, "worker": "w1", "started_at": "2026-11-16T09:00:01Z", "outcome": ""}]});
+        check(
+            json!({"state": "running", "attempt": 1, "cancel_requested": true}),
+            attempt,
+            None,
+            "attempt 1 runs since 2026-11-16T09:00:01Z on w1; it was asked to end",
+        );
+        check(
+            json!({"state": "dead"}),
+            json!({"dead_reason": "attempts_spent", "message": "model unavailable", "ended_at": later}),
+            None,
+            "dead letter at 2026-11-16T09:05:00Z (attempts spent): model unavailable; replay it once the cause is gone",
+        );
+        check(
+            json!({"state": "completed"}),
+            json!({"documents": {"md": 3, "pdf": 9}}),
+            None,
+            "completed with md, pdf",
+        );
+    }
+}

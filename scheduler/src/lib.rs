@@ -1,0 +1,105 @@
+//! The scheduler: moves due work from the store to the broker, and makes the jobs of the calendar.
+//!
+//! Delayed jobs, retries, lost publications and expired leases are one thing: a row that has become
+//! due. Schedulers may run in any number; the one that holds the lease works.
+
+mod cron;
+mod dispatch;
+mod leader;
+mod metrics;
+mod observe;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bul_broker::Broker;
+use bul_job::Limits;
+use bul_runtime::Shutdown;
+use bul_store::Store;
+use tracing::info;
+
+pub use cron::FireError;
+pub use metrics::Metrics;
+
+use crate::leader::Leader;
+
+/// How the scheduler works.
+#[derive(Debug, Clone)]
+pub struct SchedulerOptions {
+    /// Name of this process among the candidates.
+    pub name: String,
+    /// Lease of the leader. Too low: a busy leader loses it. Too high: its successor waits that long.
+    pub leader_lease: Duration,
+    /// Longest sleep. Too high: rows that other processes wrote wait that long. Too low: idle work.
+    pub poll: Duration,
+    /// Rows moved in one go.
+    pub batch_max: usize,
+    /// Limits of jobs made by schedules.
+    pub limits: Limits,
+}
+
+impl Default for SchedulerOptions {
+    fn default() -> Self {
+        Self {
+            name: "scheduler".into(),
+            leader_lease: Duration::from_secs(8),
+            poll: Duration::from_millis(250),
+            batch_max: 1_000,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// The scheduler.
+pub struct Scheduler {
+    store: Arc<dyn Store>,
+    broker: Arc<dyn Broker>,
+    options: SchedulerOptions,
+    metrics: Metrics,
+}
+
+impl Scheduler {
+    /// A scheduler that has not started yet.
+    pub fn new(store: Arc<dyn Store>, broker: Arc<dyn Broker>, options: SchedulerOptions, metrics: Metrics) -> Self {
+        Self { store, broker, options, metrics }
+    }
+
+    /// Runs until `shutdown` stops it; gives the lease up, so that a successor need not wait.
+    pub async fn run(self, shutdown: Shutdown) {
+        let mut leader = Leader::new(self.options.name.clone(), self.options.leader_lease);
+        let mut observed = tokio::time::Instant::now();
+        while !shutdown.stopping().is_cancelled() {
+            let leads = leader.holds(self.store.as_ref()).await;
+            self.metrics.leader.with_label_values::<&str>(&[]).set(leads.into());
+            let busy = leads && self.turn().await;
+            if observed <= tokio::time::Instant::now() {
+                self.observe().await;
+                observed = tokio::time::Instant::now() + observe::EVERY;
+            }
+            if !busy {
+                self.rest(&shutdown).await;
+            }
+        }
+        leader.resign(self.store.as_ref()).await;
+        info!(scheduler = self.options.name, "scheduler stopped");
+    }
+
+    /// One round of all duties. `true` when there may be more to do at once.
+    async fn turn(&self) -> bool {
+        let fired = self.fire_due().await;
+        let dispatched = self.dispatch_due().await;
+        fired || dispatched
+    }
+
+    /// Sleeps until the next row is due, the poll interval at most.
+    async fn rest(&self, shutdown: &Shutdown) {
+        let wait = match self.store.next_due_at().await {
+            Ok(Some(due)) => (due - self.store.now()).to_std().unwrap_or(Duration::ZERO).min(self.options.poll),
+            Ok(None) | Err(_) => self.options.poll,
+        };
+        tokio::select! {
+            () = shutdown.stopping().cancelled() => {}
+            () = tokio::time::sleep(wait.max(Duration::from_millis(5))) => {}
+        }
+    }
+}

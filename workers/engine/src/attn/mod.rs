@@ -1,0 +1,3 @@
+//! Attention over paged keys and values.
+
+pub(crate) mod cpu;

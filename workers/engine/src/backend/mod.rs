@@ -1,0 +1,8 @@
+//! Implementations of `Generate` that hold no weights.
+
+pub(crate) mod openai;
+pub(crate) mod options;
+pub(crate) mod scripted;
+mod sse;
+mod stream;
+mod wire;

@@ -1,0 +1,192 @@
+//! Shapes an answer is held to while it is written: byte automata over token bytes.
+//!
+//! Invariant: from every state that was accepted, some continuation within the token budget ends
+//! in the shape (given a vocabulary with all single bytes). So a model with any weights keeps to
+//! it. Called by `sequence` per candidate token, and by `backend::openai` on whole answers.
+
+mod outline;
+mod prose;
+
+use outline::Outline;
+use prose::Prose;
+
+use crate::job::Constraint;
+
+/// How near the token budget is to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Pressure {
+    /// Write freely.
+    None,
+    /// Begin nothing that is not needed.
+    Close,
+    /// Take the shortest way to the end.
+    Hard,
+}
+
+/// The state of one answer under a constraint.
+#[derive(Debug, Clone)]
+pub(crate) enum Shape {
+    Prose(Box<Prose>),
+    Outline(Box<Outline>),
+}
+
+impl Shape {
+    /// The start of an answer of at most `max_tokens`.
+    ///
+    /// # Errors
+    /// When the constraint is empty or cannot be met within `max_tokens`.
+    pub fn new(constraint: &Constraint, max_tokens: usize) -> Result<Self, String> {
+        let (shape, needed) = match constraint {
+            Constraint::Prose { facts, sentences } => {
+                (Self::Prose(Box::new(Prose::new(facts, *sentences)?)), sentences * prose::TOKENS_MIN)
+            }
+            Constraint::Outline { items } => {
+                (Self::Outline(Box::new(Outline::new(*items)?)), items * outline::TOKENS_MIN)
+            }
+        };
+        if max_tokens < needed {
+            return Err(format!("the answer's shape needs max_tokens of at least {needed}"));
+        }
+        Ok(shape)
+    }
+
+    /// Says how many tokens may still be written.
+    pub fn set_remaining(&mut self, tokens: usize) {
+        match self {
+            Self::Prose(prose) => prose.set_remaining(tokens),
+            Self::Outline(outline) => outline.set_remaining(tokens),
+        }
+    }
+
+    /// Would these bytes keep to the shape? Changes nothing.
+    pub fn allows(&mut self, bytes: &[u8]) -> bool {
+        match self {
+            Self::Prose(prose) => {
+                let mark = prose.mark();
+                let fits = bytes.iter().all(|b| prose.byte(*b));
+                prose.rewind(mark);
+                fits
+            }
+            Self::Outline(outline) => {
+                let mark = outline.mark();
+                let fits = bytes.iter().all(|b| outline.byte(*b));
+                outline.rewind(mark);
+                fits
+            }
+        }
+    }
+
+    /// Appends bytes that `allows` accepted; false when they do not fit after all.
+    pub fn push(&mut self, bytes: &[u8]) -> bool {
+        bytes.iter().all(|b| match self {
+            Self::Prose(prose) => prose.byte(*b),
+            Self::Outline(outline) => outline.byte(*b),
+        })
+    }
+
+    /// Is the text so far a complete answer?
+    pub fn may_end(&self) -> bool {
+        match self {
+            Self::Prose(prose) => prose.complete(),
+            Self::Outline(outline) => outline.complete(),
+        }
+    }
+
+    /// Can nothing follow?
+    pub fn must_end(&self) -> bool {
+        match self {
+            Self::Prose(prose) => prose.complete(),
+            Self::Outline(_) => false,
+        }
+    }
+
+    /// Do these bytes end a complete answer, as a line break does?
+    pub fn is_terminator(&self, bytes: &[u8]) -> bool {
+        bytes.first() == Some(&b'\n') && bytes.iter().all(|b| matches!(b, b'\n' | b' '))
+    }
+}
+
+/// Checks a whole answer.
+///
+/// # Errors
+/// Says where it leaves the shape, in words a model can act on.
+pub(crate) fn check(constraint: &Constraint, text: &str) -> Result<(), String> {
+    let mut shape = Shape::new(constraint, usize::MAX)?;
+    let mut done = 0;
+    for c in text.chars() {
+        if !shape.push(&text.as_bytes()[done..done + c.len_utf8()]) {
+            let start = text[..done].char_indices().rev().nth(30).map_or(0, |(i, _)| i);
+            return Err(format!("unexpected {c:?} after {:?}", &text[start..done]));
+        }
+        done += c.len_utf8();
+    }
+    if shape.may_end() { Ok(()) } else { Err("the answer ends too early".into()) }
+}
+
+/// 64-bit FNV-1a; a collision only forbids one phrase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Hash(u64);
+
+impl Hash {
+    const START: Self = Self(0xcbf2_9ce4_8422_2325);
+
+    fn add(self, byte: u8) -> Self {
+        Self((self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+    }
+
+    fn add_char(self, c: char) -> Self {
+        c.to_lowercase().fold(self, |hash, c| c.encode_utf8(&mut [0; 4]).bytes().fold(hash, Self::add))
+    }
+}
+
+/// Characters outside ASCII, byte by byte. Only those are begun that can be completed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Utf8 {
+    bytes: [u8; 3],
+    len: u8,
+}
+
+/// What a byte did.
+enum Decoded {
+    Char(char),
+    Partial,
+    Invalid,
+}
+
+impl Utf8 {
+    /// Latin, Greek and Cyrillic letters (two bytes), and the three typographic marks
+    /// U+2013, U+2014 and U+2019.
+    fn push(&mut self, byte: u8) -> Decoded {
+        let fits = match self.len {
+            0 if byte < 0x80 => return Decoded::Char(byte as char),
+            0 => matches!(byte, 0xc3..=0xc5 | 0xce..=0xd1 | 0xe2),
+            1 if self.bytes[0] == 0xe2 => byte == 0x80,
+            2 => matches!(byte, 0x93 | 0x94 | 0x99),
+            _ => (0x80..0xc0).contains(&byte),
+        };
+        if !fits {
+            return Decoded::Invalid;
+        }
+        self.bytes[self.len as usize] = byte;
+        self.len += 1;
+        let needed = if self.bytes[0] == 0xe2 { 3 } else { 2 };
+        if self.len < needed {
+            return Decoded::Partial;
+        }
+        let text = std::str::from_utf8(&self.bytes[..usize::from(needed)]);
+        self.len = 0;
+        match text.ok().and_then(|t| t.chars().next()) {
+            Some(c) => Decoded::Char(c),
+            None => Decoded::Invalid,
+        }
+    }
+
+    fn pending(&self) -> bool {
+        self.len > 0
+    }
+
+    /// Is one of the typographic marks under way?
+    fn within_mark(&self) -> bool {
+        self.len > 0 && self.bytes[0] == 0xe2
+    }
+}

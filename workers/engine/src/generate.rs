@@ -1,0 +1,125 @@
+//! The one seam between the worker and whatever writes prose: the local engine, an
+//! OpenAI-compatible server, or the scripted model.
+
+use async_trait::async_trait;
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::job::{Completion, Request};
+
+/// What is behind the trait, for `bul model info`, `bul doctor` and the log.
+#[derive(Debug, Clone, Serialize)]
+pub struct ModelInfo {
+    /// `local`, `openai` or `scripted`.
+    pub kind: &'static str,
+    /// Name, for example of the directory, file or remote model.
+    pub name: String,
+    /// `llama`, `qwen2`, `qwen3`, or empty when unknown.
+    pub architecture: String,
+    /// Number of parameters, when known.
+    pub parameters: Option<u64>,
+    /// Longest prompt plus answer, tokens, when known.
+    pub context_tokens: Option<usize>,
+    /// Precision of the weights, for example `f16`, `q8_0`, or empty.
+    pub precision: String,
+    /// blake3 over config, tokenizer and weights; empty for remote models.
+    pub fingerprint: String,
+}
+
+/// How a caller must treat a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GenerateErrorClass {
+    /// May succeed later: time-out, overload, connection, open breaker.
+    Transient,
+    /// Will fail again with the same request.
+    Permanent,
+    /// The caller cancelled.
+    Cancelled,
+}
+
+/// A failed generation.
+#[derive(Debug, thiserror::Error)]
+pub enum GenerateError {
+    /// The token was cancelled.
+    #[error("generation was cancelled")]
+    Cancelled,
+    /// Prompt and answer do not fit the model's context.
+    #[error(
+        "the prompt has {prompt_tokens} tokens and may answer with {max_tokens}, but the model's context holds {context_tokens}"
+    )]
+    TooLong {
+        /// Tokens of the prompt.
+        prompt_tokens: usize,
+        /// Tokens asked for.
+        max_tokens: usize,
+        /// Tokens that fit.
+        context_tokens: usize,
+    },
+    /// The request itself is wrong.
+    #[error("the model refuses the request: {0}")]
+    Rejected(String),
+    /// The model cannot be reached or is overloaded; `retry_after_ms` when it said so.
+    #[error("the model is unavailable: {reason}")]
+    Unavailable {
+        /// Reason.
+        reason: String,
+        /// What `Retry-After` said, milliseconds.
+        retry_after_ms: Option<u64>,
+    },
+    /// The circuit breaker is open: nothing was tried.
+    #[error("the circuit breaker of the model is open for another {retry_after_ms} ms")]
+    BreakerOpen {
+        /// Milliseconds until the next probe.
+        retry_after_ms: u64,
+    },
+    /// The answer did not keep to the constraint, however often it was asked.
+    #[error("the model's answer has the wrong shape: {0}")]
+    Shape(String),
+    /// A fault inside the engine.
+    #[error("the engine failed: {0}")]
+    Engine(String),
+}
+
+impl GenerateError {
+    /// Decides between retry and dead letter; the text never does.
+    pub fn class(&self) -> GenerateErrorClass {
+        match self {
+            Self::Cancelled => GenerateErrorClass::Cancelled,
+            Self::TooLong { .. } | Self::Rejected(_) => GenerateErrorClass::Permanent,
+            Self::Unavailable { .. } | Self::BreakerOpen { .. } | Self::Shape(_) | Self::Engine(_) => {
+                GenerateErrorClass::Transient
+            }
+        }
+    }
+
+    /// The earliest sensible time to try again, when the model said one.
+    pub fn retry_after_ms(&self) -> Option<u64> {
+        match self {
+            Self::Unavailable { retry_after_ms, .. } => *retry_after_ms,
+            Self::BreakerOpen { retry_after_ms } => Some(*retry_after_ms),
+            Self::Cancelled | Self::TooLong { .. } | Self::Rejected(_) | Self::Shape(_) | Self::Engine(_) => {
+                None
+            }
+        }
+    }
+}
+
+/// Pieces of an answer while it is being written. The channel is bounded; a reader that is gone
+/// or slow never holds up generation (pieces are dropped, the completion holds the whole text).
+pub type Pieces = mpsc::Sender<String>;
+
+/// Something that writes text.
+#[async_trait]
+pub trait Generate: Send + Sync {
+    /// What this is.
+    fn info(&self) -> ModelInfo;
+
+    /// Writes one answer. Returns soon after `cancel` fires, with [`GenerateError::Cancelled`].
+    async fn generate(
+        &self,
+        request: Request,
+        pieces: Option<Pieces>,
+        cancel: CancellationToken,
+    ) -> Result<Completion, GenerateError>;
+}

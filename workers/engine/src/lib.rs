@@ -1,0 +1,39 @@
+//! Generation: one trait, [`Generate`], and its three implementations.
+//!
+//! The engine never sees a job, a template or a document. Callers: the worker and `bul model`.
+
+mod attn;
+mod backend;
+mod bench;
+mod chat;
+mod checkpoint;
+mod constraint;
+mod detokenise;
+mod engine;
+mod generate;
+mod job;
+mod kv;
+mod local;
+mod metrics;
+mod model;
+mod open;
+mod runner;
+mod sample;
+mod sched;
+mod sequence;
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod vocabulary;
+
+pub use backend::openai::OpenAi;
+pub use backend::options::{ApiKey, OpenAiOptions, OpenAiTimeouts};
+pub use backend::scripted::{Scripted, ScriptedFailure, ScriptedOptions};
+pub use bench::{BenchOptions, BenchReport, DecodeRate, bench};
+pub use generate::{Generate, GenerateError, GenerateErrorClass, ModelInfo, Pieces};
+pub use job::{Completion, Constraint, Finish, Message, Receipt, Request, Role, Sampling, Scope};
+pub use local::LocalModel;
+pub use open::{EmbeddedModel, EngineOptions, ModelSpec, OpenError, open, open_with};

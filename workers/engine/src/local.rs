@@ -1,0 +1,329 @@
+//! `LocalModel`: the handle to a model that runs in this process.
+//!
+//! Prompts are tokenised on the caller's task; the engine's thread sees tokens only. The queue is
+//! bounded here: one request too many is refused, not kept. Opened by `open`.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use prometheus::Registry;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::chat::Chat;
+use crate::checkpoint::{Checkpoint, Parts, kv_shape, load_gguf};
+use crate::constraint::Shape;
+use crate::detokenise::TextOut;
+use crate::engine::{CoreLimits, EngineCore};
+use crate::generate::{Generate, GenerateError, ModelInfo, Pieces};
+use crate::job::{Completion, Request};
+use crate::kv::KvStore;
+use crate::kv::key::{BlockKey, chain};
+use crate::kv::pool::Pool;
+use crate::metrics::Metrics;
+use crate::model::decoder::Decoder;
+use crate::model::threads::Threads;
+use crate::model::weights::SafetensorsSource;
+use crate::open::{EngineOptions, OpenError};
+use crate::runner::{ModelRunner, Runner};
+use crate::sample::Sampler;
+use crate::sequence::{Language, Sequence};
+
+/// A model in this process.
+pub struct LocalModel {
+    info: ModelInfo,
+    language: Language,
+    chat: Chat,
+    root: BlockKey,
+    block_tokens: usize,
+    context: usize,
+    queue_max: usize,
+    queued: Arc<AtomicUsize>,
+    inbox: Option<mpsc::Sender<Sequence>>,
+    thread: Option<JoinHandle<()>>,
+    metrics: Option<Metrics>,
+}
+
+impl LocalModel {
+    /// Opens a model from the contents of its files (see [`crate::EmbeddedModel`]).
+    ///
+    /// # Errors
+    /// [`OpenError`], naming file and field or tensor.
+    pub fn from_bytes(
+        config: &[u8],
+        tokenizer: &[u8],
+        tokenizer_config: &[u8],
+        weights: &[u8],
+        options: &EngineOptions,
+        registry: Option<&Registry>,
+    ) -> Result<Self, OpenError> {
+        let checkpoint = Checkpoint {
+            name: "shipped".into(),
+            config: config.into(),
+            tokenizer: tokenizer.into(),
+            tokenizer_config: tokenizer_config.into(),
+            template: None,
+            source: SafetensorsSource::from_bytes(weights)?,
+        };
+        let (decoder, parts) = checkpoint.load(options)?;
+        Self::start(decoder, parts, options, registry)
+    }
+
+    /// Opens a directory with `config.json`, `tokenizer.json`, `tokenizer_config.json` or
+    /// `chat_template.jinja`, and `model.safetensors` or its shards with their index.
+    ///
+    /// # Errors
+    /// [`OpenError`], naming file and field or tensor.
+    pub fn from_directory(
+        path: &Path,
+        options: &EngineOptions,
+        registry: Option<&Registry>,
+    ) -> Result<Self, OpenError> {
+        let (decoder, parts) = Checkpoint::read(path)?.load(options)?;
+        Self::start(decoder, parts, options, registry)
+    }
+
+    /// Opens a GGUF file, which holds configuration and tokenizer too.
+    ///
+    /// # Errors
+    /// [`OpenError`], naming the metadata field or tensor.
+    pub fn from_gguf(
+        path: &Path,
+        options: &EngineOptions,
+        registry: Option<&Registry>,
+    ) -> Result<Self, OpenError> {
+        let (decoder, parts) = load_gguf(path, options)?;
+        Self::start(decoder, parts, options, registry)
+    }
+
+    /// Sets up pool, store and thread for a loaded decoder.
+    fn start(
+        decoder: Decoder,
+        parts: Parts,
+        options: &EngineOptions,
+        registry: Option<&Registry>,
+    ) -> Result<Self, OpenError> {
+        let config = decoder.config();
+        if parts.vocabulary.size() > config.vocab {
+            return Err(OpenError::Tokenizer {
+                file: "tokenizer.json".into(),
+                reason: format!(
+                    "has ids up to {}, but the model's `vocab_size` is {}",
+                    parts.vocabulary.size() - 1,
+                    config.vocab
+                ),
+            });
+        }
+        let shape = kv_shape(config, options);
+        // Not more blocks than all running requests could fill.
+        let useful = options.running_max.max(1) * 2 * config.context.div_ceil(shape.block_tokens);
+        let blocks = (options.kv_bytes_max / shape.block_bytes()).min(useful.max(64));
+        let context = config.context.min(blocks * shape.block_tokens);
+        if blocks == 0 {
+            return Err(OpenError::Setup(format!(
+                "kv_bytes_max holds not even one block of {} bytes",
+                shape.block_bytes()
+            )));
+        }
+        let info = ModelInfo {
+            kind: "local",
+            name: parts.name,
+            architecture: config.architecture.name().into(),
+            parameters: Some(config.parameters()),
+            context_tokens: Some(context),
+            precision: parts.precision,
+            fingerprint: parts.fingerprint.to_hex().to_string(),
+        };
+        let mut eos = parts.eos;
+        eos.retain(|id| (*id as usize) < config.vocab);
+        eos.sort_unstable();
+        eos.dedup();
+        if eos.is_empty() {
+            let reason = "missing, and the tokenizer's configuration names no `eos_token`".to_string();
+            return Err(OpenError::field("config.json", "eos_token_id", reason));
+        }
+        let language = Language { vocabulary: Arc::new(parts.vocabulary), eos: eos.into() };
+        let runner = ModelRunner::new(decoder, KvStore::new(shape, blocks), Threads::new(options.threads));
+        Self::spawn(runner, Pool::new(blocks), info, language, parts.chat, context, options, registry)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "private constructor; tests pass another runner")]
+    pub(crate) fn spawn(
+        runner: impl Runner + 'static,
+        pool: Pool,
+        info: ModelInfo,
+        language: Language,
+        chat: Chat,
+        context: usize,
+        options: &EngineOptions,
+        registry: Option<&Registry>,
+    ) -> Result<Self, OpenError> {
+        let setup = |e: &dyn std::fmt::Display| OpenError::Setup(e.to_string());
+        let metrics = registry.map(Metrics::register).transpose().map_err(|e| setup(&e))?;
+        let block_tokens = options.block_tokens.max(1);
+        let root = BlockKey::root(&info.fingerprint, "f32", block_tokens);
+        let limits = CoreLimits {
+            block_tokens,
+            running_max: options.running_max.max(1),
+            prefill_tokens_max: options.prefill_chunk_tokens.max(1),
+        };
+        let queued = Arc::new(AtomicUsize::new(0));
+        let (sender, receiver) = mpsc::channel(options.queue_max.max(1));
+        let inbox = (receiver, queued.clone());
+        let core = EngineCore::new(runner, pool, root, limits, language.clone(), metrics.clone(), inbox);
+        let thread = std::thread::Builder::new()
+            .name("bul-engine".into())
+            .spawn(move || core.run())
+            .map_err(|e| setup(&e))?;
+        Ok(Self {
+            info,
+            language,
+            chat,
+            root,
+            block_tokens,
+            context,
+            queue_max: options.queue_max.max(1),
+            queued,
+            inbox: Some(sender),
+            thread: Some(thread),
+            metrics,
+        })
+    }
+
+    fn sequence(
+        &self,
+        request: Request,
+        pieces: Option<Pieces>,
+        cancel: CancellationToken,
+        reply: oneshot::Sender<Result<Completion, GenerateError>>,
+    ) -> Result<Sequence, GenerateError> {
+        let sampling = request.sampling;
+        check_sampling(&request)?;
+        let shape = request.constraint.as_ref().map(|c| Shape::new(c, sampling.max_tokens));
+        let shape = shape.transpose().map_err(GenerateError::Rejected)?;
+        let prompt = self
+            .chat
+            .prompt(&request.messages, &self.language.vocabulary)
+            .map_err(GenerateError::Rejected)?;
+        let prompt_tokens = prompt.tokens.len();
+        if prompt_tokens == 0 {
+            return Err(GenerateError::Rejected("the prompt is empty".into()));
+        }
+        if prompt_tokens + sampling.max_tokens > self.context {
+            return Err(GenerateError::TooLong {
+                prompt_tokens,
+                max_tokens: sampling.max_tokens,
+                context_tokens: self.context,
+            });
+        }
+        let keys = chain(self.root, self.block_tokens, &prompt.tokens, prompt.public_tokens, &request.tenant);
+        Ok(Sequence {
+            tokens: prompt.tokens,
+            prompt_tokens,
+            tenant: request.tenant,
+            keys,
+            max_tokens: sampling.max_tokens,
+            priority: request.priority,
+            sampler: Sampler::new(&sampling),
+            shape,
+            text: TextOut::new(request.stop, self.language.vocabulary.strips_first_space()),
+            pieces,
+            cancel,
+            reply,
+            submitted: Instant::now(),
+            blocks: Vec::new(),
+            computed: 0,
+            sealed: 0,
+            cached_tokens: 0,
+            admitted: None,
+            first_token: None,
+        })
+    }
+
+    /// Takes a place in the queue, or refuses.
+    fn submit(&self, sequence: Sequence) -> Result<(), GenerateError> {
+        let full = || GenerateError::Unavailable {
+            reason: "the engine's queue is full".into(),
+            retry_after_ms: None,
+        };
+        let taken = self
+            .queued
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.queue_max).then_some(n + 1));
+        taken.map_err(|_| full())?;
+        let Some(inbox) = &self.inbox else { return Err(stopped()) };
+        inbox.try_send(sequence).map_err(|error| {
+            self.queued.fetch_sub(1, Ordering::Relaxed);
+            match error {
+                mpsc::error::TrySendError::Full(_) => full(),
+                mpsc::error::TrySendError::Closed(_) => stopped(),
+            }
+        })
+    }
+}
+
+#[async_trait]
+impl Generate for LocalModel {
+    fn info(&self) -> ModelInfo {
+        self.info.clone()
+    }
+
+    async fn generate(
+        &self,
+        request: Request,
+        pieces: Option<Pieces>,
+        cancel: CancellationToken,
+    ) -> Result<Completion, GenerateError> {
+        // Dropping this future must stop the engine's work too.
+        let token = cancel.child_token();
+        let _guard = token.clone().drop_guard();
+        let (reply, answer) = oneshot::channel();
+        let submitted = self.sequence(request, pieces, token, reply).and_then(|s| self.submit(s));
+        if submitted.is_err() {
+            if let Some(metrics) = &self.metrics {
+                metrics.outcome(&submitted);
+            }
+            submitted?;
+        }
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(GenerateError::Cancelled),
+            answer = answer => answer.unwrap_or_else(|_| Err(stopped())),
+        }
+    }
+}
+
+impl Drop for LocalModel {
+    fn drop(&mut self) {
+        // Without senders the thread ends by itself.
+        self.inbox = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn stopped() -> GenerateError {
+    GenerateError::Engine("the engine's thread has stopped".into())
+}
+
+fn check_sampling(request: &Request) -> Result<(), GenerateError> {
+    let s = &request.sampling;
+    let wrong = |text: &str| Err(GenerateError::Rejected(text.into()));
+    if s.max_tokens == 0 {
+        return wrong("max_tokens must be at least 1");
+    }
+    if !s.temperature.is_finite() || s.temperature < 0.0 {
+        return wrong("temperature must be a number from 0 on");
+    }
+    if !(s.top_p > 0.0 && s.top_p <= 1.0) {
+        return wrong("top_p must lie above 0 and not above 1");
+    }
+    if request.messages.is_empty() {
+        return wrong("there are no messages");
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! Metrics of the engine and of the remote backend, all named `bul_engine_…`.
+
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+use crate::generate::{GenerateError, GenerateErrorClass};
+
+/// Handles to all metrics; clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    /// `bul_engine_tokens_total{kind="prompt|cached|generated"}`
+    pub tokens: IntCounterVec,
+    /// `bul_engine_requests_total{outcome="completed|cancelled|failed|rejected"}`
+    pub requests: IntCounterVec,
+    /// `bul_engine_step_seconds`
+    pub step_seconds: Histogram,
+    /// `bul_engine_running`
+    pub running: IntGauge,
+    /// `bul_engine_waiting`
+    pub waiting: IntGauge,
+    /// `bul_engine_kv_blocks{state="used|cached"}`
+    pub kv_blocks: IntGaugeVec,
+    /// `bul_engine_kv_blocks_evicted_total`
+    pub kv_evicted: IntCounter,
+    /// `bul_engine_breaker_state`: 0 closed, 1 half-open, 2 open
+    pub breaker_state: IntGauge,
+}
+
+impl Metrics {
+    /// Creates and registers all metrics.
+    ///
+    /// # Errors
+    /// When one of the names is taken.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let steps = HistogramOpts::new("bul_engine_step_seconds", "Time of one model step")
+            .buckets(prometheus::exponential_buckets(0.0005, 2.0, 14)?);
+        Ok(Self {
+            tokens: add(
+                registry,
+                IntCounterVec::new(Opts::new("bul_engine_tokens_total", "Tokens by kind"), &["kind"])?,
+            )?,
+            requests: add(
+                registry,
+                IntCounterVec::new(
+                    Opts::new("bul_engine_requests_total", "Requests by outcome"),
+                    &["outcome"],
+                )?,
+            )?,
+            step_seconds: add(registry, Histogram::with_opts(steps)?)?,
+            running: add(registry, IntGauge::new("bul_engine_running", "Sequences being computed")?)?,
+            waiting: add(registry, IntGauge::new("bul_engine_waiting", "Requests waiting for admission")?)?,
+            kv_blocks: add(
+                registry,
+                IntGaugeVec::new(Opts::new("bul_engine_kv_blocks", "KV blocks by state"), &["state"])?,
+            )?,
+            kv_evicted: add(
+                registry,
+                IntCounter::new("bul_engine_kv_blocks_evicted_total", "KV blocks evicted from the cache")?,
+            )?,
+            breaker_state: add(
+                registry,
+                IntGauge::new("bul_engine_breaker_state", "Circuit breaker: 0 closed, 1 half-open, 2 open")?,
+            )?,
+        })
+    }
+
+    /// Counts the end of a request.
+    pub fn outcome<T>(&self, result: &Result<T, GenerateError>) {
+        let outcome = match result.as_ref().map_err(GenerateError::class) {
+            Ok(_) => "completed",
+            Err(GenerateErrorClass::Cancelled) => "cancelled",
+            Err(GenerateErrorClass::Transient) => "failed",
+            Err(GenerateErrorClass::Permanent) => "rejected",
+        };
+        self.requests.with_label_values(&[outcome]).inc();
+    }
+
+    /// Counts the tokens of a finished request.
+    pub fn count_tokens(&self, receipt: &crate::job::Receipt) {
+        self.tokens.with_label_values(&["prompt"]).inc_by(receipt.prompt_tokens);
+        self.tokens.with_label_values(&["cached"]).inc_by(receipt.cached_tokens);
+        self.tokens.with_label_values(&["generated"]).inc_by(receipt.output_tokens);
+    }
+}
+
+fn add<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> prometheus::Result<C> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}

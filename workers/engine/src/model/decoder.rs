@@ -1,0 +1,258 @@
+//! One flat-batch decoder for the Llama / Mistral / Qwen2 / Qwen3 family.
+//!
+//! All rows of a step, whichever sequences they belong to, go through each matrix together; only
+//! attention looks at a row's own sequence. Pre-norm blocks with RMS norm, rotary positions,
+//! grouped queries (Ainslie et al. 2023) and a gated MLP. Called by `runner`.
+
+use super::config::{Architecture, ModelConfig};
+use super::kernel;
+use super::linear::{Embedding, Linear};
+use super::rope::Rope;
+use super::threads::Threads;
+use super::weights::{Name, Part, Source};
+use crate::attn::cpu;
+use crate::kv::KvStore;
+use crate::kv::pool::BlockId;
+use crate::open::OpenError;
+
+/// Which rows of a span need logits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Logits {
+    /// None: the middle of a prompt.
+    None,
+    /// The last row.
+    Last,
+    /// Every row, for comparisons.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the comparison with reference logits wants all rows"))]
+    All,
+}
+
+/// Consecutive tokens of one sequence.
+#[derive(Debug, Clone)]
+pub(crate) struct Span {
+    /// Tokens to compute.
+    pub tokens: Vec<u32>,
+    /// Position of the first of them.
+    pub start: usize,
+    /// Block table, long enough for the last of them.
+    pub blocks: Vec<BlockId>,
+    /// Rows wanted.
+    pub logits: Logits,
+}
+
+struct Layer {
+    attn_norm: Vec<f32>,
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    o: Linear,
+    q_norm: Option<Vec<f32>>,
+    k_norm: Option<Vec<f32>>,
+    mlp_norm: Vec<f32>,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+}
+
+/// A loaded model.
+pub(crate) struct Decoder {
+    config: ModelConfig,
+    embedding: Embedding,
+    layers: Vec<Layer>,
+    final_norm: Vec<f32>,
+    output: Linear,
+    rope: Rope,
+}
+
+/// Buffers that live from step to step, so that decoding does not allocate.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    x: Vec<f32>,
+    normed: Vec<f32>,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    attended: Vec<f32>,
+    projected: Vec<f32>,
+    gate: Vec<f32>,
+    up: Vec<f32>,
+    angles: Vec<f32>,
+}
+
+impl Decoder {
+    /// Loads all weights.
+    ///
+    /// # Errors
+    /// A missing tensor or one of another shape, by name.
+    pub fn load(config: ModelConfig, source: &mut dyn Source) -> Result<Self, OpenError> {
+        let hidden = config.hidden;
+        let (embedding, shared) = source.embedding(config.vocab, hidden, config.tied)?;
+        let mut layers = Vec::with_capacity(config.layers);
+        for layer in 0..config.layers {
+            layers.push(load_layer(&config, source, layer)?);
+        }
+        let final_norm = vector(source, Name::FinalNorm, hidden)?;
+        let output = match shared {
+            Some(output) => output,
+            None => linear(source, Name::Output, config.vocab, hidden)?,
+        };
+        let rope = Rope::new(config.rope_theta, config.head_dim, &config.rope_scaling, config.rope_pairs);
+        Ok(Self { config, embedding, layers, final_norm, output, rope })
+    }
+
+    /// Shape of the model.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Computes all spans, writes their keys and values into `store`, and returns the wanted rows
+    /// of logits, `[rows, vocab]`, in the order of the spans.
+    ///
+    /// # Errors
+    /// Only from quantised products.
+    pub fn forward(
+        &self,
+        spans: &[Span],
+        store: &mut KvStore,
+        scratch: &mut Scratch,
+        threads: &Threads,
+    ) -> candle_core::Result<Vec<f32>> {
+        let mut s = std::mem::take(scratch);
+        self.embed(spans, &mut s);
+        let rows: Vec<cpu::Row<'_>> = spans
+            .iter()
+            .flat_map(|span| {
+                let contexts = span.start + 1..=span.start + span.tokens.len();
+                contexts.map(|context| cpu::Row { blocks: &span.blocks, context })
+            })
+            .collect();
+        for (index, layer) in self.layers.iter().enumerate() {
+            self.attention(index, layer, &rows, store, &mut s, threads)?;
+            self.mlp(layer, &mut s, threads)?;
+        }
+        let logits = self.logits(spans, &mut s, threads);
+        *scratch = s;
+        logits
+    }
+
+    fn embed(&self, spans: &[Span], s: &mut Scratch) {
+        s.x.clear();
+        s.angles.clear();
+        for span in spans {
+            for (i, token) in span.tokens.iter().enumerate() {
+                self.embedding.append(*token, self.config.hidden, &mut s.x);
+                self.rope.angles(span.start + i, &mut s.angles);
+            }
+        }
+    }
+
+    fn attention(
+        &self,
+        index: usize,
+        layer: &Layer,
+        rows: &[cpu::Row<'_>],
+        store: &mut KvStore,
+        s: &mut Scratch,
+        threads: &Threads,
+    ) -> candle_core::Result<()> {
+        let ModelConfig { head_dim, rms_eps, .. } = self.config;
+        norm(&s.x, &layer.attn_norm, rms_eps, &mut s.normed);
+        layer.q.forward(&s.normed, &mut s.q, threads)?;
+        layer.k.forward(&s.normed, &mut s.k, threads)?;
+        layer.v.forward(&s.normed, &mut s.v, threads)?;
+        for (values, weight) in [(&mut s.q, &layer.q_norm), (&mut s.k, &layer.k_norm)] {
+            if let Some(weight) = weight {
+                norm(values, weight, rms_eps, &mut s.projected);
+                std::mem::swap(values, &mut s.projected);
+            }
+        }
+        let (q_width, kv_width) = (layer.q.outputs(), layer.k.outputs());
+        let block_tokens = store.shape().block_tokens;
+        for (i, row) in rows.iter().enumerate() {
+            let angles = &s.angles[i * head_dim..(i + 1) * head_dim];
+            self.rope.rotate(&mut s.q[i * q_width..(i + 1) * q_width], angles);
+            let kv = i * kv_width..(i + 1) * kv_width;
+            self.rope.rotate(&mut s.k[kv.clone()], angles);
+            let position = row.context - 1;
+            let block = row.blocks[position / block_tokens];
+            store.write(block, index, position % block_tokens, &s.k[kv.clone()], &s.v[kv]);
+        }
+        s.attended.clear();
+        s.attended.resize(s.q.len(), 0.0);
+        cpu::attend(rows, &s.q, store, index, &mut s.attended, threads);
+        layer.o.forward(&s.attended, &mut s.projected, threads)?;
+        kernel::add(&mut s.x, &s.projected);
+        Ok(())
+    }
+
+    fn mlp(&self, layer: &Layer, s: &mut Scratch, threads: &Threads) -> candle_core::Result<()> {
+        norm(&s.x, &layer.mlp_norm, self.config.rms_eps, &mut s.normed);
+        layer.gate.forward(&s.normed, &mut s.gate, threads)?;
+        layer.up.forward(&s.normed, &mut s.up, threads)?;
+        kernel::swiglu(&mut s.gate, &s.up);
+        layer.down.forward(&s.gate, &mut s.projected, threads)?;
+        kernel::add(&mut s.x, &s.projected);
+        Ok(())
+    }
+
+    fn logits(&self, spans: &[Span], s: &mut Scratch, threads: &Threads) -> candle_core::Result<Vec<f32>> {
+        let hidden = self.config.hidden;
+        s.projected.clear();
+        let mut row = 0;
+        for span in spans {
+            let end = row + span.tokens.len();
+            let first = match span.logits {
+                Logits::None => end,
+                Logits::Last => end - 1,
+                Logits::All => row,
+            };
+            s.projected.extend_from_slice(&s.x[first * hidden..end * hidden]);
+            row = end;
+        }
+        let mut logits = Vec::new();
+        if !s.projected.is_empty() {
+            norm(&s.projected, &self.final_norm, self.config.rms_eps, &mut s.normed);
+            self.output.forward(&s.normed, &mut logits, threads)?;
+        }
+        Ok(logits)
+    }
+}
+
+fn norm(x: &[f32], weight: &[f32], eps: f32, y: &mut Vec<f32>) {
+    y.clear();
+    y.resize(x.len(), 0.0);
+    kernel::rms_norm(x, weight, eps, y);
+}
+
+fn vector(source: &mut dyn Source, name: Name, len: usize) -> Result<Vec<f32>, OpenError> {
+    let found = source.vector(name, false, len)?;
+    found.ok_or_else(|| source.missing(name, &[len]))
+}
+
+fn linear(source: &mut dyn Source, name: Name, outputs: usize, inputs: usize) -> Result<Linear, OpenError> {
+    let found = source.linear(name, outputs, inputs)?;
+    found.ok_or_else(|| source.missing(name, &[outputs, inputs]))
+}
+
+fn load_layer(config: &ModelConfig, source: &mut dyn Source, layer: usize) -> Result<Layer, OpenError> {
+    let (hidden, inner) = (config.hidden, config.intermediate);
+    let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+    let name = |part| Name::Layer(layer, part);
+    let per_head_norms = config.architecture == Architecture::Qwen3;
+    let mut head_norm =
+        |part| per_head_norms.then(|| vector(source, name(part), config.head_dim)).transpose();
+    let (q_norm, k_norm) = (head_norm(Part::QNorm)?, head_norm(Part::KNorm)?);
+    Ok(Layer {
+        attn_norm: vector(source, name(Part::AttnNorm), hidden)?,
+        q: linear(source, name(Part::Q), q, hidden)?,
+        k: linear(source, name(Part::K), kv, hidden)?,
+        v: linear(source, name(Part::V), kv, hidden)?,
+        o: linear(source, name(Part::O), hidden, q)?,
+        q_norm,
+        k_norm,
+        mlp_norm: vector(source, name(Part::MlpNorm), hidden)?,
+        gate: linear(source, name(Part::Gate), inner, hidden)?,
+        up: linear(source, name(Part::Up), inner, hidden)?,
+        down: linear(source, name(Part::Down), hidden, inner)?,
+    })
+}

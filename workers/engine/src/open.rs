@@ -1,0 +1,271 @@
+//! From a model's specification to something that generates.
+//!
+//! `ModelSpec::parse` reads what stands in `BUL_MODEL`; `open` loads it. Every error names the
+//! file and the field or tensor that is at fault. Called by the worker's start and `bul model`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::backend::openai::OpenAi;
+use crate::backend::options::OpenAiOptions;
+use crate::backend::scripted::{Scripted, ScriptedOptions};
+use crate::generate::Generate;
+use crate::local::LocalModel;
+
+/// A model that could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A file that must be there is not.
+    #[error("{file}: missing")]
+    Missing {
+        /// File.
+        file: String,
+    },
+    /// A file cannot be read.
+    #[error("{file}: cannot be read: {source}")]
+    Read {
+        /// File.
+        file: String,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// A field is missing, malformed or asks for something unsupported.
+    #[error("{file}: field `{field}`: {reason}")]
+    Field {
+        /// File.
+        file: String,
+        /// Field, dotted.
+        field: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A tensor is missing or of another shape or precision.
+    #[error("{file}: tensor `{name}`: {reason}")]
+    Tensor {
+        /// File.
+        file: String,
+        /// Tensor.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The tokenizer is malformed or does not belong to the model.
+    #[error("{file}: tokenizer: {reason}")]
+    Tokenizer {
+        /// File.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The model does not fit the memory it may take.
+    #[error("the model needs about {needed_mib} MiB of memory, but only {allowed_mib} MiB are allowed")]
+    Memory {
+        /// Estimate, MiB.
+        needed_mib: u64,
+        /// Budget, MiB.
+        allowed_mib: u64,
+    },
+    /// The specification itself is wrong.
+    #[error("`{spec}` names no model: {reason}")]
+    Spec {
+        /// What was given, without secrets.
+        spec: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The engine could not be set up.
+    #[error("the engine could not be set up: {0}")]
+    Setup(String),
+}
+
+impl OpenError {
+    pub(crate) fn field(file: &str, field: &str, reason: String) -> Self {
+        Self::Field { file: file.into(), field: field.into(), reason }
+    }
+
+    pub(crate) fn io(file: &str, source: std::io::Error) -> Self {
+        if source.kind() == std::io::ErrorKind::NotFound {
+            return Self::Missing { file: file.into() };
+        }
+        Self::Read { file: file.into(), source }
+    }
+}
+
+/// Reads a whole file, with its name in the error.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, OpenError> {
+    std::fs::read(path).map_err(|e| OpenError::io(&path.display().to_string(), e))
+}
+
+/// A small model that is part of the executable: the contents of the usual four files.
+#[derive(Debug, Clone, Copy)]
+pub struct EmbeddedModel {
+    /// `config.json`
+    pub config: &'static [u8],
+    /// `tokenizer.json`
+    pub tokenizer: &'static [u8],
+    /// `tokenizer_config.json`, with the chat template in it
+    pub tokenizer_config: &'static [u8],
+    /// `model.safetensors`
+    pub weights: &'static [u8],
+}
+
+/// Which model to open.
+#[derive(Debug, Clone)]
+pub enum ModelSpec {
+    /// Part of the executable.
+    Embedded(EmbeddedModel),
+    /// Directory with `config.json`, `tokenizer.json` and safetensors.
+    Directory(PathBuf),
+    /// GGUF file.
+    Gguf(PathBuf),
+    /// OpenAI-compatible server.
+    OpenAi(OpenAiOptions),
+    /// Deterministic text without a model, for tests and queue benchmarks.
+    Scripted(ScriptedOptions),
+}
+
+impl ModelSpec {
+    /// Parses a directory, a `.gguf` file, `openai+http(s)://host/path#model` or `scripted`.
+    /// An empty text means the shipped model and gives `None`.
+    ///
+    /// # Errors
+    /// `OpenError::Spec` when it is none of these. The key is never part of an error.
+    pub fn parse(spec: &str, key: Option<String>) -> Result<Option<Self>, OpenError> {
+        let spec = spec.trim();
+        let wrong = |reason: &str| OpenError::Spec { spec: spec.into(), reason: reason.into() };
+        if spec.is_empty() {
+            return Ok(None);
+        }
+        if spec == "scripted" {
+            return Ok(Some(Self::Scripted(ScriptedOptions::default())));
+        }
+        if let Some(url) = spec.strip_prefix("openai+") {
+            let (base_url, model) = url.split_once('#').unwrap_or((url, ""));
+            if model.is_empty() {
+                return Err(wrong("the model's name must follow a `#`"));
+            }
+            let parsed = reqwest::Url::parse(base_url).map_err(|e| wrong(&e.to_string()))?;
+            if !matches!(parsed.scheme(), "http" | "https") {
+                return Err(wrong("only openai+http:// and openai+https:// are known"));
+            }
+            if !parsed.username().is_empty() || parsed.password().is_some() {
+                let reason = "a key in the address would end up in logs; pass it separately".to_string();
+                return Err(OpenError::Spec { spec: "openai+…".into(), reason });
+            }
+            let base_url = base_url.trim_end_matches('/').to_string();
+            return Ok(Some(Self::OpenAi(OpenAiOptions::new(base_url, model.to_string(), key))));
+        }
+        if spec.contains("://") {
+            return Err(wrong("of addresses, only openai+http:// and openai+https:// are known"));
+        }
+        let path = PathBuf::from(spec);
+        if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf")) {
+            return Ok(Some(Self::Gguf(path)));
+        }
+        if path.is_dir() {
+            return Ok(Some(Self::Directory(path)));
+        }
+        Err(wrong(
+            "neither a directory, nor a .gguf file, nor openai+http(s)://host/v1#model, nor `scripted`",
+        ))
+    }
+}
+
+/// Settings of the local engine.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// Threads for large operations. Too many slow down other work on the machine.
+    pub threads: usize,
+    /// Bytes for keys and values. Too few: fewer cached prefixes, fewer requests side by side.
+    pub kv_bytes_max: usize,
+    /// Tokens per KV block. Smaller blocks match more of a prefix, larger ones need fewer keys.
+    pub block_tokens: usize,
+    /// Requests computed side by side. More raises throughput and each one's latency.
+    pub running_max: usize,
+    /// Requests that may wait; one more is refused with `GenerateError::Unavailable`.
+    pub queue_max: usize,
+    /// Prompt tokens per step. More speeds up long prompts and delays answers under way.
+    pub prefill_chunk_tokens: usize,
+    /// Refuses models that need more memory than this, bytes, keys and values included.
+    pub memory_bytes_max: Option<u64>,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            threads: std::thread::available_parallelism().map_or(1, |n| n.get()),
+            kv_bytes_max: 256 << 20,
+            block_tokens: 16,
+            running_max: 16,
+            queue_max: 256,
+            prefill_chunk_tokens: 256,
+            memory_bytes_max: None,
+        }
+    }
+}
+
+/// Opens a model with default settings and without metrics.
+///
+/// # Errors
+/// [`OpenError`], naming what is missing or wrong.
+pub fn open(spec: &ModelSpec) -> Result<Arc<dyn Generate>, OpenError> {
+    open_with(spec, &EngineOptions::default(), None)
+}
+
+/// Opens a model. Loading reads all weights: call it from a thread that may block.
+///
+/// # Errors
+/// [`OpenError`], naming what is missing or wrong.
+pub fn open_with(
+    spec: &ModelSpec,
+    options: &EngineOptions,
+    registry: Option<&prometheus::Registry>,
+) -> Result<Arc<dyn Generate>, OpenError> {
+    Ok(match spec {
+        ModelSpec::Embedded(m) => Arc::new(LocalModel::from_bytes(
+            m.config,
+            m.tokenizer,
+            m.tokenizer_config,
+            m.weights,
+            options,
+            registry,
+        )?),
+        ModelSpec::Directory(path) => Arc::new(LocalModel::from_directory(path, options, registry)?),
+        ModelSpec::Gguf(path) => Arc::new(LocalModel::from_gguf(path, options, registry)?),
+        ModelSpec::OpenAi(openai) => Arc::new(OpenAi::new(openai.clone(), registry)?),
+        ModelSpec::Scripted(scripted) => Arc::new(Scripted::with(scripted.clone())),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn specifications_are_told_apart() {
+        let parse = |spec: &str| ModelSpec::parse(spec, Some("sk-secret".into()));
+        assert!(parse(" ").unwrap().is_none());
+        assert!(matches!(parse("scripted").unwrap(), Some(ModelSpec::Scripted(_))));
+        assert!(matches!(parse("a/b.GGUF").unwrap(), Some(ModelSpec::Gguf(_))));
+        let directory = tempfile::tempdir().unwrap();
+        assert!(matches!(
+            parse(&directory.path().display().to_string()).unwrap(),
+            Some(ModelSpec::Directory(_))
+        ));
+        match parse("openai+https://host/v1/#org/model").unwrap() {
+            Some(ModelSpec::OpenAi(options)) => {
+                assert_eq!(
+                    (options.base_url.as_str(), options.model.as_str()),
+                    ("https://host/v1", "org/model")
+                );
+                assert!(!format!("{options:?}").contains("secret"));
+            }
+            other => panic!("{other:?}"),
+        }
+        for wrong in ["openai+https://host/v1", "openai+ftp://h#m", "https://host", "/no/such/dir"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+        let text = parse("openai+https://user:pass@host/v1#m").unwrap_err().to_string();
+        assert!(!text.contains("pass@"), "{text}");
+    }
+}

@@ -1,0 +1,41 @@
+//! From a step's spans to logits. The engine sees only this trait, so scheduling and caching are
+//! tested under a runner without a model.
+
+use crate::kv::KvStore;
+use crate::model::decoder::{Decoder, Scratch, Span};
+use crate::model::threads::Threads;
+
+/// Computes steps.
+pub(crate) trait Runner: Send {
+    /// Logits `[rows, vocab]` of the rows that `spans` want, in their order. Keys and values of
+    /// all tokens are written when it returns.
+    fn run(&mut self, spans: &[Span]) -> Result<Vec<f32>, String>;
+    /// Length of a row of logits.
+    fn vocab(&self) -> usize;
+}
+
+/// The model on this machine's CPU.
+pub(crate) struct ModelRunner {
+    decoder: Decoder,
+    store: KvStore,
+    scratch: Scratch,
+    threads: Threads,
+}
+
+impl ModelRunner {
+    /// `store` must have the decoder's layout.
+    pub fn new(decoder: Decoder, store: KvStore, threads: Threads) -> Self {
+        Self { decoder, store, scratch: Scratch::default(), threads }
+    }
+}
+
+impl Runner for ModelRunner {
+    fn run(&mut self, spans: &[Span]) -> Result<Vec<f32>, String> {
+        let logits = self.decoder.forward(spans, &mut self.store, &mut self.scratch, &self.threads);
+        logits.map_err(|e| e.to_string())
+    }
+
+    fn vocab(&self) -> usize {
+        self.decoder.config().vocab
+    }
+}

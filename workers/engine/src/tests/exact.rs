@@ -1,0 +1,90 @@
+//! Bit-exactness: how the work is cut never changes the result.
+
+use crate::kv::pool::BlockId;
+use crate::kv::{KvShape, KvStore};
+use crate::model::config::ModelConfig;
+use crate::model::decoder::{Decoder, Logits, Scratch, Span};
+use crate::model::threads::Threads;
+use crate::model::weights::SafetensorsSource;
+use crate::testing;
+
+fn decoder() -> Decoder {
+    let config = ModelConfig::from_json(testing::config_json().to_string().as_bytes()).unwrap();
+    let weights = testing::weights(3);
+    Decoder::load(config, &mut SafetensorsSource::from_bytes(&weights).unwrap()).unwrap()
+}
+
+fn store(decoder: &Decoder, block_tokens: usize, blocks: usize) -> KvStore {
+    let c = decoder.config();
+    let shape = KvShape { layers: c.layers, kv_heads: c.kv_heads, head_dim: c.head_dim, block_tokens };
+    KvStore::new(shape, blocks)
+}
+
+fn tokens(len: usize, step: u32) -> Vec<u32> {
+    (0..len as u32).map(|i| (i * step + 1) % 261).collect()
+}
+
+/// Logits of every position when `tokens` are computed in pieces of `chunk`.
+fn run(decoder: &Decoder, tokens: &[u32], chunk: usize, block_tokens: usize, threads: usize) -> Vec<f32> {
+    let blocks: Vec<BlockId> = (0..tokens.len().div_ceil(block_tokens) as u32).rev().map(BlockId).collect();
+    let mut store = store(decoder, block_tokens, blocks.len());
+    let (mut scratch, threads) = (Scratch::default(), Threads::new(threads));
+    let mut logits = Vec::new();
+    for (i, part) in tokens.chunks(chunk).enumerate() {
+        let span =
+            Span { tokens: part.to_vec(), start: i * chunk, blocks: blocks.clone(), logits: Logits::All };
+        logits.extend(decoder.forward(&[span], &mut store, &mut scratch, &threads).unwrap());
+    }
+    logits
+}
+
+#[test]
+fn chunks_blocks_and_threads_change_no_bit() {
+    let decoder = decoder();
+    let tokens = tokens(75, 7);
+    let whole = run(&decoder, &tokens, 75, 16, 1);
+    for chunk in [1, 2, 3, 10, 64] {
+        assert_eq!(run(&decoder, &tokens, chunk, 16, 1), whole, "chunk {chunk}");
+    }
+    for block_tokens in [1, 5, 32, 128] {
+        assert_eq!(run(&decoder, &tokens, 75, block_tokens, 1), whole, "block {block_tokens}");
+    }
+    assert_eq!(run(&decoder, &tokens, 75, 16, 2), whole, "threads");
+}
+
+#[test]
+fn neighbours_in_the_batch_change_no_bit() {
+    let decoder = decoder();
+    let sequences = [tokens(33, 5), tokens(9, 11), tokens(20, 3)];
+    let alone: Vec<Vec<f32>> = sequences.iter().map(|s| run(&decoder, s, s.len(), 8, 1)).collect();
+    let mut store = store(&decoder, 8, 16);
+    let (mut scratch, threads) = (Scratch::default(), Threads::new(1));
+    let spans: Vec<Span> = sequences
+        .iter()
+        .enumerate()
+        .map(|(i, tokens)| Span {
+            tokens: tokens.clone(),
+            start: 0,
+            blocks: (i as u32 * 5..i as u32 * 5 + 5).map(BlockId).collect(),
+            logits: Logits::All,
+        })
+        .collect();
+    let together = decoder.forward(&spans, &mut store, &mut scratch, &threads).unwrap();
+    assert_eq!(together, alone.concat());
+    // One decode step for all three, against each decode alone.
+    let next = |logits: Logits| -> Vec<Span> {
+        let step = |(span, tokens): (&Span, &Vec<u32>)| Span {
+            tokens: vec![42],
+            start: tokens.len(),
+            blocks: span.blocks.clone(),
+            logits,
+        };
+        spans.iter().zip(&sequences).map(step).collect()
+    };
+    let together = decoder.forward(&next(Logits::Last), &mut store, &mut scratch, &threads).unwrap();
+    let mut alone = Vec::new();
+    for span in next(Logits::Last) {
+        alone.extend(decoder.forward(&[span], &mut store, &mut scratch, &threads).unwrap());
+    }
+    assert_eq!(together, alone);
+}

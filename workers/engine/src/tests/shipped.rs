@@ -1,0 +1,119 @@
+//! The shipped model against the reference that its training wrote, where both are present.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::chat::Chat;
+use crate::constraint::check;
+use crate::generate::Generate;
+use crate::job::{Constraint, Message, Request, Role, Sampling, Scope};
+use crate::kv::pool::BlockId;
+use crate::kv::{KvShape, KvStore};
+use crate::local::LocalModel;
+use crate::model::config::ModelConfig;
+use crate::model::decoder::{Decoder, Logits, Scratch, Span};
+use crate::model::threads::Threads;
+use crate::model::weights::SafetensorsSource;
+use crate::open::EngineOptions;
+use crate::testing::request;
+use crate::vocabulary::Vocabulary;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Deserialize)]
+struct Golden {
+    prompts: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    system: String,
+    user: String,
+    prompt_ids: Vec<u32>,
+    greedy_ids: Vec<u32>,
+    top5_first: Vec<Candidate>,
+}
+
+#[derive(Deserialize)]
+struct Candidate {
+    id: u32,
+    logit: f32,
+}
+
+fn folder() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../model");
+    let complete = folder.join("weights/model.safetensors").exists() && folder.join("golden.json").exists();
+    if !complete {
+        println!("skipped: there is no shipped model yet");
+    }
+    complete.then_some(folder)
+}
+
+fn cases(folder: &Path) -> Vec<Case> {
+    let golden = std::fs::read(folder.join("golden.json")).unwrap();
+    serde_json::from_slice::<Golden>(&golden).unwrap().prompts
+}
+
+fn messages(case: &Case) -> Vec<Message> {
+    vec![
+        Message { role: Role::System, text: case.system.clone(), scope: Scope::Public },
+        Message { role: Role::User, text: case.user.clone(), scope: Scope::Tenant },
+    ]
+}
+
+#[test]
+fn prompts_and_logits_agree_with_the_reference() {
+    let Some(folder) = folder() else { return };
+    let file = |name: &str| std::fs::read(folder.join("weights").join(name)).unwrap();
+    let vocabulary = Vocabulary::from_json(&file("tokenizer.json")).unwrap();
+    let settings: serde_json::Value = serde_json::from_slice(&file("tokenizer_config.json")).unwrap();
+    let chat = Chat::new(settings["chat_template"].as_str().unwrap(), String::new(), String::new()).unwrap();
+    let config = ModelConfig::from_json(&file("config.json")).unwrap();
+    let mut source = SafetensorsSource::from_directory(&folder.join("weights")).unwrap();
+    let decoder = Decoder::load(config, &mut source).unwrap();
+    let c = decoder.config();
+    let shape = KvShape { layers: c.layers, kv_heads: c.kv_heads, head_dim: c.head_dim, block_tokens: 16 };
+    for case in cases(&folder) {
+        let prompt = chat.prompt(&messages(&case), &vocabulary).unwrap();
+        assert_eq!(prompt.tokens, case.prompt_ids);
+        // The reference's own continuation is fed, so that one near tie does not spoil the rest.
+        let tokens = [case.prompt_ids.as_slice(), &case.greedy_ids].concat();
+        let mut store = KvStore::new(shape, 64);
+        let blocks = (0..64).map(BlockId).collect();
+        let span = Span { tokens, start: 0, blocks, logits: Logits::All };
+        let logits = decoder.forward(&[span], &mut store, &mut Scratch::default(), &Threads::new(1)).unwrap();
+        let rows: Vec<&[f32]> = logits.chunks_exact(c.vocab).skip(case.prompt_ids.len() - 1).collect();
+        for candidate in &case.top5_first {
+            let difference = (rows[0][candidate.id as usize] - candidate.logit).abs();
+            assert!(difference < 1e-3, "logit of {} differs by {difference}", candidate.id);
+        }
+        for (row, id) in rows.iter().zip(&case.greedy_ids) {
+            let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            assert!(row[*id as usize] > max - 1e-3, "{id} is not the best token");
+        }
+    }
+}
+
+#[tokio::test]
+async fn it_writes_in_the_asked_shape() {
+    let Some(folder) = folder() else { return };
+    let model = LocalModel::from_directory(&folder.join("weights"), &EngineOptions::default(), None).unwrap();
+    for (seed, case) in cases(&folder).iter().enumerate() {
+        let outline = case.user.contains("outline");
+        let constraint = if outline {
+            Constraint::Outline { items: 5 }
+        } else {
+            let names = case.user.lines().filter_map(|l| l.strip_prefix('[')?.split_once(']'));
+            Constraint::Prose { facts: names.map(|(name, _)| name.to_string()).collect(), sentences: 3 }
+        };
+        let request = Request {
+            messages: messages(case),
+            constraint: Some(constraint.clone()),
+            sampling: Sampling { seed: seed as u64, ..Sampling::default() },
+            ..request("")
+        };
+        let done = model.generate(request, None, CancellationToken::new()).await.unwrap();
+        println!("{}\n{:?}\n", done.text, done.receipt);
+        assert_eq!(check(&constraint, &done.text), Ok(()), "{}", done.text);
+    }
+}

@@ -1,0 +1,91 @@
+//! Names in prose: runs of capitalised words, and tokens only a machine would write.
+
+/// A stretch of text that looks like a name somebody has given.
+pub(super) fn names(text: &str, is_german: bool) -> Vec<String> {
+    let mut out = Vec::new();
+    for sentence in text.split(['.', '!', '?', ':', ';', '\n']) {
+        let words: Vec<&str> = sentence.split_whitespace().map(bare).filter(|w| !w.is_empty()).collect();
+        // German writes every noun with a capital; runs of them prove nothing.
+        if !is_german {
+            capital_runs(&words, &mut out);
+        }
+    }
+    for word in text.split_whitespace().map(bare) {
+        if is_machine_token(word) && !out.iter().any(|known| known == word) {
+            out.push(word.to_owned());
+        }
+    }
+    out
+}
+
+fn bare(word: &str) -> &str {
+    word.trim_matches(|c: char| !c.is_alphanumeric() && !matches!(c, '@' | '/' | '#'))
+}
+
+/// Runs of at least two capitalised words. The first word of a sentence always has a capital, so
+/// it only counts together with two more.
+fn capital_runs(words: &[&str], out: &mut Vec<String>) {
+    let mut at = 0;
+    while at < words.len() {
+        let length = words[at..].iter().take_while(|word| is_capitalised(word)).count();
+        let needed = if at == 0 { 3 } else { 2 };
+        if length >= needed {
+            let from = if at == 0 && is_opener(words[0]) { 1 } else { at };
+            if at + length - from >= 2 {
+                out.push(words[from..at + length].join(" "));
+            }
+        }
+        at += length.max(1);
+    }
+}
+
+fn is_capitalised(word: &str) -> bool {
+    let mut chars = word.chars();
+    chars.next().is_some_and(char::is_uppercase) && chars.next().is_some_and(|c| c.is_lowercase() || c == '.')
+}
+
+/// Words that open a sentence before a name.
+fn is_opener(word: &str) -> bool {
+    matches!(
+        word,
+        "The"
+            | "A"
+            | "An"
+            | "In"
+            | "On"
+            | "At"
+            | "For"
+            | "With"
+            | "By"
+            | "From"
+            | "Dear"
+            | "Our"
+            | "Your"
+            | "This"
+    )
+}
+
+/// Addresses, links and camel case.
+fn is_machine_token(word: &str) -> bool {
+    let camel = word.chars().zip(word.chars().skip(1)).any(|(a, b)| a.is_lowercase() && b.is_uppercase());
+    word.contains('@') || word.contains("://") || word.starts_with("www.") || camel
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found() {
+        for (text, expected) in [
+            ("Please contact Jane Doe about it.", vec!["Jane Doe"]),
+            ("The team met. The Acme Trading company paid.", vec!["Acme Trading"]),
+            ("We plan the launch in good time.", vec![]),
+            ("Write to sales@acme.example or myApp.", vec!["sales@acme.example", "myApp"]),
+            ("Customer Service answers.", vec![]),
+        ] {
+            assert_eq!(names(text, false), expected, "{text}");
+        }
+        assert!(names("Die Neue Straße ist lang.", true).is_empty());
+    }
+}

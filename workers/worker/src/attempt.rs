@@ -1,0 +1,209 @@
+//! One attempt, readable at a glance:
+//!
+//! ```text
+//! fence → plan → generate → assemble → write → commit → ack
+//! ```
+//!
+//! What if the process dies between any two of them? Before the commit the lease expires and the
+//! dispatcher publishes the job again; after it the redelivered message finds a finished job and is
+//! acknowledged without work. What if it is frozen? Another attempt takes over, and the fence
+//! refuses the commit of this one.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bul_broker::Delivery;
+use bul_engine::Receipt;
+use bul_job::{EventKind, Failure, FailureClass, Format, State};
+use bul_store::{Attempt, Begin, Output, StoreError, Usage};
+use bul_template::{Order, Plan};
+use futures::FutureExt;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, info_span, warn};
+
+use crate::Worker;
+use crate::outcome::Stop;
+
+/// Wait before a message is handed out again when the store did not answer.
+const BEGIN_AGAIN: Duration = Duration::from_secs(2);
+
+impl Worker {
+    /// Runs the job of a message to an outcome that the store has recorded, then answers the message.
+    pub(crate) async fn attempt(&self, delivery: Box<dyn Delivery>, halting: CancellationToken) {
+        let message = delivery.message().clone();
+        let span = info_span!("attempt", job.id = %message.job, tenant = %message.tenant, lane = %message.lane);
+        async {
+            let attempt = match self.fence(delivery.as_ref()).await {
+                Fence::Run(attempt) => attempt,
+                Fence::Nothing => return self.answer(delivery).await,
+                Fence::Unknown => return self.give_back(delivery).await,
+            };
+            let running = self.metrics.running.with_label_values(&[message.lane.as_str()]);
+            running.inc();
+            let started = Instant::now();
+            let result = self.produce_while_alive(&attempt, delivery.as_ref(), &halting).await;
+            let outcome = self.commit(&attempt, result).await;
+            running.dec();
+            self.metrics.attempt_ended(&attempt.job.template, &outcome, started.elapsed());
+            self.answer(delivery).await;
+        }
+        .instrument(span)
+        .await;
+    }
+
+    /// Takes the lease.
+    async fn fence(&self, delivery: &dyn Delivery) -> Fence {
+        let id = delivery.message().job;
+        match self.store.begin(id, &self.options.name, self.options.lease).await {
+            Ok(Begin::Run(attempt)) => {
+                self.event(&attempt, EventKind::State { state: State::Running, attempt: attempt.attempt.0, message: None }).await;
+                Fence::Run(Arc::new(*attempt))
+            }
+            Ok(Begin::Skip(state)) => {
+                debug!(%state, "nothing to do");
+                Fence::Nothing
+            }
+            Err(error @ StoreError::NotFound(_)) => {
+                warn!(%error, "a message for a job that does not exist");
+                Fence::Nothing
+            }
+            Err(error) => {
+                warn!(%error, "the attempt cannot begin");
+                Fence::Unknown
+            }
+        }
+    }
+
+    /// The work itself, for as long as the lease holds, the user wants it, and the process lives on.
+    /// Dropping the work cancels a generation in progress.
+    async fn produce_while_alive(
+        &self,
+        attempt: &Arc<Attempt>,
+        delivery: &dyn Delivery,
+        halting: &CancellationToken,
+    ) -> Result<Output, Stop> {
+        let cancel = CancellationToken::new();
+        let _cancelled_when_dropped = cancel.clone().drop_guard();
+        let work = AssertUnwindSafe(self.produce(attempt, &cancel)).catch_unwind();
+        tokio::select! {
+            biased;
+            done = work => done.unwrap_or_else(|panic| Err(Stop::Failed(panicked(panic.as_ref())))),
+            stop = self.heartbeat(attempt, delivery) => Err(stop),
+            () = halting.cancelled() => Err(Stop::Halting),
+            () = tokio::time::sleep(self.options.attempt_max) => {
+                let message = format!("the attempt took longer than {} s", self.options.attempt_max.as_secs());
+                Err(Stop::Failed(failed("attempt_timeout", message)))
+            }
+        }
+    }
+
+    async fn produce(&self, attempt: &Arc<Attempt>, cancel: &CancellationToken) -> Result<Output, Stop> {
+        let started = Instant::now();
+        let mut plan = self.plan(attempt).await?;
+        let generating = Instant::now();
+        let (texts, receipt) = self.generate(attempt, &mut plan, cancel).await?;
+        let generate_ms = ms(generating);
+        let assembled = plan.assemble(&texts)?;
+        let title = assembled.document.meta.title.clone();
+        let writing = Instant::now();
+        let (documents, unwritten) = self.write(attempt, assembled.document).await?;
+        let findings = assembled.findings.iter().chain(&unwritten).filter_map(|f| serde_json::to_value(f).ok()).collect();
+        let usage = self.usage(&receipt, generate_ms, ms(writing), ms(started));
+        Ok(Output { documents, title, usage, findings })
+    }
+
+    /// Computes everything but the prose, off the async threads: a report may hold 100,000 rows.
+    async fn plan(&self, attempt: &Arc<Attempt>) -> Result<Plan, Stop> {
+        let started = Instant::now();
+        let (catalog, attempt) = (self.catalog.clone(), attempt.clone());
+        let planned = tokio::task::spawn_blocking(move || {
+            let job = &attempt.job;
+            catalog.plan(&Order {
+                template: &job.template,
+                query: job.query.as_deref(),
+                business_area: job.business_area.as_deref(),
+                doc_type: job.doc_type.as_deref(),
+                data: &job.data,
+                context: job.context.as_deref(),
+                language: &job.language,
+                date: attempt.accepted_at.date_naive(),
+            })
+        });
+        let plan = match planned.await {
+            Ok(plan) => plan?,
+            Err(panic) => return Err(Stop::Failed(failed("panic", format!("planning panicked: {panic}")))),
+        };
+        self.metrics.stage("plan", started.elapsed());
+        Ok(plan)
+    }
+
+    fn usage(&self, receipt: &Receipt, generate_ms: f64, write_ms: f64, total_ms: f64) -> Usage {
+        self.metrics.tokens(receipt);
+        Usage {
+            model: if receipt.prompt_tokens > 0 { self.model.info().name } else { String::new() },
+            prompt_tokens: receipt.prompt_tokens,
+            cached_tokens: receipt.cached_tokens,
+            output_tokens: receipt.output_tokens,
+            generate_ms,
+            write_ms,
+            total_ms,
+        }
+    }
+
+    /// Leaves the message with the broker: the row may still be queued, and nothing but this message
+    /// would ever start it.
+    async fn give_back(&self, delivery: Box<dyn Delivery>) {
+        if let Err(error) = delivery.nack(BEGIN_AGAIN).await {
+            warn!(%error, "the message could not be given back");
+        }
+    }
+
+    /// Acknowledges. Should that fail, the message comes again and finds the job's state changed.
+    async fn answer(&self, delivery: Box<dyn Delivery>) {
+        if let Err(error) = delivery.ack().await {
+            warn!(%error, "the message could not be acknowledged and will come again");
+        }
+    }
+
+    /// Tells the watchers; they may miss it and look at the store instead.
+    pub(crate) async fn event(&self, attempt: &Attempt, kind: EventKind) {
+        let event = bul_job::Event { tenant: attempt.tenant.clone(), job: attempt.id, at: self.store.now(), kind };
+        if let Err(error) = self.broker.publish_event(event).await {
+            debug!(%error, "event not sent");
+        }
+    }
+
+    /// Progress within a stage.
+    pub(crate) async fn progress(&self, attempt: &Attempt, stage: &str, done: usize, total: usize) {
+        let kind = EventKind::Progress { stage: stage.into(), done: done as u32, total: total as u32 };
+        self.event(attempt, kind).await;
+    }
+}
+
+/// Answer of the store to a message.
+enum Fence {
+    /// This worker holds the lease.
+    Run(Arc<Attempt>),
+    /// The job is finished, cancelled, or with another worker.
+    Nothing,
+    /// The store did not answer.
+    Unknown,
+}
+
+/// Formats of a job and how long each took are the writer's business; the order is the job's.
+pub(crate) type Documents = Vec<(Format, Vec<u8>)>;
+
+fn ms(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1000.0
+}
+
+/// A panic is a fault of the program, perhaps brought on by this very job: it spends an attempt.
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
+    failed("panic", format!("the attempt panicked: {}", text.unwrap_or_else(|| "no text".into())))
+}
+
+fn failed(code: &str, message: String) -> Failure {
+    Failure { class: FailureClass::Transient, code: code.into(), message, retry_after_ms: None }
+}

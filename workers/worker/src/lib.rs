@@ -1,0 +1,100 @@
+//! The worker: pulls ready jobs, runs their attempts, stores the documents.
+//!
+//! Start reading at [`attempt`]. Invariant: a message is acknowledged only after the store has
+//! committed what became of the job.
+
+mod attempt;
+mod heartbeat;
+mod metrics;
+mod outcome;
+mod prose;
+mod pull;
+mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bul_broker::Broker;
+use bul_engine::Generate;
+use bul_job::Lane;
+use bul_pdf::PdfWriter;
+use bul_store::Store;
+use bul_template::Catalog;
+use tokio::sync::Semaphore;
+
+pub use metrics::Metrics;
+
+/// How a worker works.
+#[derive(Debug, Clone)]
+pub struct WorkerOptions {
+    /// Name in the attempts' record.
+    pub name: String,
+    /// Attempts at the same time; at least 1.
+    pub concurrency: usize,
+    /// Lease of an attempt. It is extended while the attempt lives.
+    pub lease: Duration,
+    /// Longest attempt; then it counts as failed.
+    pub attempt_max: Duration,
+    /// Lanes to serve.
+    pub lanes: Vec<Lane>,
+    /// Documents written at the same time; writing holds a core.
+    pub writers_max: usize,
+}
+
+impl Default for WorkerOptions {
+    fn default() -> Self {
+        Self {
+            name: "worker".into(),
+            concurrency: 4,
+            lease: Duration::from_secs(30),
+            attempt_max: Duration::from_secs(1800),
+            lanes: Lane::ALL.to_vec(),
+            writers_max: 2,
+        }
+    }
+}
+
+/// Everything an attempt needs.
+pub struct Worker {
+    store: Arc<dyn Store>,
+    broker: Arc<dyn Broker>,
+    model: Arc<dyn Generate>,
+    catalog: Arc<Catalog>,
+    pdf: Arc<PdfWriter>,
+    writers: Arc<Semaphore>,
+    options: WorkerOptions,
+    metrics: Metrics,
+}
+
+/// What a worker is made of.
+pub struct Parts {
+    /// Record of jobs.
+    pub store: Arc<dyn Store>,
+    /// Source of work.
+    pub broker: Arc<dyn Broker>,
+    /// Writer of prose.
+    pub model: Arc<dyn Generate>,
+    /// Templates.
+    pub catalog: Arc<Catalog>,
+    /// PDF writer.
+    pub pdf: Arc<PdfWriter>,
+    /// Metrics.
+    pub metrics: Metrics,
+}
+
+impl Worker {
+    /// A worker that has not started yet; [`Worker::run`] starts it.
+    pub fn new(parts: Parts, options: WorkerOptions) -> Arc<Self> {
+        let writers = Arc::new(Semaphore::new(options.writers_max.max(1)));
+        Arc::new(Self {
+            store: parts.store,
+            broker: parts.broker,
+            model: parts.model,
+            catalog: parts.catalog,
+            pdf: parts.pdf,
+            metrics: parts.metrics,
+            writers,
+            options,
+        })
+    }
+}

@@ -1,0 +1,43 @@
+//! Metrics of the worker, under the names of `bul-telemetry`.
+
+use std::time::Duration;
+
+use bul_engine::Receipt;
+use bul_telemetry::names;
+use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec, Registry};
+
+/// Counters of a worker.
+#[derive(Clone)]
+pub struct Metrics {
+    pub(crate) running: IntGaugeVec,
+    attempts: IntCounterVec,
+    seconds: HistogramVec,
+    tokens: IntCounterVec,
+}
+
+impl Metrics {
+    /// Registers them; once per registry.
+    pub fn new(registry: &Registry) -> Self {
+        Self {
+            running: bul_telemetry::gauge(registry, names::RUNNING, &["lane"]),
+            attempts: bul_telemetry::counter(registry, names::ATTEMPTS, &["template", "outcome"]),
+            seconds: bul_telemetry::seconds(registry, names::ATTEMPT_SECONDS, &["stage"]),
+            tokens: bul_telemetry::counter(registry, names::TOKENS, &["kind"]),
+        }
+    }
+
+    pub(crate) fn stage(&self, stage: &str, took: Duration) {
+        self.seconds.with_label_values(&[stage]).observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn attempt_ended(&self, template: &str, outcome: &str, took: Duration) {
+        self.attempts.with_label_values(&[template, outcome]).inc();
+        self.stage("all", took);
+    }
+
+    pub(crate) fn tokens(&self, receipt: &Receipt) {
+        self.tokens.with_label_values(&["prompt"]).inc_by(receipt.prompt_tokens);
+        self.tokens.with_label_values(&["cached"]).inc_by(receipt.cached_tokens);
+        self.tokens.with_label_values(&["output"]).inc_by(receipt.output_tokens);
+    }
+}

@@ -1,0 +1,136 @@
+//! The generated part of a document: an outline where the template asks for one, then its slots.
+
+use std::collections::BTreeMap;
+
+use bul_engine::{Constraint, Message, Receipt, Request, Role, Sampling, Scope};
+use bul_job::EventKind;
+use bul_store::Attempt;
+use bul_template::{Plan, ProseSlot};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::Worker;
+use crate::outcome::Stop;
+
+/// Slots of one document that are written at the same time.
+const SLOTS_MAX: usize = 4;
+/// Room for one sentence, tokens, where the job sets no limit.
+const TOKENS_PER_SENTENCE: usize = 64;
+/// Room for one heading, tokens.
+const TOKENS_PER_HEADING: usize = 24;
+/// Pieces on their way to the watchers; when full, pieces are dropped, never the generation held up.
+const PIECES_MAX: usize = 256;
+
+impl Worker {
+    /// Writes all prose of a plan. Texts are keyed by slot.
+    pub(crate) async fn generate(
+        &self,
+        attempt: &Attempt,
+        plan: &mut Plan,
+        cancel: &CancellationToken,
+    ) -> Result<(BTreeMap<String, String>, Receipt), Stop> {
+        let started = std::time::Instant::now();
+        let mut receipt = Receipt::default();
+        if let Some(outline) = plan.outline() {
+            let constraint = Constraint::Outline { items: outline.items };
+            let tokens = outline.items * TOKENS_PER_HEADING;
+            let request = self.request(attempt, "outline", (outline.system, outline.user), constraint, tokens);
+            let done = self.model.generate(request, None, cancel.clone()).await?;
+            receipt.add(&done.receipt);
+            plan.expand(&headings(&done.text))?;
+        }
+        let mut first = plan.slots().to_vec();
+        let total = first.len();
+        let mut texts = BTreeMap::new();
+        // The first slot alone: it fills the cache with the prefix that all others share.
+        let rest = first.split_off(total.min(1));
+        for group in [first, rest] {
+            let mut written = stream::iter(group)
+                .map(|slot| async move { self.slot(attempt, slot, cancel).await })
+                .buffer_unordered(SLOTS_MAX);
+            while let Some((id, text, cost)) = written.try_next().await? {
+                receipt.add(&cost);
+                texts.insert(id, text);
+                self.progress(attempt, "generate", texts.len(), total).await;
+            }
+        }
+        self.metrics.stage("generate", started.elapsed());
+        Ok((texts, receipt))
+    }
+
+    async fn slot(
+        &self,
+        attempt: &Attempt,
+        slot: ProseSlot,
+        cancel: &CancellationToken,
+    ) -> Result<(String, String, Receipt), Stop> {
+        let constraint = Constraint::Prose { facts: slot.facts.clone(), sentences: slot.sentences };
+        let tokens = slot.sentences * TOKENS_PER_SENTENCE;
+        let prompt = (slot.system.clone(), slot.user.clone());
+        let request = self.request(attempt, &slot.id, prompt, constraint, tokens);
+        let (pieces, mut heard) = mpsc::channel::<String>(PIECES_MAX);
+        let forward = async {
+            while let Some(text) = heard.recv().await {
+                self.event(attempt, EventKind::Token { slot: slot.id.clone(), text }).await;
+            }
+        };
+        let (done, ()) = tokio::join!(self.model.generate(request, Some(pieces), cancel.clone()), forward);
+        let done = done?;
+        Ok((slot.id.clone(), done.text, done.receipt))
+    }
+
+    fn request(
+        &self,
+        attempt: &Attempt,
+        part: &str,
+        (system, user): (String, String),
+        constraint: Constraint,
+        tokens: usize,
+    ) -> Request {
+        let params = &attempt.job.params;
+        let default = Sampling::default();
+        Request {
+            id: format!("{}/{part}", attempt.id),
+            tenant: attempt.tenant.to_string(),
+            session: attempt.job.session_id.clone(),
+            messages: vec![
+                Message { role: Role::System, text: system, scope: Scope::Public },
+                Message { role: Role::User, text: user, scope: Scope::Tenant },
+            ],
+            sampling: Sampling {
+                max_tokens: params.max_tokens.map_or(tokens, |n| n as usize),
+                temperature: params.temperature.unwrap_or(default.temperature),
+                top_p: params.top_p.unwrap_or(default.top_p),
+                seed: seed(attempt, part),
+            },
+            stop: Vec::new(),
+            constraint: Some(constraint),
+            priority: attempt.job.lane.index() as u8,
+        }
+    }
+}
+
+/// The same for every attempt of a job, so that a retry writes the same text; different for every
+/// part, so that two parts do not begin alike.
+fn seed(attempt: &Attempt, part: &str) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    match attempt.job.params.seed {
+        Some(seed) => hasher.update(&seed.to_le_bytes()),
+        None => hasher.update(attempt.id.as_bytes()),
+    };
+    hasher.update(part.as_bytes());
+    let mut bytes = [0; 8];
+    hasher.finalize_xof().fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}
+
+/// The headings of an outline `- One\n- Two`.
+fn headings(outline: &str) -> Vec<String> {
+    outline
+        .lines()
+        .map(|line| line.trim().trim_start_matches("- ").trim())
+        .filter(|line| !line.is_empty())
+        .map(ToOwned::to_owned)
+        .collect()
+}

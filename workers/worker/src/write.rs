@@ -1,0 +1,75 @@
+//! Writes the formats of a document on a bounded number of blocking threads.
+//!
+//! A character that no font has is a finding, not a failure: the document says everything else.
+
+use std::sync::Arc;
+
+use bul_document::Document;
+use bul_job::{Failure, FailureClass, Format};
+use bul_store::Attempt;
+use bul_template::{Finding, Severity};
+
+use crate::Worker;
+use crate::attempt::Documents;
+use crate::outcome::Stop;
+
+impl Worker {
+    /// Normalises the tree and writes every format the job asks for.
+    pub(crate) async fn write(&self, attempt: &Attempt, document: Document) -> Result<(Documents, Vec<Finding>), Stop> {
+        let started = std::time::Instant::now();
+        let document = Arc::new(bul_document::normalise(document).map_err(|e| unwritable("document", &e))?);
+        let formats = &attempt.job.formats;
+        let mut documents = Vec::with_capacity(formats.len());
+        let mut findings = Vec::new();
+        for (done, format) in formats.iter().enumerate() {
+            self.progress(attempt, "write", done, formats.len()).await;
+            let (bytes, missing) = self.write_one(document.clone(), *format).await?;
+            documents.push((*format, bytes));
+            findings.extend((!missing.is_empty()).then(|| glyphs_missing(*format, &missing)));
+        }
+        self.progress(attempt, "write", formats.len(), formats.len()).await;
+        self.metrics.stage("write", started.elapsed());
+        Ok((documents, findings))
+    }
+
+    async fn write_one(&self, document: Arc<Document>, format: Format) -> Result<(Vec<u8>, Vec<char>), Stop> {
+        let permit = self.writers.clone().acquire_owned().await.map_err(|e| unwritable("writer", &e))?;
+        let pdf = self.pdf.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let other = |format| bul_document::write(&document, format).map(|b| (b, Vec::new())).map_err(|e| e.to_string());
+            match format {
+                Format::Pdf => pdf.render(&document).map(|p| (p.bytes, p.missing_glyphs)).map_err(|e| e.to_string()),
+                Format::Md => other(bul_document::Format::Md),
+                Format::Html => other(bul_document::Format::Html),
+                Format::Json => other(bul_document::Format::Json),
+                Format::Txt => other(bul_document::Format::Txt),
+            }
+        });
+        match written.await {
+            Ok(Ok(written)) => Ok(written),
+            Ok(Err(message)) => Err(unwritable(format.as_str(), &message)),
+            Err(panic) => Err(unwritable(format.as_str(), &panic)),
+        }
+    }
+}
+
+fn glyphs_missing(format: Format, missing: &[char]) -> Finding {
+    let list: Vec<String> = missing.iter().take(20).map(|c| format!("U+{:04X}", *c as u32)).collect();
+    Finding {
+        rule: "write.glyph".into(),
+        severity: Severity::Warning,
+        path: format.as_str().into(),
+        message: format!("no font has {}; shown as a box", list.join(", ")),
+    }
+}
+
+/// Writers are pure: the same tree fails again.
+fn unwritable(what: &str, error: &dyn std::fmt::Display) -> Stop {
+    Stop::Failed(Failure {
+        class: FailureClass::Permanent,
+        code: format!("write_{what}"),
+        message: format!("the {what} cannot be written: {error}"),
+        retry_after_ms: None,
+    })
+}
