@@ -158,7 +158,7 @@ def main():
     ap.add_argument("--seed", type=int, default=5)
     ap.add_argument("--groups", type=int, default=300, help="groups for the perplexity")
     ap.add_argument("--show", type=int, default=24)
-    ap.add_argument("--threads", type=int, default=2)
+    ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("--write", action="store_true", help="write EVALUATION.md")
     args = ap.parse_args()
     torch.set_num_threads(args.threads)

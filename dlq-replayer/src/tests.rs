@@ -87,7 +87,7 @@ async fn a_rate_is_kept_by_waiting_or_by_the_dispatcher() {
     let pauses = Arc::new(AtomicUsize::new(0));
     let counted = pauses.clone();
     let sleep: Sleep = Arc::new(move |pause| {
-        assert!(pause <= Duration::from_secs(3_600));
+        assert!(pause > Duration::ZERO);
         counted.fetch_add(1, Ordering::Relaxed);
         Box::pin(async {})
     });

@@ -25,7 +25,7 @@ fn bad_input_names_its_place_and_does_nothing() {
         ("{\"template\": \"invoice\", \"data\": {\"number\": \"1\", \"lines\": \"none\"}}", "/data/lines"),
         ("{\"query\": \"x\\u0000y\"}", "U+0000"),
         ("{\"query\": \"a\"}\n{\"query\": \"b\"}\n{\"qery\": \"c\"}\n", "line 3"),
-        ("<Invoice><unclosed></Invoice>", "1:"),
+        ("<Invoice><unclosed></Invoice>", "line 1, column"),
         ("<!DOCTYPE a [<!ENTITY b \"c\">]><Invoice/>", "DTD"),
         ("template,query\ninvoice", "row"),
         (&deep, "levels"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bul_broker::Broker;
-use bul_broker::conformance::{Fixture, Setup};
+use bul_broker::conformance::{Fixture, Setup, flow};
 use bul_broker_embedded::{EmbeddedBroker, Options};
 
 struct Embedded {
@@ -41,3 +41,12 @@ async fn embedded(setup: Setup) -> Box<dyn Fixture> {
 }
 
 bul_broker::broker_conformance!(embedded);
+
+/// The suite runs on one thread, where its clock can stand still; wake-ups race on several.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_is_lost_on_several_threads() {
+    for _ in 0..3 {
+        let broker = Arc::new(EmbeddedBroker::default());
+        flow::nothing_is_lost_or_doubled_under_load(Box::new(Embedded { broker })).await;
+    }
+}

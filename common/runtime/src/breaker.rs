@@ -234,7 +234,7 @@ mod tests {
         call(&mut b, Outcome::Failure, 5000);
         assert_eq!(b.state(5000), BreakerState::Closed);
         for t in 0..20 {
-            call(&mut b, if t % 3 == 0 { Outcome::Failure } else { Outcome::Success }, 9000 + t);
+            call(&mut b, if t % 3 == 2 { Outcome::Failure } else { Outcome::Success }, 9000 + t);
         }
         assert_eq!(b.state(9020), BreakerState::Closed);
         (0..50).for_each(|_| call(&mut b, Outcome::Ignored, 9020));

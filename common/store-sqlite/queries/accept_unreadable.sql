@@ -3,4 +3,4 @@ INSERT INTO jobs (
     id, tenant, template, business_area, lane, source, digest, accepted_at, ended_at,
     state, attempt, publish, failures, crashes, max_attempts, cancel_requested,
     dead_reason, failure_code, failure_message
-) VALUES (?1, ?2, '', '', ?3, ?4, ?5, ?6, ?6, 'dead', 0, 0, 0, 0, ?7, 0, 'unreadable', 'unreadable', ?8)
+) VALUES (?1, ?2, '', '', ?3, ?4, ?5, ?6, ?6, 'dead', 0, 0, 0, 0, ?7, 0, ?9, ?9, ?8)

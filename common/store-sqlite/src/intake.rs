@@ -137,7 +137,6 @@ pub(crate) async fn accept_unreadable(
     message: UnreadableMessage,
     digest: [u8; 32],
 ) -> Result<JobId, Fault> {
-    debug_assert_eq!(DeadReason::Unreadable.as_str(), "unreadable", "the query names the reason");
     let id = JobId::new();
     sqlx::query(include_str!("../queries/accept_unreadable.sql"))
         .bind(blob(id))
@@ -148,6 +147,7 @@ pub(crate) async fn accept_unreadable(
         .bind(micros(tx.now))
         .bind(1i64)
         .bind(message.reason)
+        .bind(DeadReason::Unreadable.as_str())
         .execute(&mut tx.conn)
         .await?;
     sqlx::query(include_str!("../queries/accept_raw.sql"))

@@ -89,6 +89,8 @@ where
 
     fn answer(mut self: Box<Self>, fault: Option<&StoreError>) {
         let result = match (fault, self.result.take()) {
+            // Its own error says more, for example that the disk is full.
+            (Some(_), Some(Err(own))) => Err(own),
             (Some(fault), _) => Err(repeat(fault)),
             (None, Some(result)) => result,
             (None, None) => Err(StoreError::Unavailable("the operation was not run".into())),

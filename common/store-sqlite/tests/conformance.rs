@@ -17,7 +17,7 @@ struct Sqlite {
 }
 
 impl Sqlite {
-    async fn new(folder: Option<tempfile::TempDir>) -> Box<dyn Fixture> {
+    async fn fixture(folder: Option<tempfile::TempDir>) -> Box<dyn Fixture> {
         let clock = ManualClock::new();
         let store = Arc::new(open(path(folder.as_ref()), &clock).await);
         Box::new(Self { store, clock, folder })
@@ -59,7 +59,7 @@ mod file {
     use super::*;
 
     async fn fixture() -> Box<dyn Fixture> {
-        Sqlite::new(Some(tempfile::tempdir().expect("a temporary folder"))).await
+        Sqlite::fixture(Some(tempfile::tempdir().expect("a temporary folder"))).await
     }
 
     bul_store::store_conformance!(fixture);
@@ -69,7 +69,7 @@ mod memory {
     use super::*;
 
     async fn fixture() -> Box<dyn Fixture> {
-        Sqlite::new(None).await
+        Sqlite::fixture(None).await
     }
 
     bul_store::store_conformance!(fixture);

@@ -72,7 +72,16 @@ pub(crate) async fn json<T: DeserializeOwned>(
 ) -> Result<T, Problem> {
     expect_type(headers, &["application/json"])?;
     let bytes = read(headers, body, options.body_bytes_max, "body_bytes_max", options).await?;
+    expect_object(&bytes)?;
     from_json(&bytes)
+}
+
+/// Refuses arrays: serde would take their items for the fields of a struct, one by one.
+pub(crate) fn expect_object(bytes: &[u8]) -> Result<(), Problem> {
+    match bytes.trim_ascii_start().first() {
+        Some(b'[') => Err(Problem::field("", "must be a JSON object, not an array")),
+        _ => Ok(()),
+    }
 }
 
 /// Parses JSON; syntax errors tell line and column, others the pointer.

@@ -165,6 +165,7 @@ pub(crate) async fn edit(
     body::expect_type(&headers, &["application/json"])?;
     let options = &state.inner.options;
     let bytes = body::read(&headers, body, options.job_body_bytes_max, "job_body_bytes_max", options).await?;
+    body::expect_object(&bytes)?;
     let edit = Edit::Whole(Box::new(RawJob::from_json(&bytes)?));
     Ok(Json(state.inner.replayer.edit(&caller.tenant, id, edit, &caller.name).await?))
 }

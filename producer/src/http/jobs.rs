@@ -83,6 +83,7 @@ pub(crate) async fn submit(
     let media_type = body::expect_type(&headers, &["application/json", "application/cloudevents+json"])?;
     let options = &state.inner.options;
     let bytes = body::read(&headers, body, options.job_body_bytes_max, "job_body_bytes_max", options).await?;
+    body::expect_object(&bytes)?;
     let mut raw =
         if media_type == "application/json" { RawJob::from_json(&bytes)? } else { one_event(&bytes)? };
     set_key(&mut raw, idempotency_key(&headers)?)?;

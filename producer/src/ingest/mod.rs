@@ -55,6 +55,14 @@ pub enum Source {
 }
 
 impl Source {
+    /// Whether the idempotency key of its jobs is made here, from the event, and never by the sender.
+    fn derives_keys(self) -> bool {
+        match self {
+            Self::Ubl | Self::Cdevents | Self::Github | Self::Gitlab | Self::Frappe => true,
+            Self::Job | Self::Generic | Self::Jsonl | Self::Csv | Self::CloudEvents | Self::Odoo | Self::Sap => false,
+        }
+    }
+
     /// Every source, in the order shown to users.
     pub const ALL: [Source; 12] = [
         Self::Job,
@@ -229,6 +237,17 @@ impl IngestLimits {
     }
 }
 
+/// Ends a derived key in a hash of the job. The same event sent twice stays one job; an invoice that
+/// was corrected under its old number, or is wanted in another format, is another, where the bare
+/// number would make it a conflict that its sender cannot resolve.
+fn seal_key(job: &mut RawJob) {
+    if let Some(key) = job.idempotency_key.take() {
+        let content = serde_json::to_vec(job).unwrap_or_default();
+        let hash = blake3::hash(&content).to_hex();
+        job.idempotency_key = Some(format!("{key}:{}", &hash[..16]));
+    }
+}
+
 /// One job and where in the input it came from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Item {
@@ -278,6 +297,9 @@ pub fn parse(
     }
     for item in &mut items {
         hints.apply(&mut item.job);
+        if source.derives_keys() {
+            seal_key(&mut item.job);
+        }
     }
     if let (Some(key), [item]) = (&hints.idempotency_key, items.as_mut_slice()) {
         item.job.idempotency_key = Some(key.clone());

@@ -79,7 +79,8 @@ async fn the_description_and_the_router_agree() {
     assert_eq!(served, serde_json::to_value(bul_producer::openapi()).unwrap());
     let paths = served["paths"].as_object().unwrap();
     let source = include_str!("../../src/http/mod.rs");
-    let routed: BTreeSet<&str> = source.split('"').filter(|text| text.starts_with('/')).collect();
+    let routed: BTreeSet<&str> =
+        source.split('"').filter(|text| text.starts_with('/') && !text.contains(' ')).collect();
     let described: BTreeSet<&str> = paths.keys().map(String::as_str).collect();
     assert_eq!(routed, described);
 

@@ -76,7 +76,8 @@ async fn a_batch_has_limits() {
         .problem(400, "bad_header");
     let mut large = invoice();
     large["data"]["text"] = json!("x".repeat(8 * 1024 * 1024));
-    let problem = app.json("POST", "/v1/jobs/batch", &json!([invoice(), large])).await.problem(422, "invalid_job");
+    let problem =
+        app.json("POST", "/v1/jobs/batch", &json!([invoice(), large])).await.problem(422, "invalid_job");
     assert_eq!(pointers(&problem), ["/1"]);
     assert_eq!(count(&app).await, 0);
 

@@ -33,6 +33,10 @@ async fn wrong_jobs_are_refused_by_place() {
     let problem =
         app.json("POST", "/v1/jobs", &json!({"query": "x", "data": deep})).await.problem(422, "invalid_job");
     assert!(problem["detail"].as_str().unwrap().contains("nested deeper"), "{problem}");
+    for path in ["/v1/jobs", "/v1/schedules", "/v1/dead-letters/replay"] {
+        let problem = app.json("POST", path, &json!(["document.generate", "invoice"])).await;
+        assert_eq!(pointers(&problem.problem(422, "invalid_field")), [""], "{path}");
+    }
     assert_eq!(app.get("/v1/jobs").await.json()["items"], json!([]));
 }
 
@@ -47,7 +51,7 @@ async fn malformed_json_is_told_by_line_and_column() {
     assert!(check(b"{\"query\": \n  oops}").await.contains("line 2 column"));
     check(b"").await;
     check(b"{\"query\": \"\xff\"}").await;
-    check("[".repeat(100_000).as_bytes()).await;
+    check(format!("{{\"data\": {{\"a\": {}", "[".repeat(100_000)).as_bytes()).await;
     check(b"{\"query\": \"x\"} trailing").await;
     for path in ["/v1/schedules", "/v1/dead-letters/replay"] {
         app.body("POST", path, "application/json", "{").await.problem(400, "malformed_json");

@@ -120,7 +120,7 @@ fn a_push_with_its_changes() {
     assert_eq!(Source::detect(&bytes, Some("x.json"), None, &Hints::default()), Ok(Source::Github));
     let hints = Hints { github_delivery: Some("d-1".into()), ..Hints::default() };
     let job = one_with(Source::Github, &bytes, &hints);
-    assert_eq!(job.idempotency_key.as_deref(), Some("github:d-1"));
+    assert!(job.idempotency_key.as_deref().is_some_and(|key| key.starts_with("github:d-1:")));
     check_values(
         &data(&job),
         &[

@@ -15,7 +15,7 @@ fn every_part_of_an_invoice_arrives() {
     assert_eq!(job.template.as_deref(), Some("invoice"));
     assert_eq!(job.business_area.as_deref(), Some("finance"));
     assert_eq!(job.doc_type.as_deref(), Some("invoice"));
-    assert_eq!(job.idempotency_key.as_deref(), Some("ubl:DE123456789:LM-2026/0417"));
+    assert!(job.idempotency_key.as_deref().is_some_and(|key| key.starts_with("ubl:DE123456789:LM-2026/0417:")));
     assert_eq!(job.formats, None);
     let data = data(&job);
     check_values(
@@ -177,7 +177,7 @@ fn a_credit_note_in_latin_1() {
     let bytes: Vec<u8> = text.bytes().map(|b| if b == 1 { 0xE5 } else { b }).collect();
     let job = one(Source::Ubl, &bytes);
     assert_eq!(job.doc_type.as_deref(), Some("credit-note"));
-    assert_eq!(job.idempotency_key.as_deref(), Some("ubl:556000-0001:CN-7"));
+    assert!(job.idempotency_key.as_deref().is_some_and(|key| key.starts_with("ubl:556000-0001:CN-7:")));
     check_values(
         &data(&job),
         &[

@@ -129,7 +129,7 @@ proptest! {
         let document = normalise(document(vec![block])).expect("valid");
         let markdown = write_markdown(&document);
         if let Some(Block::Code { text, .. }) = document.blocks.first() {
-            prop_assert_eq!(texts(&markdown).pop().as_ref(), Some(text), "in\n{}", markdown);
+            prop_assert_eq!(texts(&markdown).pop(), Some(text.clone()), "in\n{}", markdown);
         }
     }
 }

@@ -14,10 +14,17 @@ const COLUMN_CHARS_MAX: usize = 44;
 
 /// Input of one run.
 pub(crate) struct Input {
-    /// The data file.
-    pub(crate) json: Vec<u8>,
+    data: Value,
     /// Characters that were replaced, in order.
     pub(crate) missing: Vec<char>,
+}
+
+impl Input {
+    /// The data file, with the page shifted by a number of steps too small to see.
+    pub(crate) fn json(&self, nudge: u8) -> Vec<u8> {
+        // A value made of strings, numbers and lists always serialises.
+        serde_json::to_vec(&json!({ "nudge": nudge, "document": self.data })).unwrap_or_default()
+    }
 }
 
 /// Prepares a document for the template.
@@ -57,8 +64,7 @@ pub(crate) fn prepare(document: &Document, coverage: &Coverage, families: &[Stri
         "meta": meta, "blocks": blocks, "words": words, "colours": colours,
         "lang": lang, "region": region, "families": families,
     });
-    let json = serde_json::to_vec(&data).unwrap_or_default();
-    Input { json, missing: preparer.missing.into_iter().collect() }
+    Input { data, missing: preparer.missing.into_iter().collect() }
 }
 
 /// Language and region as typst takes them.

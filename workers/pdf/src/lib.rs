@@ -27,6 +27,10 @@ pub const PAGES_MAX: usize = 2_000;
 /// Documents a memoised layout survives unused. Zero would forget the template after every
 /// document; more keeps other documents' layouts in memory.
 const MEMO_AGE_MAX: usize = 2;
+/// Layouts tried to avoid an ambiguous stream end; the last one is used whatever it holds.
+const NUDGES_MAX: u8 = 4;
+/// A stream whose data ends with a carriage return.
+const AMBIGUOUS_END: &[u8] = b"\r\nendstream";
 
 /// Why no PDF came out.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -100,12 +104,24 @@ impl PdfWriter {
     /// Writes a normalised document and says what its reader will miss.
     pub fn render(&self, document: &Document) -> Result<Pdf, PdfError> {
         let input = data::prepare(document, &self.shared.coverage, &self.shared.families);
-        let found = input.json.len();
+        let mut pdf = self.attempt(document, &input, 0)?;
+        for nudge in 1..=NUDGES_MAX {
+            if !has_ambiguous_stream(&pdf.bytes) {
+                break;
+            }
+            pdf = self.attempt(document, &input, nudge)?;
+        }
+        Ok(pdf)
+    }
+
+    fn attempt(&self, document: &Document, input: &data::Input, nudge: u8) -> Result<Pdf, PdfError> {
+        let json = input.json(nudge);
+        let found = json.len();
         if found > INPUT_BYTES_MAX {
             return Err(PdfError::Limit { name: "INPUT_BYTES_MAX", max: INPUT_BYTES_MAX, found });
         }
         let _forget = Forget;
-        let world = PdfWorld::new(Arc::clone(&self.shared), input.json);
+        let world = PdfWorld::new(Arc::clone(&self.shared), json);
         let Warned { output, warnings: _ } = typst::compile::<PagedDocument>(&world);
         let layout = output.map_err(|errors| PdfError::Layout(first(&errors)))?;
         let pages = layout.pages().len();
@@ -114,8 +130,15 @@ impl PdfWriter {
         }
         let options = options(document)?;
         let bytes = typst_pdf::pdf(&layout, &options).map_err(|errors| PdfError::Export(first(&errors)))?;
-        Ok(Pdf { bytes, pages, missing_glyphs: input.missing })
+        Ok(Pdf { bytes, pages, missing_glyphs: input.missing.clone() })
     }
+}
+
+/// Whether a compressed stream happens to end with a carriage return. With the line feed before
+/// `endstream` it reads as one line end, and validators then find the stream a byte short. One
+/// stream in 256 does; shifting the page by 0.02 pt gives other bytes.
+fn has_ambiguous_stream(pdf: &[u8]) -> bool {
+    pdf.windows(AMBIGUOUS_END.len()).any(|window| window == AMBIGUOUS_END)
 }
 
 impl Default for PdfWriter {

@@ -12,7 +12,8 @@ pub fn placeholder_prose(slot: &ProseSlot) -> String {
     sentences.join(" ")
 }
 
-/// Headings may hold digits and brackets; sample text must not look like a claim or a fact.
+/// Words of a heading only: its signs must not become markup of the sample text.
 fn plain(section: &str) -> String {
-    section.chars().filter(|c| !matches!(c, '[' | ']')).collect::<String>().to_lowercase()
+    let words: String = section.chars().map(|c| if c.is_alphanumeric() { c } else { ' ' }).collect();
+    words.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
 }

@@ -80,7 +80,7 @@ fn prompts_name_what_the_model_knows() {
             "resolved.json",
             "Title: Incident report: INC-204\nSection: Summary\nAim: the incident is resolved\nFacts:\n[incident] \
              INC-204\n[service] shop\n[environment] prod1\n[detected_at] 10 November 2026 13:52 UTC\n[resolved_at] 10 \
-             November 2026 16:10 UTC\n[duration] 2 hours 17 minutes\n[status] resolved\n[ticket] OPS-88\n[reporter] \
+             November 2026 16:10 UTC\n[duration] 2 hours 18 minutes\n[status] resolved\n[ticket] OPS-88\n[reporter] \
              Monitoring\nWrite 3 sentences.",
         ),
     ];

@@ -36,7 +36,7 @@ fn a_request_becomes_an_outline_and_sections() {
     assert!(outline.system.starts_with("Area: marketing\nDocument: strategy\n"));
     assert_eq!(
         outline.user,
-        "Title: Marketing strategy: a new mobile app\nFacts:\n[subject] a new mobile app\nWrite an outline with 6 sections."
+        "Title: Marketing strategy: a new mobile app\nFacts:\n[subject] a new mobile app\nWrite an outline with 5 sections."
     );
     assert!(plan.slots().is_empty());
     let headings = ["- Goals", "2. Target groups", "## Budget", "Goals", "", "***"].map(str::to_owned);

@@ -156,7 +156,7 @@ fn very_long_values_pass() {
         let (_, sample) = &catalog.get(template).expect("template").samples()[0];
         let sample = sample.clone();
         let data = match template {
-            "document" => poison(&sample, "", &long),
+            "document" => json!({"note": &long, "rows": [{"text": &long}]}),
             _ => {
                 let mut data = sample;
                 data["title"] = json!("t".repeat(500));

@@ -118,13 +118,14 @@ fn a_vat_breakdown_is_compared_with_the_lines() {
     assert!(text.contains("VAT is owed by the buyer – Reverse charge applies"), "{text}");
 }
 
-#[test]
-fn all_data_is_printed() {
-    let catalog = catalog();
-    let long = "A long description. ".repeat(200);
-    let text = |name: &str| format!("~{name}~");
-    let party = |name: &str| {
-        json!({"name": text(name), "trading_name": text(&format!("{name}trade")), "ids": [text(&format!("{name}id")),
+/// Marks a text so that it can be found again.
+fn text(name: &str) -> String {
+    format!("~{name}~")
+}
+
+/// A party with every member filled.
+fn party(name: &str) -> Value {
+    json!({"name": text(name), "trading_name": text(&format!("{name}trade")), "ids": [text(&format!("{name}id")),
             {"id": text(&format!("{name}gln")), "scheme": "0088"}], "vat_id": text(&format!("{name}vat")),
             "tax_id": text(&format!("{name}tax")), "legal_id": text(&format!("{name}legal")),
             "legal_form": text(&format!("{name}form")),
@@ -135,8 +136,11 @@ fn all_data_is_printed() {
             "contact": {"name": text(&format!("{name}who")), "phone": text(&format!("{name}tel")),
                 "email": text(&format!("{name}mail"))},
             "electronic_address": {"id": text(&format!("{name}ep")), "scheme": "EM"}})
-    };
-    let data = json!({
+}
+
+/// An invoice with every member filled.
+fn everything(long: &str) -> Value {
+    json!({
         "number": text("number"), "type_code": 384, "issue_date": "2026-11-16", "currency": "EUR",
         "buyer_reference": text("buyerref"), "order_reference": text("order"), "sales_order_reference": text("sales"),
         "contract_reference": text("contract"), "project_reference": text("project"),
@@ -155,7 +159,7 @@ fn all_data_is_printed() {
                 "mandate": {"reference": text("mandate"), "creditor_id": text("creditor"), "account": text("debited")}}]},
         "allowances": [{"reason": text("allowance"), "amount": "1.11", "vat_category": "S", "vat_rate": 19}],
         "charges": [{"reason": text("charge"), "amount": "2.22", "vat_category": "S", "vat_rate": 19}],
-        "lines": [{"id": text("pos"), "name": text("item"), "description": long.trim(), "note": text("linenote"),
+        "lines": [{"id": text("pos"), "name": text("item"), "description": long, "note": text("linenote"),
             "quantity": "3", "unit": "XYZ", "unit_price": "33.3333", "gross_price": "44.4444", "discount": "11.1111",
             "vat_category": "S", "vat_rate": 19, "period": {"start": "2026-08-09"}, "order_line": text("orderline"),
             "object_id": text("lineobject"), "accounting_reference": text("lineaccount"),
@@ -168,7 +172,14 @@ fn all_data_is_printed() {
             "sub_lines": [{"name": text("sub"), "net": "7.77"}]}],
         "totals": {"prepaid": "8.88", "rounding": "0.01"},
         "attachments": [{"id": text("attid"), "description": text("attdesc"), "filename": text("file"), "uri": text("uri")}]
-    });
+    })
+}
+
+#[test]
+fn all_data_is_printed() {
+    let catalog = catalog();
+    let long = "A long description. ".repeat(200);
+    let data = everything(long.trim());
     let done = render(&catalog, "invoice", "en", &data).expect("renders");
     let printed = text_of(&done.document);
     let mut missing = Vec::new();

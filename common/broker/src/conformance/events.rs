@@ -10,6 +10,10 @@ use crate::EventFilter;
 /// More than any listener's buffer holds.
 const FLOOD: u32 = 20_000;
 
+async fn soon<T>(event: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, event).await.expect("an event was expected and none came")
+}
+
 fn progress(owner: &str, job: JobId, done: u32) -> Event {
     let at = bul_job::Timestamp::from_timestamp(1_800_000_000, 0).expect("in range");
     let kind = EventKind::Progress { stage: "generate".into(), done, total: 10 };
@@ -35,12 +39,11 @@ pub async fn listeners_see_what_passes_their_filter(fixture: Box<dyn Fixture>) {
     for event in &sent {
         broker.publish_event(event.clone()).await.unwrap();
     }
-    let timeout = |event| tokio::time::timeout(PATIENCE, event);
     for expected in &sent[1..] {
-        assert_eq!(timeout(tenants.next()).await.unwrap().as_ref(), Some(expected));
+        assert_eq!(soon(tenants.next()).await.as_ref(), Some(expected));
     }
     for expected in &sent[2..] {
-        assert_eq!(timeout(jobs.next()).await.unwrap().as_ref(), Some(expected));
+        assert_eq!(soon(jobs.next()).await.as_ref(), Some(expected));
     }
     assert!(sent[3].is_final());
 }

@@ -88,7 +88,7 @@ pub async fn nothing_is_lost_or_doubled_under_load(fixture: Box<dyn Fixture>) {
     for consumer in consumers {
         tokio::time::timeout(PATIENCE, consumer).await.expect("a consumer sleeps over work").unwrap();
     }
-    let acked = acked.lock().unwrap();
+    let acked = std::mem::take(&mut *acked.lock().unwrap());
     assert_eq!(acked.len(), MESSAGES);
     assert!(acked.values().all(|times| *times == 1), "a message was acked twice");
     let depths = broker.depths().await.unwrap();

@@ -247,7 +247,7 @@ fn attachments(root: Xml<'_>) -> Vec<Value> {
     list
 }
 
-/// `ubl:<seller>:<number>`: an invoice that is sent twice is one job. Both parts are kept apart by
+/// `ubl:<seller>:<number>`, to which the caller adds a hash of the job. Both parts are kept apart by
 /// escaping; what would be too long becomes a hash of the whole.
 fn key(data: &Map<String, Value>) -> String {
     let seller = data.get("seller");

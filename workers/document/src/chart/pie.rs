@@ -2,7 +2,7 @@
 
 use std::f64::consts::TAU;
 
-use super::svg::{Anchor, Svg, fit, n};
+use super::svg::{Anchor, Svg, fit, n, width};
 use super::{WIDTH, decimals};
 use crate::{Chart, Labels, Palette};
 
@@ -16,6 +16,11 @@ const SLICES_MAX: usize = 9;
 const ROW: f64 = 24.0;
 /// Start of the legend.
 const LEGEND_LEFT: f64 = 320.0;
+
+/// Longest name in the legend.
+const NAME_MAX: f64 = 190.0;
+/// Distance from the value to the end of its share.
+const SHARE_WIDTH: f64 = 70.0;
 
 struct Slice<'a> {
     name: &'a str,
@@ -35,15 +40,26 @@ pub(super) fn draw(svg: &mut Svg, chart: &Chart, palette: &Palette, labels: &Lab
     }
 
     let digits = decimals(slices.iter().map(|slice| slice.value));
+    let values: Vec<String> = slices.iter().map(|slice| labels.number(slice.value, digits)).collect();
+    let widest = |texts: &[String]| texts.iter().map(|text| width(text)).fold(60.0, f64::max);
+    let value_width = widest(&values) + 24.0;
+    let name_max = NAME_MAX.min(WIDTH - SHARE_WIDTH - value_width - LEGEND_LEFT - 18.0);
+    let names: Vec<String> = slices.iter().map(|slice| fit(slice.name, name_max)).collect();
+    // Values stand near their names, or the eye loses the row.
+    let value_end = LEGEND_LEFT + 18.0 + widest(&names) + value_width;
     let mut y = (height - ROW * slices.len() as f64) / 2.0;
     for (index, slice) in slices.iter().enumerate() {
         svg.swatch((LEGEND_LEFT, y + 7.0), palette.series(index));
-        svg.text((LEGEND_LEFT + 18.0, y + 16.0), Anchor::Start, "", &fit(slice.name, 200.0));
-        let value = labels.number(slice.value, digits);
-        svg.text((WIDTH - 70.0, y + 16.0), Anchor::End, "", &value);
+        svg.text((LEGEND_LEFT + 18.0, y + 16.0), Anchor::Start, "", &names[index]);
+        svg.text((value_end, y + 16.0), Anchor::End, "", &values[index]);
         let share = if total > 0.0 { slice.value / total * 100.0 } else { 0.0 };
         let share = format!("{}\u{A0}%", labels.number(share, 1));
-        svg.text((WIDTH, y + 16.0), Anchor::End, r##"font-weight="600" fill="#2b3440""##, &share);
+        svg.text(
+            (value_end + SHARE_WIDTH, y + 16.0),
+            Anchor::End,
+            r##"font-weight="600" fill="#2b3440""##,
+            &share,
+        );
         y += ROW;
     }
     height

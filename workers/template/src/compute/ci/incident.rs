@@ -1,7 +1,7 @@
 //! Incident reports: what happened, since when, until when.
 
 use bul_document::{Block, Cell};
-use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, Timelike};
 use serde_json::json;
 
 use super::super::{Input, Outcome, Prepared, key_values, lines};
@@ -34,6 +34,7 @@ pub(in super::super) fn prepare(input: &Input) -> Outcome {
         .text("title")
         .or_else(|| root.get("ticket").text("title"))
         .map(|text| crate::prompt::one_line(&text, 200))
+        .filter(|text| !prepared.title.contains(text.as_str()))
         .unwrap_or_default();
     prepared.author = root.text("author").unwrap_or_default();
     prepared.date = shared::day(root.get("event").text("time"));
@@ -174,10 +175,15 @@ fn instant(text: &str) -> Option<NaiveDateTime> {
     NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().and_then(|day| day.and_hms_opt(0, 0, 0))
 }
 
+fn to_minute(time: NaiveDateTime) -> NaiveDateTime {
+    time.with_second(0).and_then(|time| time.with_nanosecond(0)).unwrap_or(time)
+}
+
 fn span(incident: &Incident) -> Option<TimeDelta> {
     let start = instant(&incident.detected.as_ref()?.0)?;
     let end = instant(&incident.resolved.as_ref()?.0)?;
-    Some(end - start)
+    // Whole minutes, as the times are shown: a reader can check the difference.
+    Some(to_minute(end) - to_minute(start))
 }
 
 /// `3 hours 5 minutes`; none when it would be negative.

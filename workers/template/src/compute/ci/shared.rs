@@ -58,7 +58,10 @@ pub(super) fn pair_linked(
 pub(super) fn event_pairs(input: &Input, root: &Node) -> Vec<Option<KeyValue>> {
     let event = root.get("event");
     vec![
-        input.pair("Event", event.text("type").or_else(|| event.text("kind"))),
+        input.pair(
+            "Event",
+            event.text("type").or_else(|| event.text("kind").map(|kind| kind.replace('_', " "))),
+        ),
         input.pair("Event id", event.text("id")),
         input.pair("Source", event.text("source")),
         input.pair("Time", event.text("time").map(|time| input.locale.moment(&time))),

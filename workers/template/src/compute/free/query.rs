@@ -84,7 +84,6 @@ fn words(text: &str) -> Vec<Word> {
             shown: shown.to_owned(),
             key: shown.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase(),
         })
-        .filter(|word| !word.key.is_empty())
         .collect()
 }
 
@@ -190,15 +189,15 @@ fn subject_around(words: &[Word], found: &DocType) -> Option<String> {
         return Some(subject);
     }
     let before = strip_leading(&words[..found.start]);
-    let before: Vec<Word> = before
+    let mut before: Vec<Word> = before
         .iter()
-        .enumerate()
-        .filter(|(at, word)| {
-            let plain_area = area_at(before, *at).is_some() && before.len() == 1;
-            !ADJECTIVES.contains(&word.key.as_str()) && !ARTICLES.contains(&word.key.as_str()) && !plain_area
-        })
-        .map(|(_, word)| word.clone())
+        .filter(|word| !ADJECTIVES.contains(&word.key.as_str()) && !ARTICLES.contains(&word.key.as_str()))
+        .cloned()
         .collect();
+    if before.len() == 1 && area_at(&before, 0).is_some() {
+        // "financial report": the word says whose report it is, not what it is about.
+        before.clear();
+    }
     subject_of(&before).or_else(|| {
         let compound = found.compound.as_ref()?;
         let is_area =

@@ -199,7 +199,7 @@ pub(super) const AREAS: &[(&str, &str)] = &[
 pub(super) fn sections(doc_type: &str) -> usize {
     match doc_type {
         "business plan" => 7,
-        "handbook" | "manual" | "strategy" => 6,
+        "handbook" | "manual" => 6,
         "checklist" | "newsletter" | "meeting summary" | "summary" | "press release" => 4,
         "memo" | "letter" | "announcement" | "note" => 3,
         _ => 5,

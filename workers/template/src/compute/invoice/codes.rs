@@ -90,7 +90,7 @@ pub(super) fn payment_means(code: &str) -> Option<&'static str> {
 /// VAT category (UNTDID 5305).
 pub(super) fn vat_category(code: &str) -> &str {
     match code {
-        "S" => "Standard rate",
+        "S" => "Taxable",
         "Z" => "Zero rate",
         "E" => "Exempt from VAT",
         "AE" => "Reverse charge: VAT is owed by the buyer",

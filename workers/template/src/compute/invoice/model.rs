@@ -111,7 +111,8 @@ fn number(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<Decimal
 fn line<'a>(node: Node<'a>, depth: usize, problems: &mut Vec<Problem>) -> Option<Line<'a>> {
     let unit_price = number(&node, "unit_price", problems);
     let net = number(&node, "net", problems);
-    if unit_price.is_none() && net.is_none() && depth == 0 {
+    let priced = node.get("unit_price").exists() || node.get("net").exists();
+    if !priced && depth == 0 {
         let message = "is required where the line has no `net`";
         problems.push(Problem::new(format!("{}/unit_price", node.pointer), message));
         return None;

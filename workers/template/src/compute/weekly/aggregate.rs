@@ -93,11 +93,29 @@ impl Faults {
         let listed: Vec<String> = self.rows.iter().map(|row| (row + 1).to_string()).collect();
         let more = self.count - self.rows.len();
         let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let cells = if self.count == 1 { "cell" } else { "cells" };
+        let rows = if self.count == 1 { "row, which is" } else { "rows, which are" };
         let message =
-            format!("{} {cells} of `{}` {what}: rows {}{tail}", self.count, column.1, listed.join(", "));
+            format!("`{}` {what} in {} {rows} left out: {}{tail}", column.1, self.count, listed.join(", "));
         findings.push(Finding::new(rule, severity, format!("/rows/{first}/{}", column.0), message));
     }
+}
+
+/// The latest week with data that has begun by `today`. Tables often hold dates far ahead, such as
+/// 9999-01-01 for "no end"; only where everything lies ahead is the last week taken.
+fn latest(
+    weeks: &BTreeMap<NaiveDate, Sum>,
+    today: NaiveDate,
+    findings: &mut Vec<Finding>,
+) -> Option<NaiveDate> {
+    let Some((begun, _)) = weeks.range(..=today).next_back() else {
+        return weeks.keys().next_back().copied();
+    };
+    let ahead: usize = weeks.range(today..).filter(|(week, _)| *week > begun).map(|(_, sum)| sum.rows).sum();
+    if ahead > 0 {
+        let message = format!("{ahead} rows lie after the reported week");
+        findings.push(Finding::new("weekly.ahead", Severity::Info, "/rows", message));
+    }
+    Some(*begun)
 }
 
 /// Adds everything up. `wanted` is any day of the week to report.
@@ -106,6 +124,7 @@ pub(super) fn aggregate(
     names: &[String],
     columns: &Columns,
     wanted: Option<NaiveDate>,
+    today: NaiveDate,
     findings: &mut Vec<Finding>,
 ) -> Result<Week, Vec<Problem>> {
     let entries = read(rows, names, columns, findings);
@@ -115,10 +134,8 @@ pub(super) fn aggregate(
     }
     let start = match wanted {
         Some(day) => monday(day),
-        None => match weeks.keys().next_back() {
-            Some(latest) => *latest,
-            None => return Err(vec![Problem::new("/rows", "no row has a date and a number")]),
-        },
+        None => latest(&weeks, today, findings)
+            .ok_or_else(|| vec![Problem::new("/rows", "no row has a date and a number")])?,
     };
     if !weeks.contains_key(&start) {
         let message = "there are no rows in the reported week";
@@ -177,17 +194,11 @@ fn read(rows: &[Value], names: &[String], columns: &Columns, findings: &mut Vec<
     }
     let name = |column: usize| (column, names.get(column).map_or("", String::as_str));
     let date = name(columns.date);
-    no_date.report("weekly.date", Severity::Warning, date, "are blank, the rows are left out", findings);
-    bad_date.report("weekly.date", Severity::Error, date, "hold no date, the rows are left out", findings);
+    no_date.report("weekly.date", Severity::Warning, date, "is blank", findings);
+    bad_date.report("weekly.date", Severity::Error, date, "holds no date", findings);
     if let Some(metric) = columns.metric.map(name) {
-        blank.report("weekly.blank", Severity::Info, metric, "are blank, the rows are left out", findings);
-        bad.report(
-            "weekly.number",
-            Severity::Error,
-            metric,
-            "hold no number, the rows are left out",
-            findings,
-        );
+        blank.report("weekly.blank", Severity::Info, metric, "is blank", findings);
+        bad.report("weekly.number", Severity::Error, metric, "holds no number", findings);
     }
     entries
 }

@@ -17,12 +17,15 @@ use aggregate::{Week, aggregate};
 use columns::Columns;
 
 /// What the figures are called and how they are written.
+#[derive(Clone)]
 struct Names<'a> {
     input: &'a Input<'a>,
     metric: String,
     group: String,
     currency: String,
     unit: String,
+    /// Decimals of every figure, so that columns line up.
+    digits: u32,
 }
 
 /// Plans a weekly report.
@@ -34,7 +37,7 @@ pub(super) fn prepare(input: &Input) -> Outcome {
     let columns = Columns::find(&root, &names, rows)?;
     let wanted = root.date("week").map_err(|problem| vec![problem])?;
     let mut prepared = Prepared { bulk: &["rows"], ..Prepared::default() };
-    let week = aggregate(rows, &names, &columns, wanted, &mut prepared.findings)?;
+    let week = aggregate(rows, &names, &columns, wanted, input.order.date, &mut prepared.findings)?;
     let call = |column: Option<usize>, fallback: &str| {
         let name = column.and_then(|column| names.get(column)).map(|name| readable(name));
         name.filter(|name| !name.is_empty()).unwrap_or_else(|| input.label(fallback))
@@ -45,6 +48,7 @@ pub(super) fn prepare(input: &Input) -> Outcome {
         group: call(columns.group, "group"),
         currency: root.text("currency").unwrap_or_default(),
         unit: root.text("unit").unwrap_or_default(),
+        digits: digits(&week),
     };
     prepared.title =
         root.text("title").unwrap_or_else(|| format!("{}: {}", input.label("Weekly report"), called.metric));
@@ -69,6 +73,15 @@ fn readable(name: &str) -> String {
     words.strip_suffix(" id").unwrap_or(&words).to_owned()
 }
 
+/// Decimals the figures need: none for counts, otherwise two to four.
+fn digits(week: &Week) -> u32 {
+    let trend = week.trend.iter().map(|(_, total)| *total);
+    let groups = week.groups.iter().flat_map(|group| [group.total, group.previous]);
+    let days = week.days.iter().map(|day| day.total);
+    let most = trend.chain(groups).chain(days).map(|value| value.normalize().scale()).max().unwrap_or(0);
+    if most == 0 { 0 } else { most.clamp(2, 4) }
+}
+
 fn aim(week: &Week) -> &'static str {
     match week.previous {
         None => "first week",
@@ -88,7 +101,7 @@ impl Names<'_> {
     /// A figure of the metric.
     fn value(&self, value: Decimal) -> String {
         if self.currency.is_empty() {
-            let shown = self.input.locale.number(value.normalize());
+            let shown = self.input.locale.number_with(value, self.digits);
             if self.unit.is_empty() { shown } else { format!("{shown} {}", self.unit) }
         } else {
             self.input.locale.money(value, &self.currency)
@@ -120,10 +133,13 @@ impl Names<'_> {
         }
     }
 
-    fn average(&self, week: &Week) -> Option<Decimal> {
+    /// Average of a row; rows that are only counted have none.
+    fn average(&self, week: &Week) -> Option<String> {
         let rows = Decimal::from(week.sum.rows);
-        let average = week.sum.total.checked_div(rows)?;
-        Some(average.round_dp_with_strategy(2, RoundingStrategy::MidpointAwayFromZero))
+        let average = week.sum.total.checked_div(rows).filter(|_| week.sum.total != rows)?;
+        let average = average.round_dp_with_strategy(2, RoundingStrategy::MidpointAwayFromZero);
+        let finer = Self { digits: self.digits.max(2), ..self.clone() };
+        Some(finer.value(average))
     }
 }
 

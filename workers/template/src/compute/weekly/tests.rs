@@ -21,7 +21,7 @@ fn run(data: &Value) -> (super::aggregate::Week, Vec<crate::Finding>) {
     let columns = Columns::find(&root, &names, rows).expect("columns");
     let mut findings = Vec::new();
     let wanted = root.date("week").expect("week");
-    let week = aggregate(rows, &names, &columns, wanted, &mut findings).expect("sums");
+    let week = aggregate(rows, &names, &columns, wanted, day(10_000), &mut findings).expect("sums");
     (week, findings)
 }
 
@@ -63,10 +63,14 @@ proptest! {
     }
 }
 
+/// Column names, one row, and the date, metric and group columns to find.
+type Case =
+    (&'static [&'static str], [&'static str; 5], &'static str, Option<&'static str>, Option<&'static str>);
+
 #[test]
 fn columns_are_found() {
     // columns, one row repeated with variations, expected date, metric, group
-    let cases: [(&[&str], [&str; 5], &str, Option<&str>, Option<&str>); 4] = [
+    let cases: [Case; 4] = [
         (
             &["PROD_ID", "TIME_ID", "CHANNEL_ID", "UNIT_COST", "UNIT_PRICE"],
             ["13", "2019-02-10", "3", "813.07", "1237.31"],
@@ -146,7 +150,7 @@ fn unreadable_cells_are_reported_with_their_rows() {
             ("weekly.number", Severity::Error, "/rows/2/2"),
         ]
     );
-    assert!(findings[3].message.contains("rows 3"), "{}", findings[3].message);
+    assert!(findings[3].message.ends_with("left out: 3"), "{}", findings[3].message);
 }
 
 #[test]

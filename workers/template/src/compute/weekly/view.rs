@@ -24,7 +24,7 @@ pub(super) fn figures(names: &Names, week: &Week) -> Vec<Block> {
         input.pair("Change", change.map(|change| signed(change, names.value(change)))),
         input.pair("Change in percent", percent.map(|p| signed(p, input.locale.percent(p)))),
         input.pair("Records", Some(input.locale.number(Decimal::from(week.sum.rows)))),
-        input.pair("Average per record", names.average(week).map(|average| names.value(average))),
+        input.pair("Average per record", names.average(week)),
     ])
 }
 
