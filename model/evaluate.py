@@ -199,7 +199,7 @@ def main():
     lines = [
         "# Evaluation", "",
         "Written by `python model/evaluate.py --write` from the exported f16 weights.", "",
-        f"* Perplexity on answers, seen combinations of area, document type and section: {math.exp(seen):.3f} ({seen:.4f} nats per token)",
+        f"* Perplexity on answers, seen combinations of area, document type and section (first groups of the training file, some of them trained on): {math.exp(seen):.3f} ({seen:.4f} nats per token)",
         f"* Perplexity on answers, unseen combinations: {math.exp(unseen):.3f} ({unseen:.4f} nats per token)",
         f"* Sampled answers: {len(asked)} (half of them for unseen combinations), temperature 0.7, top-p 0.9, seed {args.seed}",
         f"* Free decoding: {tally(free)}",

@@ -97,7 +97,11 @@ impl Context {
             "auto" => bul_telemetry::LogFormat::Auto,
             "text" => bul_telemetry::LogFormat::Text,
             "json" => bul_telemetry::LogFormat::Json,
-            other => return Err(Fault::usage(format!("log.format must be auto, text or json, not {other:?}")).into()),
+            other => {
+                return Err(
+                    Fault::usage(format!("log.format must be auto, text or json, not {other:?}")).into()
+                );
+            }
         };
         let chosen = self.loaded.origins.contains_key("log.filter");
         let filter = match (self.verbose, chosen || role) {

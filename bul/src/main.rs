@@ -17,7 +17,9 @@ use crate::exit::Exit;
 /// Turns business events into finished documents.
 #[derive(Debug, Parser)]
 #[command(name = "bul", version, propagate_version = true, max_term_width = 100)]
-#[command(after_help = "Start here:\n  bul demo                         write the sample documents to ./out\n  bul up                           run everything in one process\n  bul submit invoice.xml --wait    hand in an event and wait for its documents")]
+#[command(
+    after_help = "Start here:\n  bul demo                         write the sample documents to ./out\n  bul up                           run everything in one process\n  bul submit invoice.xml --wait    hand in an event and wait for its documents"
+)]
 struct Cli {
     #[command(flatten)]
     global: Global,

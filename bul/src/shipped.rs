@@ -27,4 +27,12 @@ macro_rules! samples {
     };
 }
 
-samples!("invoice.xml", "push.json", "release.json", "incident.json", "sales.csv", "contract.json", "requests.jsonl");
+samples!(
+    "invoice.xml",
+    "push.json",
+    "release.json",
+    "incident.json",
+    "sales.csv",
+    "contract.json",
+    "requests.jsonl"
+);

@@ -58,7 +58,7 @@ impl System {
             lease: Duration::from_secs(config.worker.lease_s.max(1)),
             attempt_max: Duration::from_secs(config.worker.attempt_s_max.max(1)),
             lanes,
-            ..WorkerOptions::default()
+            ..wire::sampling(config)
         };
         let parts = Parts {
             store: store.clone(),
@@ -71,7 +71,8 @@ impl System {
         let shutdown = Shutdown::new();
         let mut tasks = Tasks::new();
         tasks.spawn("worker", Worker::new(parts, options).run(shutdown.clone()));
-        let options = SchedulerOptions { name: format!("scheduler-{}", uuid::Uuid::new_v4()), ..Default::default() };
+        let options =
+            SchedulerOptions { name: format!("scheduler-{}", uuid::Uuid::new_v4()), ..Default::default() };
         let metrics = bul_scheduler::Metrics::new(&registry);
         let scheduler = Scheduler::new(store.clone(), broker.clone(), options, metrics);
         tasks.spawn("scheduler", scheduler.run(shutdown.clone()));
@@ -111,6 +112,8 @@ pub fn create_private(folder: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| {
-        crate::exit::Fault::failed(format!("{}: {e}", folder.display())).hint("set BUL_DATA_DIR to a folder you may write to").into()
+        crate::exit::Fault::failed(format!("{}: {e}", folder.display()))
+            .hint("set BUL_DATA_DIR to a folder you may write to")
+            .into()
     })
 }

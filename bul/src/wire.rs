@@ -13,6 +13,7 @@ use bul_job::{Lane, RetryPolicy, Rules, TenantId};
 use bul_store::Store;
 use bul_store_sqlite::SqliteStore;
 use bul_template::Catalog;
+use bul_worker::WorkerOptions;
 use prometheus::Registry;
 
 use crate::context::Context;
@@ -71,7 +72,8 @@ pub struct Exclusive(#[expect(dead_code, reason = "held, never read")] bul_store
 /// Locks the store for a server with the embedded broker: two of them would each hand out all jobs.
 pub fn lock_store(path: &Path) -> anyhow::Result<Exclusive> {
     let lock = SqliteStore::lock_exclusive(path).map_err(|e| {
-        Fault::failed(format!("store {}: {e}", path.display())).hint("stop the other bul, or give this one another BUL_DATA_DIR")
+        Fault::failed(format!("store {}: {e}", path.display()))
+            .hint("stop the other bul, or give this one another BUL_DATA_DIR")
     })?;
     Ok(Exclusive(lock))
 }
@@ -83,7 +85,10 @@ pub fn open_broker(config: &Config) -> anyhow::Result<Arc<dyn Broker>> {
             .hint("NATS and RabbitMQ are not available in this version")
             .into());
     }
-    let options = bul_broker_embedded::Options { messages_max: config.limits.broker_messages_max, ..Default::default() };
+    let options = bul_broker_embedded::Options {
+        messages_max: config.limits.broker_messages_max,
+        ..Default::default()
+    };
     Ok(Arc::new(EmbeddedBroker::new(options)))
 }
 
@@ -92,7 +97,9 @@ pub fn open_catalog(context: &Context) -> anyhow::Result<Arc<Catalog>> {
     let mut catalog = Catalog::builtin().context("the shipped templates")?;
     let folder = &context.config().templates_dir;
     if !folder.is_empty() {
-        catalog.load_dir(Path::new(folder)).map_err(|e| Fault::usage(format!("templates_dir {folder}: {e}")))?;
+        catalog
+            .load_dir(Path::new(folder))
+            .map_err(|e| Fault::usage(format!("templates_dir {folder}: {e}")))?;
     }
     Ok(Arc::new(catalog))
 }
@@ -127,14 +134,28 @@ pub fn model_spec(config: &Config) -> anyhow::Result<ModelSpec> {
 /// Opens the model; reads all its weights.
 pub async fn open_model(config: &Config, registry: Option<&Registry>) -> anyhow::Result<Arc<dyn Generate>> {
     let spec = model_spec(config)?;
-    let mut options = EngineOptions { running_max: config.model.running_max.max(1), ..EngineOptions::default() };
+    let mut options =
+        EngineOptions { running_max: config.model.running_max.max(1), ..EngineOptions::default() };
     options.kv_bytes_max = config.model.kv_mib_max.max(1) << 20;
     if config.model.threads > 0 {
         options.threads = config.model.threads;
     }
     let registry = registry.cloned();
-    let opened = tokio::task::spawn_blocking(move || bul_engine::open_with(&spec, &options, registry.as_ref())).await?;
+    let opened =
+        tokio::task::spawn_blocking(move || bul_engine::open_with(&spec, &options, registry.as_ref()))
+            .await?;
     Ok(opened.map_err(|e| Fault::unavailable(format!("model: {e}")))?)
+}
+
+/// Worker options with the sampling that suits the model: the shipped one has too few parameters to
+/// stay with its grammar at the usual temperature.
+pub fn sampling(config: &Config) -> WorkerOptions {
+    let usual = WorkerOptions::default();
+    if config.model.spec.is_empty() {
+        WorkerOptions { temperature: 0.4, top_p: 0.85, ..usual }
+    } else {
+        usual
+    }
 }
 
 /// The lanes a worker serves.
@@ -143,8 +164,9 @@ pub fn lanes(config: &Config) -> anyhow::Result<Vec<Lane>> {
         return Ok(Lane::ALL.to_vec());
     }
     let parse = |name: &String| {
-        Lane::parse(name)
-            .ok_or_else(|| Fault::usage(format!("worker.lanes: {name:?} is not critical, high, normal or low")).into())
+        Lane::parse(name).ok_or_else(|| {
+            Fault::usage(format!("worker.lanes: {name:?} is not critical, high, normal or low")).into()
+        })
     };
     config.worker.lanes.iter().map(parse).collect()
 }

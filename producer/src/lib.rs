@@ -10,6 +10,8 @@ pub mod ingest;
 pub mod submit;
 pub mod templates;
 
-pub use http::{AppState, ProducerOptions, explanation, metrics_router, openapi, router, serve, serve_router};
+pub use http::{
+    AppState, ProducerOptions, explanation, metrics_router, openapi, router, serve, serve_router,
+};
 pub use submit::{Intake, Outcome, SubmitAnswer, SubmitError, SubmitMode};
 pub use templates::Templates;

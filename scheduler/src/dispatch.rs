@@ -39,7 +39,10 @@ impl Scheduler {
         if let Err(error) = self.broker.publish(&messages).await {
             self.metrics.dispatched.with_label_values(&["unpublished"]).inc_by(messages.len() as u64);
             warn!(%error, messages = messages.len(), "not published; the rows come up again");
-            return !matches!(error, BrokerError::Full(_) | BrokerError::Unavailable(_) | BrokerError::Closed);
+            return !matches!(
+                error,
+                BrokerError::Full(_) | BrokerError::Unavailable(_) | BrokerError::Closed
+            );
         }
         self.metrics.dispatched.with_label_values(&["published"]).inc_by(messages.len() as u64);
         let confirmed: Vec<_> = ready.iter().map(|r| (r.id, r.publish)).collect();

@@ -60,7 +60,12 @@ pub struct Scheduler {
 
 impl Scheduler {
     /// A scheduler that has not started yet.
-    pub fn new(store: Arc<dyn Store>, broker: Arc<dyn Broker>, options: SchedulerOptions, metrics: Metrics) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        broker: Arc<dyn Broker>,
+        options: SchedulerOptions,
+        metrics: Metrics,
+    ) -> Self {
         Self { store, broker, options, metrics }
     }
 
@@ -94,7 +99,9 @@ impl Scheduler {
     /// Sleeps until the next row is due, the poll interval at most.
     async fn rest(&self, shutdown: &Shutdown) {
         let wait = match self.store.next_due_at().await {
-            Ok(Some(due)) => (due - self.store.now()).to_std().unwrap_or(Duration::ZERO).min(self.options.poll),
+            Ok(Some(due)) => {
+                (due - self.store.now()).to_std().unwrap_or(Duration::ZERO).min(self.options.poll)
+            }
             Ok(None) | Err(_) => self.options.poll,
         };
         tokio::select! {

@@ -17,7 +17,10 @@ impl Scheduler {
                 for lane in Lane::ALL {
                     let depth = depths[lane.index()];
                     self.metrics.depth.with_label_values(&[lane.as_str(), "ready"]).set(depth.ready as i64);
-                    self.metrics.depth.with_label_values(&[lane.as_str(), "unacked"]).set(depth.unacked as i64);
+                    self.metrics
+                        .depth
+                        .with_label_values(&[lane.as_str(), "unacked"])
+                        .set(depth.unacked as i64);
                 }
             }
             Err(error) => debug!(%error, "depths unknown"),

@@ -42,7 +42,10 @@ fn bad_input_names_its_place_and_does_nothing() {
 fn a_key_with_another_body_is_a_conflict() {
     let server = Server::start(ServerOptions::default().scripted());
     let submit = |query: &str| {
-        server.cli_with_input(&["submit", "-", "-o", "json"], &format!("{{\"query\": \"{query}\", \"idempotency_key\": \"k1\"}}"))
+        server.cli_with_input(
+            &["submit", "-", "-o", "json"],
+            &format!("{{\"query\": \"{query}\", \"idempotency_key\": \"k1\"}}"),
+        )
     };
     let first = submit("one").expect(0);
     let again = submit("one").expect(0);
@@ -58,7 +61,9 @@ fn the_server_answers_bad_requests_with_problems() {
     let server = Server::start(ServerOptions::default().scripted());
     let key = format!("Bearer {}", server.key());
     let json = ("Content-Type", "application/json");
-    let post = |path: &str, body: &[u8]| request(server.port(), "POST", path, &[("Authorization", &key), json], body);
+    let post = |path: &str, body: &[u8]| {
+        request(server.port(), "POST", path, &[("Authorization", &key), json], body)
+    };
 
     assert_eq!(request(server.port(), "POST", "/v1/jobs", &[json], b"{}").status, 401);
     assert_eq!(request(server.port(), "GET", "/livez", &[], b"").status, 200);
@@ -70,4 +75,13 @@ fn the_server_answers_bad_requests_with_problems() {
     assert_eq!(post("/v1/jobs", &vec![b' '; 50 * 1024 * 1024]).status, 413);
     assert_eq!(post("/v1/nowhere", b"{}").status, 404);
     assert_eq!(server.ledger()["accepted"], 0);
+}
+
+#[test]
+fn the_committed_description_of_the_api_is_the_served_one() {
+    let server = Server::start(ServerOptions::default().scripted());
+    let served = request(server.port(), "GET", "/openapi.json", &[], b"").json();
+    let file = bul_tests::repository().join("schemas/openapi.json");
+    let committed: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    assert_eq!(served, committed, "write what the server answers at /openapi.json to schemas/openapi.json");
 }

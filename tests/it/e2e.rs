@@ -21,7 +21,9 @@ fn the_demo_writes_finished_documents() {
     }
     let invoice = pdfs.iter().find(|f| f.display().to_string().contains("invoice")).expect("an invoice");
     let text = pdf_text(invoice);
-    for fact in ["NB-2026-0417", "Nordbau Brandschutz GmbH", "Hafenlogistik Ostsee AG", "Fire doors T30", "7,489.52"] {
+    for fact in
+        ["NB-2026-0417", "Nordbau Brandschutz GmbH", "Hafenlogistik Ostsee AG", "Fire doors T30", "7,489.52"]
+    {
         assert!(text.contains(fact), "{fact:?} is missing in {text}");
     }
 }
@@ -33,15 +35,18 @@ fn the_demo_speaks_json_and_repeats_itself() {
     let total = &first["ledger"]["total"];
     assert_eq!(total["accepted"], total["completed"]);
     assert!(first["jobs"].as_array().unwrap().len() >= 9);
-    let cached: u64 = first["jobs"].as_array().unwrap().iter().map(|j| j["cached_tokens"].as_u64().unwrap()).sum();
+    let cached: u64 =
+        first["jobs"].as_array().unwrap().iter().map(|j| j["cached_tokens"].as_u64().unwrap()).sum();
     assert!(cached > 0, "documents of one template share their prefix: {first}");
 }
 
 #[test]
 fn submit_wait_show_and_fetch_over_http() {
     let server = Server::start(ServerOptions::default());
-    let input = r#"{"query": "Write an HR policy for remote work", "formats": ["pdf", "md", "html", "json"]}"#;
-    let ran = server.cli_with_input(&["submit", "-", "--wait", "--out", "docs", "-o", "json"], input).expect(0);
+    let input =
+        r#"{"query": "Write an HR policy for remote work", "formats": ["pdf", "md", "html", "json"]}"#;
+    let ran =
+        server.cli_with_input(&["submit", "-", "--wait", "--out", "docs", "-o", "json"], input).expect(0);
     let job = first_job(&ran.json());
     let id = job["id"].as_str().unwrap().to_owned();
     let files: Vec<_> = std::fs::read_dir(server.home().join("docs")).unwrap().collect();
@@ -59,9 +64,12 @@ fn submit_wait_show_and_fetch_over_http() {
 
 #[test]
 fn sigterm_drains_and_hands_back() {
-    let options = ServerOptions::default().with("BUL_WORKER_GRACE_S", "1").with("BUL_WORKER_CONCURRENCY", "2");
+    let options =
+        ServerOptions::default().with("BUL_WORKER_GRACE_S", "1").with("BUL_WORKER_CONCURRENCY", "2");
     let mut server = Server::start(options);
-    let jobs: String = (0..30).map(|n| format!("{{\"query\": \"Sales plan number for region {n}\", \"formats\": [\"md\"]}}\n")).collect();
+    let jobs: String = (0..30)
+        .map(|n| format!("{{\"query\": \"Sales plan number for region {n}\", \"formats\": [\"md\"]}}\n"))
+        .collect();
     server.cli_with_input(&["submit", "-"], &jobs).expect(0);
     assert_eq!(server.terminate(), 0);
     let total = server.ledger();

@@ -9,10 +9,17 @@ use rand_chacha::ChaCha8Rng;
 /// Every job ended exactly once: its documents are there once per format, and one attempt completed it.
 fn assert_exactly_once(server: &Server, jobs: u64) {
     let ledger = server.ledger();
-    assert_eq!((ledger["accepted"].as_u64(), ledger["completed"].as_u64()), (Some(jobs), Some(jobs)), "{ledger}");
+    assert_eq!(
+        (ledger["accepted"].as_u64(), ledger["completed"].as_u64()),
+        (Some(jobs), Some(jobs)),
+        "{ledger}"
+    );
     let ask = |query: &str| sqlite(&server.database(), query);
     assert_eq!(ask("SELECT count(*), count(DISTINCT job) FROM documents"), [format!("{}|{jobs}", jobs * 2)]);
-    assert_eq!(ask("SELECT count(*) FROM (SELECT 1 FROM documents GROUP BY job, format HAVING count(*) > 1)"), ["0"]);
+    assert_eq!(
+        ask("SELECT count(*) FROM (SELECT 1 FROM documents GROUP BY job, format HAVING count(*) > 1)"),
+        ["0"]
+    );
     let completed = "SELECT count(*), count(DISTINCT job) FROM attempts WHERE outcome = 'completed'";
     assert_eq!(ask(completed), [format!("{jobs}|{jobs}")]);
     assert_eq!(ask("SELECT count(*) FROM attempts WHERE outcome = ''"), ["0"], "no attempt is left open");
@@ -46,7 +53,9 @@ fn submissions_survive_kills_without_loss_or_double() {
     let mut rng = ChaCha8Rng::seed_from_u64(21);
     let mut server = Server::start(ServerOptions::default().scripted());
     for n in 0..30 {
-        let job = format!("{{\"query\": \"Plan {n}\", \"idempotency_key\": \"plan-{n}\", \"formats\": [\"md\", \"json\"]}}");
+        let job = format!(
+            "{{\"query\": \"Plan {n}\", \"idempotency_key\": \"plan-{n}\", \"formats\": [\"md\", \"json\"]}}"
+        );
         let path = server.home().join(format!("job-{n}.json"));
         std::fs::write(&path, job).unwrap();
         let mut command = server.command();

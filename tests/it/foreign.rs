@@ -32,8 +32,14 @@ fn produced_pages_open_in_a_browser() {
         let dom = run(
             "chromium",
             &[
-                "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-                "--disable-background-networking", "--disable-component-update", "--disable-sync",
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
                 &format!("--user-data-dir={}", profile.path().display()),
                 "--dump-dom",
                 &format!("file://{}", page.display()),
@@ -52,13 +58,26 @@ fn produced_pages_are_valid_html() {
         return;
     };
     let server = Server::start(ServerOptions::default());
-    server.cli(&["submit", "--query", "Quality handbook for a bakery", "--wait", "--out", "pages", "--format", "html"]).expect(0);
+    server
+        .cli(&[
+            "submit",
+            "--query",
+            "Quality handbook for a bakery",
+            "--wait",
+            "--out",
+            "pages",
+            "--format",
+            "html",
+        ])
+        .expect(0);
     for file in ["invoice.xml", "sales.csv", "contract.json", "incident.json", "push.json"] {
         let path = repository().join("bul/demo").join(file).display().to_string();
         server.cli(&["submit", &path, "--wait", "--out", "pages", "--format", "html"]).expect(0);
     }
-    let pages: Vec<String> =
-        std::fs::read_dir(server.home().join("pages")).unwrap().map(|f| f.unwrap().path().display().to_string()).collect();
+    let pages: Vec<String> = std::fs::read_dir(server.home().join("pages"))
+        .unwrap()
+        .map(|f| f.unwrap().path().display().to_string())
+        .collect();
     assert_eq!(pages.len(), 6);
     let mut arguments = vec!["-jar", &jar, "--errors-only"];
     arguments.extend(pages.iter().map(String::as_str));

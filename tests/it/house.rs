@@ -24,21 +24,43 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "bul-worker",
         &[
-            "bul-job", "bul-store", "bul-broker", "bul-engine", "bul-template", "bul-document", "bul-pdf", "bul-runtime",
+            "bul-job",
+            "bul-store",
+            "bul-broker",
+            "bul-engine",
+            "bul-template",
+            "bul-document",
+            "bul-pdf",
+            "bul-runtime",
             "bul-telemetry",
         ],
     ),
-    ("bul-producer", &["bul-job", "bul-store", "bul-broker", "bul-template", "bul-runtime", "bul-telemetry", "bul-dlq-replayer"]),
+    (
+        "bul-producer",
+        &[
+            "bul-job",
+            "bul-store",
+            "bul-broker",
+            "bul-template",
+            "bul-runtime",
+            "bul-telemetry",
+            "bul-dlq-replayer",
+        ],
+    ),
     ("bul-scheduler", &["bul-job", "bul-store", "bul-broker", "bul-runtime", "bul-telemetry"]),
     ("bul-dlq-replayer", &["bul-job", "bul-store", "bul-runtime"]),
 ];
 
 /// The heavy crates and the one crate of ours that may link each.
-const HEAVY: &[(&str, &str)] = &[("typst", "bul-pdf"), ("candle-core", "bul-engine"), ("sqlx", "bul-store-sqlite")];
+const HEAVY: &[(&str, &str)] =
+    &[("typst", "bul-pdf"), ("candle-core", "bul-engine"), ("sqlx", "bul-store-sqlite")];
 
 fn packages() -> Vec<Value> {
     let root = repository().join("Cargo.toml").display().to_string();
-    let text = run("cargo", &["metadata", "--format-version", "1", "--no-deps", "--offline", "--manifest-path", &root]);
+    let text = run(
+        "cargo",
+        &["metadata", "--format-version", "1", "--no-deps", "--offline", "--manifest-path", &root],
+    );
     serde_json::from_str::<Value>(&text).unwrap()["packages"].as_array().unwrap().clone()
 }
 
@@ -60,7 +82,10 @@ fn arrows_point_one_way() {
             assert!(allowed.contains(&dependency.as_str()), "{name} must not depend on {dependency}");
         }
         for (heavy, home) in HEAVY {
-            assert!(name == *home || !dependencies(&package).contains(*heavy), "{heavy} belongs to {home}, not to {name}");
+            assert!(
+                name == *home || !dependencies(&package).contains(*heavy),
+                "{heavy} belongs to {home}, not to {name}"
+            );
         }
     }
 }
@@ -77,10 +102,16 @@ fn files_stay_small_and_adapters_in_one_place() {
             long.push(format!("{file}: {lines} lines"));
         }
         let names_adapter = text.contains("bul_store_sqlite::") || text.contains("bul_broker_embedded::");
-        let home = file == "bul/src/wire.rs" || file.contains("/tests") || file.starts_with("tests/") || file.starts_with("common/");
+        let home = file == "bul/src/wire.rs"
+            || file.contains("/tests")
+            || file.starts_with("tests/")
+            || file.starts_with("common/");
         assert!(!names_adapter || home, "{file} names an adapter; only bul/src/wire.rs may");
         let sql = text.contains(concat!("sqlx", "::"));
-        assert!(!sql || file.starts_with("common/store-"), "{file} holds SQL; that belongs to common/store-*");
+        assert!(
+            !sql || file.starts_with("common/store-"),
+            "{file} holds SQL; that belongs to common/store-*"
+        );
     }
     assert!(long.is_empty(), "split by reason to change: {long:?}");
 }

@@ -56,7 +56,9 @@ fn every_ci_event_becomes_a_document() {
     let server = Server::start(ServerOptions::default().scripted());
     let mut files = shared("cdevents", "json");
     files.extend(shared("github-webhooks", "json"));
-    files.extend(["push.json", "release.json", "incident.json"].map(|f| repository().join("bul/demo").join(f)));
+    files.extend(
+        ["push.json", "release.json", "incident.json"].map(|f| repository().join("bul/demo").join(f)),
+    );
     for file in &files {
         let path = file.display().to_string();
         server.cli(&["submit", &path, "--wait", "--out", "docs", "--format", "md,pdf,html"]).expect(0);
@@ -69,7 +71,9 @@ fn every_ci_event_becomes_a_document() {
 fn figures_become_a_weekly_report_with_exact_totals() {
     let server = Server::start(ServerOptions::default().scripted());
     let csv = repository().join("bul/demo/sales.csv");
-    server.cli(&["submit", &csv.display().to_string(), "--wait", "--out", "docs", "--format", "md"]).expect(0);
+    server
+        .cli(&["submit", &csv.display().to_string(), "--wait", "--out", "docs", "--format", "md"])
+        .expect(0);
     let file = std::fs::read_dir(server.home().join("docs")).unwrap().next().unwrap().unwrap().path();
     let report = std::fs::read_to_string(file).unwrap();
     // Total of the latest ISO week in the file, added up by another program with decimal arithmetic.
@@ -78,6 +82,8 @@ fn figures_become_a_weekly_report_with_exact_totals() {
     assert!(report.contains(total.trim()), "{total} is not in {report}");
 
     for csv in shared("analytics", "csv") {
-        server.cli(&["submit", &csv.display().to_string(), "--wait", "--out", "docs2", "--format", "pdf,md"]).expect(0);
+        server
+            .cli(&["submit", &csv.display().to_string(), "--wait", "--out", "docs2", "--format", "pdf,md"])
+            .expect(0);
     }
 }

@@ -9,7 +9,12 @@ fn cancelling_reaches_a_running_generation() {
     let server = Server::start(ServerOptions::default().with("BUL_TEST_TOKEN_DELAY_MS", "200").scripted());
     let ran = server.cli(&["submit", "--query", "Handbook for new staff", "-o", "json"]).expect(0);
     let id = ran.out.split('"').find(|part| part.len() == 36).expect("an id").to_owned();
-    let state = || server.cli(&["jobs", "show", &id, "-o", "json"]).expect(0).json()["state"].as_str().unwrap().to_owned();
+    let state = || {
+        server.cli(&["jobs", "show", &id, "-o", "json"]).expect(0).json()["state"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
     while state() != "running" {
         server.let_work(Duration::from_millis(50));
     }
@@ -21,7 +26,9 @@ fn cancelling_reaches_a_running_generation() {
 #[test]
 fn delayed_jobs_wait_and_schedules_fire_once() {
     let server = Server::start(ServerOptions::default().scripted());
-    server.cli_with_input(&["submit", "-"], "{\"query\": \"Later\", \"run_at\": \"2999-01-01T00:00:00Z\"}").expect(0);
+    server
+        .cli_with_input(&["submit", "-"], "{\"query\": \"Later\", \"run_at\": \"2999-01-01T00:00:00Z\"}")
+        .expect(0);
     assert_eq!(server.ledger()["waiting"], 1);
 
     let job = "{\"query\": \"Weekly sales report\", \"formats\": [\"md\"]}";
@@ -43,14 +50,16 @@ fn delayed_jobs_wait_and_schedules_fire_once() {
 #[test]
 fn dead_letters_are_listed_edited_replayed_and_purged() {
     // A model that is not there: every attempt fails, and one is allowed.
-    let mut server = Server::start(ServerOptions::default().with("BUL_MODEL", "openai+http://127.0.0.1:9/v1#none"));
+    let mut server =
+        Server::start(ServerOptions::default().with("BUL_MODEL", "openai+http://127.0.0.1:9/v1#none"));
     for n in 0..3 {
         let job = format!("{{\"query\": \"Plan {n}\", \"max_attempts\": 1, \"formats\": [\"md\"]}}");
         server.cli_with_input(&["submit", "-"], &job).expect(0);
     }
     assert_eq!(server.settle()["dead"], 3);
     let list = server.cli(&["dlq", "list", "-o", "json"]).expect(0).json();
-    let letters = list.as_array().cloned().or_else(|| list["dead_letters"].as_array().cloned()).expect("a list");
+    let letters =
+        list.as_array().cloned().or_else(|| list["dead_letters"].as_array().cloned()).expect("a list");
     assert_eq!(letters.len(), 3);
     let id = |n: usize| letters[n]["id"].as_str().unwrap().to_owned();
     assert!(server.cli(&["dlq", "show", &id(0)]).expect(0).out.contains("model"));

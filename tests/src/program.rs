@@ -57,6 +57,7 @@ impl Ran {
     /// Standard output as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e} in {:?} (stderr {:?})", self.out, self.err))
+        serde_json::from_str(&self.out)
+            .unwrap_or_else(|e| panic!("{e} in {:?} (stderr {:?})", self.out, self.err))
     }
 }

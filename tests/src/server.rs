@@ -142,7 +142,8 @@ impl Server {
         let end = Instant::now() + 2 * PATIENCE;
         loop {
             let total = self.ledger();
-            let open = ["waiting", "queued", "running"].iter().map(|s| total[s].as_u64().unwrap_or(0)).sum::<u64>();
+            let open =
+                ["waiting", "queued", "running"].iter().map(|s| total[s].as_u64().unwrap_or(0)).sum::<u64>();
             if open == 0 {
                 return total;
             }

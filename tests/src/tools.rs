@@ -8,7 +8,11 @@ use std::process::Command;
 pub fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap_or_else(|e| panic!("{program}: {e}"));
     let err = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments:?}: {}\n{err}", String::from_utf8_lossy(&output.stdout));
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {}\n{err}",
+        String::from_utf8_lossy(&output.stdout)
+    );
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -23,7 +27,10 @@ pub fn pdf_text(path: &Path) -> String {
 #[track_caller]
 pub fn page_count(path: &Path) -> usize {
     let info = run("pdfinfo", &[&path.display().to_string()]);
-    info.lines().find_map(|l| l.strip_prefix("Pages:")).and_then(|n| n.trim().parse().ok()).expect("pdfinfo counts pages")
+    info.lines()
+        .find_map(|l| l.strip_prefix("Pages:"))
+        .and_then(|n| n.trim().parse().ok())
+        .expect("pdfinfo counts pages")
 }
 
 /// Asks a database through Python's own SQLite; one line per row, columns parted by `|`.

@@ -62,7 +62,12 @@ async fn demonstrate(out: &Path, context: &Context, system: &System) -> anyhow::
     let rows: Vec<Value> = details.iter().map(|(sample, detail)| row(sample, detail)).collect();
     let report = json!({"jobs": rows, "ledger": ledger, "out": out.display().to_string()});
     context.print(&report, || {
-        format!("{}\n{}\ndocuments are in {}\n", table(&details), crate::cmd::ledger::equation(&ledger.total), out.display())
+        format!(
+            "{}\n{}\ndocuments are in {}\n",
+            table(&details),
+            crate::cmd::ledger::equation(&ledger.total),
+            out.display()
+        )
     })?;
     for (sample, detail) in details.iter().filter(|(_, d)| d.summary.status.state != State::Completed) {
         let why = detail.summary.status.message.as_deref().unwrap_or("no reason given");
@@ -73,7 +78,11 @@ async fn demonstrate(out: &Path, context: &Context, system: &System) -> anyhow::
 }
 
 /// Hands a sample in the way `bul submit` does; its kind is recognised from the content.
-async fn submit(intake: &Intake, tenant: &TenantId, sample: &Sample) -> anyhow::Result<Vec<(JobId, &'static str)>> {
+async fn submit(
+    intake: &Intake,
+    tenant: &TenantId,
+    sample: &Sample,
+) -> anyhow::Result<Vec<(JobId, &'static str)>> {
     let mut hints = Hints::default();
     if !sample.file.ends_with(".jsonl") && sample.file != "contract.json" {
         hints.formats = Some(vec!["pdf".into(), "html".into(), "md".into()]);
@@ -140,11 +149,14 @@ impl Bars {
         if !visible {
             group.set_draw_target(indicatif::ProgressDrawTarget::hidden());
         }
-        let style = ProgressStyle::with_template("{prefix:<16} [{bar:30}] {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style = ProgressStyle::with_template("{prefix:<16} [{bar:30}] {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
         let all = jobs
             .iter()
             .map(|(id, file)| {
-                let bar = group.add(ProgressBar::new(100).with_style(style.clone().progress_chars("=> ")).with_prefix(*file));
+                let bar = group.add(
+                    ProgressBar::new(100).with_style(style.clone().progress_chars("=> ")).with_prefix(*file),
+                );
                 bar.set_message("queued");
                 (*id, bar)
             })

@@ -32,7 +32,10 @@ pub async fn run(_args: Args, context: &Context) -> anyhow::Result<Exit> {
     ];
     let failed = findings.iter().any(|f| !f.ok);
     context.print(&findings, || {
-        findings.iter().map(|f| format!("{:<4} {:<14} {}\n", if f.ok { "ok" } else { "FAIL" }, f.part, f.detail)).collect()
+        findings
+            .iter()
+            .map(|f| format!("{:<4} {:<14} {}\n", if f.ok { "ok" } else { "FAIL" }, f.part, f.detail))
+            .collect()
     })?;
     Ok(if failed { Exit::Unavailable } else { Exit::Done })
 }
@@ -48,7 +51,11 @@ fn configuration(context: &Context) -> anyhow::Result<String> {
     wire::lanes(context.config())?;
     let warnings = &context.loaded.warnings;
     let set = context.loaded.origins.len();
-    Ok(if warnings.is_empty() { format!("{set} options set") } else { format!("{set} options set; {}", warnings.join("; ")) })
+    Ok(if warnings.is_empty() {
+        format!("{set} options set")
+    } else {
+        format!("{set} options set; {}", warnings.join("; "))
+    })
 }
 
 async fn store(context: &Context) -> anyhow::Result<String> {
@@ -83,8 +90,13 @@ fn templates(context: &Context) -> anyhow::Result<String> {
 
 async fn model(context: &Context) -> anyhow::Result<String> {
     let info = wire::open_model(context.config(), None).await?.info();
-    let parameters = info.parameters.map_or(String::new(), |n| format!(", {:.1} M parameters", n as f64 / 1e6));
-    let note = if context.config().model.spec.is_empty() { "; a demonstration model, set BUL_MODEL to a real one" } else { "" };
+    let parameters =
+        info.parameters.map_or(String::new(), |n| format!(", {:.1} M parameters", n as f64 / 1e6));
+    let note = if context.config().model.spec.is_empty() {
+        "; a demonstration model, set BUL_MODEL to a real one"
+    } else {
+        ""
+    };
     Ok(format!("{} ({}){parameters}{note}", info.name, info.kind))
 }
 
@@ -93,7 +105,12 @@ fn disk(context: &Context) -> anyhow::Result<String> {
     while !folder.exists() && folder.pop() {}
     let output = std::process::Command::new("df").args(["-Pk", &folder.display().to_string()]).output()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let free_kib: u64 = text.lines().nth(1).and_then(|l| l.split_whitespace().nth(3)).and_then(|n| n.parse().ok()).unwrap_or(0);
+    let free_kib: u64 = text
+        .lines()
+        .nth(1)
+        .and_then(|l| l.split_whitespace().nth(3))
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(0);
     anyhow::ensure!(free_kib > 256 * 1024, "only {} MiB are free in {}", free_kib / 1024, folder.display());
     Ok(format!("{:.1} GiB free in {}", free_kib as f64 / 1024.0 / 1024.0, folder.display()))
 }

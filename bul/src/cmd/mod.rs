@@ -3,8 +3,8 @@
 pub mod completions;
 pub mod config;
 pub mod demo;
-pub mod doctor;
 pub mod dlq;
+pub mod doctor;
 pub mod jobs;
 pub mod key;
 pub mod ledger;

@@ -9,7 +9,9 @@ use crate::wire;
 
 /// Options of `bul model`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  bul model info\n  BUL_MODEL=/models/qwen3-0.6b.gguf bul model bench -o json")]
+#[command(
+    after_help = "Examples:\n  bul model info\n  BUL_MODEL=/models/qwen3-0.6b.gguf bul model bench -o json"
+)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,

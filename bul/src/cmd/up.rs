@@ -40,8 +40,11 @@ pub async fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
     ensure_local_key(&context.local_key_file()?, system.store.as_ref()).await?;
 
     let separate = !config.metrics_listen.is_empty();
-    let options =
-        ProducerOptions { requests_max: config.limits.requests_max, serve_metrics: !separate, ..Default::default() };
+    let options = ProducerOptions {
+        requests_max: config.limits.requests_max,
+        serve_metrics: !separate,
+        ..Default::default()
+    };
     let state = AppState::new(
         system.store.clone(),
         system.broker.clone(),
@@ -70,14 +73,22 @@ pub async fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
     let grace = Duration::from_secs(config.worker.grace_s);
     tokio::spawn(bul_runtime::watch_signals(system.shutdown.clone(), grace));
     let model = system.model.info();
-    info!(address, model = model.name, kind = model.kind, store = system.store.info().location, "ready to take jobs");
+    info!(
+        address,
+        model = model.name,
+        kind = model.kind,
+        store = system.store.info().location,
+        "ready to take jobs"
+    );
     system.join().await?;
     Ok(Exit::Done)
 }
 
 async fn listen(address: &str) -> anyhow::Result<TcpListener> {
     let bound = TcpListener::bind(address).await;
-    Ok(bound.map_err(|e| Fault::failed(format!("cannot listen on {address}: {e}")).hint("choose another with BUL_LISTEN"))?)
+    Ok(bound.map_err(|e| {
+        Fault::failed(format!("cannot listen on {address}: {e}")).hint("choose another with BUL_LISTEN")
+    })?)
 }
 
 /// Leaves a key for commands of the same user on the same machine, readable by nobody else, so that
@@ -94,7 +105,12 @@ async fn ensure_local_key(file: &Path, store: &dyn Store) -> anyhow::Result<()> 
     for key in lost {
         store.revoke_key(&key.id).await?;
     }
-    let made = bul_producer::auth::generate_key(LOCAL_KEY, TenantId::default_tenant(), Permission::Operate, store.now());
+    let made = bul_producer::auth::generate_key(
+        LOCAL_KEY,
+        TenantId::default_tenant(),
+        Permission::Operate,
+        store.now(),
+    );
     store.add_key(&made.key).await?;
     let folder = file.parent().unwrap_or(Path::new("."));
     crate::system::create_private(folder)?;

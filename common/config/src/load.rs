@@ -135,9 +135,10 @@ impl Sources {
 }
 
 fn parse(table: Table, origin: &str) -> Result<Config, ConfigError> {
-    Value::Table(table)
-        .try_into()
-        .map_err(|e: toml::de::Error| ConfigError::Value { origin: origin.into(), message: e.message().to_owned() })
+    Value::Table(table).try_into().map_err(|e: toml::de::Error| ConfigError::Value {
+        origin: origin.into(),
+        message: e.message().to_owned(),
+    })
 }
 
 fn read_text(path: &Path) -> Result<String, ConfigError> {
@@ -150,7 +151,9 @@ fn read_text(path: &Path) -> Result<String, ConfigError> {
 }
 
 fn read_table(path: &Path) -> Result<Table, ConfigError> {
-    read_text(path)?.parse().map_err(|e: toml::de::Error| ConfigError::File { path: path.into(), reason: e.to_string() })
+    read_text(path)?
+        .parse()
+        .map_err(|e: toml::de::Error| ConfigError::File { path: path.into(), reason: e.to_string() })
 }
 
 fn note(table: &Table, prefix: &str, origin: &Origin, origins: &mut BTreeMap<String, Origin>) {
@@ -169,7 +172,8 @@ fn note(table: &Table, prefix: &str, origin: &Origin, origins: &mut BTreeMap<Str
 fn set(table: &mut Table, path: &str, text: &str, origin: &str) -> Result<(), ConfigError> {
     let error = |message: String| ConfigError::Value { origin: origin.into(), message };
     let defaults = Table::try_from(Config::default()).map_err(|e| error(e.to_string()))?;
-    let default = path.split('.').try_fold(&Value::Table(defaults.clone()), |value, key| value.get(key)).cloned();
+    let default =
+        path.split('.').try_fold(&Value::Table(defaults.clone()), |value, key| value.get(key)).cloned();
     let value = match default {
         None => return Err(error(format!("there is no option {path}"))),
         Some(Value::Integer(_)) => text
@@ -178,7 +182,11 @@ fn set(table: &mut Table, path: &str, text: &str, origin: &str) -> Result<(), Co
             .map(|n| Value::Integer(n.into()))
             .map_err(|_| error(format!("{path} must be a whole number, not {text:?}")))?,
         Some(Value::Array(_)) => Value::Array(
-            text.split(',').map(str::trim).filter(|s| !s.is_empty()).map(|s| Value::String(s.into())).collect(),
+            text.split(',')
+                .map(str::trim)
+                .filter(|s| !s.is_empty())
+                .map(|s| Value::String(s.into()))
+                .collect(),
         ),
         Some(_) => Value::String(text.into()),
     };
@@ -200,11 +208,17 @@ fn set(table: &mut Table, path: &str, text: &str, origin: &str) -> Result<(), Co
 mod tests {
     use super::*;
 
-    fn sources(toml: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> (tempfile::TempDir, Sources) {
+    fn sources(
+        toml: &str,
+        environment: &[(&str, &str)],
+        flags: &[(&str, &str)],
+    ) -> (tempfile::TempDir, Sources) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bul.toml");
         std::fs::write(&path, toml).unwrap();
-        let pairs = |list: &[(&str, &str)]| list.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect::<Vec<_>>();
+        let pairs = |list: &[(&str, &str)]| {
+            list.iter().map(|(a, b)| (a.to_string(), b.to_string())).collect::<Vec<_>>()
+        };
         let sources = Sources {
             file: Some(path),
             search: vec![],
@@ -239,7 +253,9 @@ mod tests {
     fn mistakes_are_named() {
         assert!(error("lisen = 'x'", &[]).contains("lisen"));
         assert!(error("[worker]\nlease_s = 'long'", &[]).contains("bul.toml"));
-        assert!(error("", &[("BUL_WORKER_LEASE_S", "long")]).contains("worker.lease_s must be a whole number"));
+        assert!(
+            error("", &[("BUL_WORKER_LEASE_S", "long")]).contains("worker.lease_s must be a whole number")
+        );
         assert!(error("", &[("BUL_KEY_FILE", "/does/not/exist")]).contains("/does/not/exist"));
         assert!(error("not toml", &[]).contains("bul.toml"));
     }

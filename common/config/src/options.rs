@@ -199,7 +199,8 @@ pub fn schema() -> Value {
 fn of_value(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
-            let properties: serde_json::Map<_, _> = map.iter().map(|(k, v)| (k.clone(), of_value(v))).collect();
+            let properties: serde_json::Map<_, _> =
+                map.iter().map(|(k, v)| (k.clone(), of_value(v))).collect();
             json!({"type": "object", "properties": properties, "additionalProperties": false})
         }
         Value::Array(_) => json!({"type": "array", "items": {"type": "string"}, "default": value}),

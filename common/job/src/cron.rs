@@ -85,7 +85,10 @@ pub struct Fires {
 impl ScheduleSpec {
     /// Parses a five-field expression (or `@daily` and the like) and an IANA zone.
     pub fn parse(expression: &str, zone: &str) -> Result<Self, CronError> {
-        let bad = |reason: String| CronError::Expression { expression: expression.chars().take(100).collect(), reason };
+        let bad = |reason: String| CronError::Expression {
+            expression: expression.chars().take(100).collect(),
+            reason,
+        };
         if expression.len() > 100 {
             return Err(bad("longer than 100 characters".into()));
         }
@@ -158,7 +161,10 @@ mod tests {
         // Berlin, 29 March 2026: 02:00 → 03:00. Berlin, 25 October 2026: 03:00 → 02:00.
         let spec = ScheduleSpec::parse("30 2 * * *", "Europe/Berlin").unwrap();
         let mut fires = Vec::new();
-        for (from, to) in [("2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z"), ("2026-10-24T12:00:00Z", "2026-10-25T12:00:00Z")] {
+        for (from, to) in [
+            ("2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z"),
+            ("2026-10-24T12:00:00Z", "2026-10-25T12:00:00Z"),
+        ] {
             let mut cursor = utc(from);
             let mut count = 0;
             while let Some(fire) = spec.next_after(cursor).filter(|fire| *fire < utc(to)) {

@@ -373,7 +373,8 @@ impl JobCore {
         if self.crashes >= rules.crashes_max {
             return self.end(State::Dead, Some(DeadReason::Poison));
         }
-        let delay = if self.crashes == 1 { Duration::ZERO } else { rules.retry.delay(self.crashes - 1, None, rng) };
+        let delay =
+            if self.crashes == 1 { Duration::ZERO } else { rules.retry.delay(self.crashes - 1, None, rng) };
         self.wait_until(now + delay)
     }
 

@@ -123,7 +123,8 @@ fn a_passed_deadline_ends_waiting_jobs_and_never_running_ones() {
 #[test]
 fn replay_keeps_the_fence_and_forgets_the_failures() {
     let mut core = running(1);
-    step(&mut core, Input::Fail { attempt: AttemptNo(1), failure: failure(FailureClass::Transient) }, 1).unwrap();
+    step(&mut core, Input::Fail { attempt: AttemptNo(1), failure: failure(FailureClass::Transient) }, 1)
+        .unwrap();
     assert_eq!(core.state, State::Dead);
     step(&mut core, Input::Replay { at: None }, 2).unwrap();
     assert_eq!((core.state, core.failures, core.attempt), (State::Waiting, 0, AttemptNo(1)));

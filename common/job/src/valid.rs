@@ -194,7 +194,10 @@ impl ValidJob {
             check.error("/deadline", "must lie in the future and behind run_at");
         }
         if raw.callback_url.is_some() {
-            check.error("/callback_url", "webhooks are not available in this version; poll the job or watch its events");
+            check.error(
+                "/callback_url",
+                "webhooks are not available in this version; poll the job or watch its events",
+            );
         }
         let job = Self {
             kind: check.kind(raw.kind),
@@ -300,7 +303,9 @@ impl Check<'_> {
             Some(name) if KINDS_LATER.contains(&name) => {
                 self.error("/kind", format!("kind {name} is not available in this version"));
             }
-            Some(name) => self.error("/kind", format!("unknown kind {:?}, expected document.generate", cut(name))),
+            Some(name) => {
+                self.error("/kind", format!("unknown kind {:?}, expected document.generate", cut(name)))
+            }
         }
         Kind::DocumentGenerate
     }
@@ -316,7 +321,10 @@ impl Check<'_> {
                 Some(format) if !formats.contains(&format) => formats.push(format),
                 Some(_) => {}
                 None if FORMATS_LATER.contains(&name.to_ascii_lowercase().as_str()) => {
-                    self.error(&format!("/formats/{index}"), format!("format {name} is not available in this version"));
+                    self.error(
+                        &format!("/formats/{index}"),
+                        format!("format {name} is not available in this version"),
+                    );
                 }
                 None => self.error(
                     &format!("/formats/{index}"),
@@ -357,7 +365,10 @@ impl Check<'_> {
         match chrono::DateTime::parse_from_rfc3339(&value) {
             Ok(time) if (1970..=9999).contains(&chrono::Datelike::year(&time)) => Some(time.to_utc()),
             _ => {
-                self.error(pointer, format!("{:?} is not an RFC 3339 time such as 2026-12-01T09:00:00Z", cut(&value)));
+                self.error(
+                    pointer,
+                    format!("{:?} is not an RFC 3339 time such as 2026-12-01T09:00:00Z", cut(&value)),
+                );
                 None
             }
         }
@@ -412,10 +423,15 @@ impl Check<'_> {
     fn data_value(&mut self, pointer: &str, value: &mut Value, depth: usize) {
         if depth > self.limits.depth_max {
             let max = self.limits.depth_max;
-            return self.error(&pointer.chars().take(200).collect::<String>(), format!("nested deeper than {max} levels"));
+            return self.error(
+                &pointer.chars().take(200).collect::<String>(),
+                format!("nested deeper than {max} levels"),
+            );
         }
         match value {
-            Value::String(text) if text.contains(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) => {
+            Value::String(text)
+                if text.contains(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) =>
+            {
                 text.retain(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t'));
             }
             Value::Array(items) => {

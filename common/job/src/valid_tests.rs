@@ -22,13 +22,20 @@ fn check_pointers(value: Value, expected: &[&str]) {
 #[test]
 fn a_query_alone_becomes_a_free_document() {
     let job = parse(json!({"query": "  Marketing strategy for a bakery "})).unwrap();
-    assert_eq!((job.template.as_str(), job.query.as_deref()), ("document", Some("Marketing strategy for a bakery")));
-    assert_eq!((job.lane, job.formats, job.max_attempts), (Lane::Normal, vec![Format::Pdf], ATTEMPTS_DEFAULT));
+    assert_eq!(
+        (job.template.as_str(), job.query.as_deref()),
+        ("document", Some("Marketing strategy for a bakery"))
+    );
+    assert_eq!(
+        (job.lane, job.formats, job.max_attempts),
+        (Lane::Normal, vec![Format::Pdf], ATTEMPTS_DEFAULT)
+    );
 }
 
 #[test]
 fn priorities_by_name_in_any_case_and_by_number() {
-    for (given, lane) in [(json!("HIGH"), Lane::High), (json!(0), Lane::Critical), (json!("low"), Lane::Low)] {
+    for (given, lane) in [(json!("HIGH"), Lane::High), (json!(0), Lane::Critical), (json!("low"), Lane::Low)]
+    {
         assert_eq!(parse(json!({"query": "x", "priority": given})).unwrap().lane, lane);
     }
 }

@@ -10,7 +10,8 @@ fn schemas() -> PathBuf {
 }
 
 fn read(path: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    serde_json::from_slice(&std::fs::read(path).unwrap())
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 fn check_folder(folder: &str, expected: bool) {
@@ -19,8 +20,9 @@ fn check_folder(folder: &str, expected: bool) {
     for entry in std::fs::read_dir(schemas().join("examples").join(folder)).unwrap() {
         let path = entry.unwrap().path();
         let value = read(&path);
-        let parsed = RawJob::from_value(value.clone())
-            .and_then(|raw| ValidJob::parse(raw, "2026-11-16T09:00:00Z".parse().unwrap(), &Limits::default()));
+        let parsed = RawJob::from_value(value.clone()).and_then(|raw| {
+            ValidJob::parse(raw, "2026-11-16T09:00:00Z".parse().unwrap(), &Limits::default())
+        });
         assert_eq!(schema.is_valid(&value), expected, "{} against the schema", path.display());
         assert_eq!(parsed.is_ok(), expected, "{}: {parsed:?}", path.display());
         tried += 1;

@@ -42,7 +42,11 @@ mod tests {
     #[test]
     fn names_are_unique_and_well_formed() {
         let mut names: Vec<_> = ALL.iter().map(|m| m.name).collect();
-        assert!(names.iter().all(|n| n.starts_with("bul_") && n.chars().all(|c| c.is_ascii_lowercase() || c == '_')));
+        assert!(
+            names
+                .iter()
+                .all(|n| n.starts_with("bul_") && n.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+        );
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), ALL.len());

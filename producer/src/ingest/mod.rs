@@ -59,7 +59,13 @@ impl Source {
     fn derives_keys(self) -> bool {
         match self {
             Self::Ubl | Self::Cdevents | Self::Github | Self::Gitlab | Self::Frappe => true,
-            Self::Job | Self::Generic | Self::Jsonl | Self::Csv | Self::CloudEvents | Self::Odoo | Self::Sap => false,
+            Self::Job
+            | Self::Generic
+            | Self::Jsonl
+            | Self::Csv
+            | Self::CloudEvents
+            | Self::Odoo
+            | Self::Sap => false,
         }
     }
 

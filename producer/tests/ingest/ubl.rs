@@ -15,7 +15,9 @@ fn every_part_of_an_invoice_arrives() {
     assert_eq!(job.template.as_deref(), Some("invoice"));
     assert_eq!(job.business_area.as_deref(), Some("finance"));
     assert_eq!(job.doc_type.as_deref(), Some("invoice"));
-    assert!(job.idempotency_key.as_deref().is_some_and(|key| key.starts_with("ubl:DE123456789:LM-2026/0417:")));
+    assert!(
+        job.idempotency_key.as_deref().is_some_and(|key| key.starts_with("ubl:DE123456789:LM-2026/0417:"))
+    );
     assert_eq!(job.formats, None);
     let data = data(&job);
     check_values(

@@ -92,7 +92,7 @@ fn expected(run: &[Inline]) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_text_survives(run in proptest::collection::vec(inline(), 1..5)) {

@@ -63,7 +63,8 @@ fn every_fact_is_in_the_text_and_the_file_is_sound() {
     for (name, document) in common::samples() {
         let pdf = writer.render(&document).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(pdf.missing_glyphs, Vec::<char>::new(), "{name}");
-        let found = solid(&text(&pdf.bytes));
+        // In the order of the page: by position, a wide gap in a line of code starts a column.
+        let found = solid(&run("pdftotext", &["-raw", "-enc", "UTF-8", "FILE", "-"], &pdf.bytes));
         for fact in common::facts(&document) {
             // Lines of code wrap at any place; all others are compared as a whole.
             assert!(found.contains(&solid(&fact)), "{name}.pdf lacks {fact:?}");
@@ -75,7 +76,7 @@ fn every_fact_is_in_the_text_and_the_file_is_sound() {
 #[test]
 fn chart_labels_are_text() {
     let found = text(&PdfWriter::new().write(&sample("report")).expect("a PDF"));
-    for label in ["Week 45", "Wednesday", "parcels", "10,000", "W40", "Transport", "61.1"] {
+    for label in ["Week 45", "Wednesday", "parcels", "10,000", "W40", "Transport", "61.0 %"] {
         assert!(found.contains(label), "no {label:?} in {found}");
     }
 }

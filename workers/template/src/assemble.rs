@@ -36,7 +36,7 @@ impl Plan {
         for slot in &self.slots {
             let path = format!("slot:{}", slot.id);
             let text = texts.get(&slot.id).map(String::as_str).unwrap_or_default();
-            let (blocks, mut seen) = prose::read(text, &known, &path);
+            let (blocks, mut seen) = prose::read(text, &slot.aim, &known, &path);
             if blocks.is_empty() {
                 let message = "no text was generated; the paragraph is left out";
                 seen.push(Finding::new("prose.empty", Severity::Warning, path, message));

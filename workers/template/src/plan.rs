@@ -71,6 +71,16 @@ pub struct ProseSlot {
     pub facts: Vec<String>,
     /// Sentences asked for.
     pub sentences: usize,
+    /// What the text must be true to, for example `decrease`; empty for nothing in particular.
+    pub aim: String,
+}
+
+impl ProseSlot {
+    /// Sentences of a text that say the opposite of the aim. Assembly leaves them out, so a text
+    /// without any is worth another try.
+    pub fn contradictions(&self, text: &str) -> usize {
+        crate::prose::aim::sort(&self.aim, text).1.len()
+    }
 }
 
 impl Plan {
@@ -174,6 +184,7 @@ fn slot(frame: &Frame, facts: &FactSet, spec: SlotSpec) -> ProseSlot {
         id: spec.id,
         facts: spec.facts,
         sentences: spec.sentences,
+        aim: spec.aim,
     }
 }
 

@@ -32,7 +32,8 @@ impl Worker {
     /// Runs the job of a message to an outcome that the store has recorded, then answers the message.
     pub(crate) async fn attempt(&self, delivery: Box<dyn Delivery>, halting: CancellationToken) {
         let message = delivery.message().clone();
-        let span = info_span!("attempt", job.id = %message.job, tenant = %message.tenant, lane = %message.lane);
+        let span =
+            info_span!("attempt", job.id = %message.job, tenant = %message.tenant, lane = %message.lane);
         async {
             let attempt = match self.fence(delivery.as_ref()).await {
                 Fence::Run(attempt) => attempt,
@@ -57,7 +58,11 @@ impl Worker {
         let id = delivery.message().job;
         match self.store.begin(id, &self.options.name, self.options.lease).await {
             Ok(Begin::Run(attempt)) => {
-                self.event(&attempt, EventKind::State { state: State::Running, attempt: attempt.attempt.0, message: None }).await;
+                self.event(
+                    &attempt,
+                    EventKind::State { state: State::Running, attempt: attempt.attempt.0, message: None },
+                )
+                .await;
                 Fence::Run(Arc::new(*attempt))
             }
             Ok(Begin::Skip(state)) => {
@@ -108,7 +113,12 @@ impl Worker {
         let title = assembled.document.meta.title.clone();
         let writing = Instant::now();
         let (documents, unwritten) = self.write(attempt, assembled.document).await?;
-        let findings = assembled.findings.iter().chain(&unwritten).filter_map(|f| serde_json::to_value(f).ok()).collect();
+        let findings = assembled
+            .findings
+            .iter()
+            .chain(&unwritten)
+            .filter_map(|f| serde_json::to_value(f).ok())
+            .collect();
         let usage = self.usage(&receipt, generate_ms, ms(writing), ms(started));
         Ok(Output { documents, title, usage, findings })
     }
@@ -168,7 +178,8 @@ impl Worker {
 
     /// Tells the watchers; they may miss it and look at the store instead.
     pub(crate) async fn event(&self, attempt: &Attempt, kind: EventKind) {
-        let event = bul_job::Event { tenant: attempt.tenant.clone(), job: attempt.id, at: self.store.now(), kind };
+        let event =
+            bul_job::Event { tenant: attempt.tenant.clone(), job: attempt.id, at: self.store.now(), kind };
         if let Err(error) = self.broker.publish_event(event).await {
             debug!(%error, "event not sent");
         }
@@ -200,7 +211,10 @@ fn ms(since: Instant) -> f64 {
 
 /// A panic is a fault of the program, perhaps brought on by this very job: it spends an attempt.
 fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned());
     failed("panic", format!("the attempt panicked: {}", text.unwrap_or_else(|| "no text".into())))
 }
 

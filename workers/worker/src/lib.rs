@@ -39,6 +39,10 @@ pub struct WorkerOptions {
     pub lanes: Vec<Lane>,
     /// Documents written at the same time; writing holds a core.
     pub writers_max: usize,
+    /// Temperature of jobs that ask for none. A small model needs a low one to stay with its grammar.
+    pub temperature: f32,
+    /// Nucleus of jobs that ask for none.
+    pub top_p: f32,
 }
 
 impl Default for WorkerOptions {
@@ -50,6 +54,8 @@ impl Default for WorkerOptions {
             attempt_max: Duration::from_secs(1800),
             lanes: Lane::ALL.to_vec(),
             writers_max: 2,
+            temperature: 0.7,
+            top_p: 0.9,
         }
     }
 }

@@ -96,14 +96,24 @@ impl Worker {
         }
     }
 
-    async fn record(&self, attempt: &Attempt, result: &Result<Output, Stop>) -> Result<&'static str, StoreError> {
+    async fn record(
+        &self,
+        attempt: &Attempt,
+        result: &Result<Output, Stop>,
+    ) -> Result<&'static str, StoreError> {
         let (id, no) = (attempt.id, attempt.attempt);
         match result {
             Ok(output) => {
                 self.store.complete(id, no, output).await?;
                 let total_ms = output.usage.total_ms.round() as u64;
                 info!(attempt = no.0, tokens = output.usage.output_tokens, total_ms, "completed");
-                let done = JobStatus { state: State::Completed, attempt: no, due_at: None, dead_reason: None, message: None };
+                let done = JobStatus {
+                    state: State::Completed,
+                    attempt: no,
+                    due_at: None,
+                    dead_reason: None,
+                    message: None,
+                };
                 self.tell(attempt, done).await;
                 Ok("completed")
             }
@@ -137,7 +147,8 @@ impl Worker {
     }
 
     async fn tell(&self, attempt: &Attempt, status: JobStatus) {
-        let kind = EventKind::State { state: status.state, attempt: status.attempt.0, message: status.message };
+        let kind =
+            EventKind::State { state: status.state, attempt: status.attempt.0, message: status.message };
         self.event(attempt, kind).await;
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bul_engine::{Constraint, Message, Receipt, Request, Role, Sampling, Scope};
+use bul_engine::{Completion, Constraint, Message, Receipt, Request, Role, Sampling, Scope};
 use bul_job::EventKind;
 use bul_store::Attempt;
 use bul_template::{Plan, ProseSlot};
@@ -15,6 +15,8 @@ use crate::outcome::Stop;
 
 /// Slots of one document that are written at the same time.
 const SLOTS_MAX: usize = 4;
+/// Takes of one slot; what still contradicts the data then is left out by assembly.
+const TAKES_MAX: usize = 4;
 /// Room for one sentence, tokens, where the job sets no limit.
 const TOKENS_PER_SENTENCE: usize = 64;
 /// Room for one heading, tokens.
@@ -35,7 +37,8 @@ impl Worker {
         if let Some(outline) = plan.outline() {
             let constraint = Constraint::Outline { items: outline.items };
             let tokens = outline.items * TOKENS_PER_HEADING;
-            let request = self.request(attempt, "outline", (outline.system, outline.user), constraint, tokens);
+            let request =
+                self.request(attempt, "outline", (outline.system, outline.user), constraint, tokens);
             let done = self.model.generate(request, None, cancel.clone()).await?;
             receipt.add(&done.receipt);
             plan.expand(&headings(&done.text))?;
@@ -59,16 +62,42 @@ impl Worker {
         Ok((texts, receipt))
     }
 
+    /// Writes one slot; again, with another seed, while the text says the opposite of its data.
     async fn slot(
         &self,
         attempt: &Attempt,
         slot: ProseSlot,
         cancel: &CancellationToken,
     ) -> Result<(String, String, Receipt), Stop> {
+        let mut receipt = Receipt::default();
+        let mut best: Option<(usize, String)> = None;
+        for take in 0..TAKES_MAX {
+            let part = if take == 0 { slot.id.clone() } else { format!("{}#{take}", slot.id) };
+            let done = self.take(attempt, &slot, &part, cancel).await?;
+            receipt.add(&done.receipt);
+            let wrong = slot.contradictions(&done.text);
+            if best.as_ref().is_none_or(|(least, _)| wrong < *least) {
+                best = Some((wrong, done.text));
+            }
+            if wrong == 0 {
+                break;
+            }
+        }
+        let text = best.map(|(_, text)| text).unwrap_or_default();
+        Ok((slot.id, text, receipt))
+    }
+
+    async fn take(
+        &self,
+        attempt: &Attempt,
+        slot: &ProseSlot,
+        part: &str,
+        cancel: &CancellationToken,
+    ) -> Result<Completion, Stop> {
         let constraint = Constraint::Prose { facts: slot.facts.clone(), sentences: slot.sentences };
         let tokens = slot.sentences * TOKENS_PER_SENTENCE;
         let prompt = (slot.system.clone(), slot.user.clone());
-        let request = self.request(attempt, &slot.id, prompt, constraint, tokens);
+        let request = self.request(attempt, part, prompt, constraint, tokens);
         let (pieces, mut heard) = mpsc::channel::<String>(PIECES_MAX);
         let forward = async {
             while let Some(text) = heard.recv().await {
@@ -76,8 +105,7 @@ impl Worker {
             }
         };
         let (done, ()) = tokio::join!(self.model.generate(request, Some(pieces), cancel.clone()), forward);
-        let done = done?;
-        Ok((slot.id.clone(), done.text, done.receipt))
+        Ok(done?)
     }
 
     fn request(
@@ -89,7 +117,6 @@ impl Worker {
         tokens: usize,
     ) -> Request {
         let params = &attempt.job.params;
-        let default = Sampling::default();
         Request {
             id: format!("{}/{part}", attempt.id),
             tenant: attempt.tenant.to_string(),
@@ -100,8 +127,8 @@ impl Worker {
             ],
             sampling: Sampling {
                 max_tokens: params.max_tokens.map_or(tokens, |n| n as usize),
-                temperature: params.temperature.unwrap_or(default.temperature),
-                top_p: params.top_p.unwrap_or(default.top_p),
+                temperature: params.temperature.unwrap_or(self.options.temperature),
+                top_p: params.top_p.unwrap_or(self.options.top_p),
                 seed: seed(attempt, part),
             },
             stop: Vec::new(),

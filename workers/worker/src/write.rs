@@ -15,7 +15,11 @@ use crate::outcome::Stop;
 
 impl Worker {
     /// Normalises the tree and writes every format the job asks for.
-    pub(crate) async fn write(&self, attempt: &Attempt, document: Document) -> Result<(Documents, Vec<Finding>), Stop> {
+    pub(crate) async fn write(
+        &self,
+        attempt: &Attempt,
+        document: Document,
+    ) -> Result<(Documents, Vec<Finding>), Stop> {
         let started = std::time::Instant::now();
         let document = Arc::new(bul_document::normalise(document).map_err(|e| unwritable("document", &e))?);
         let formats = &attempt.job.formats;
@@ -37,9 +41,13 @@ impl Worker {
         let pdf = self.pdf.clone();
         let written = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let other = |format| bul_document::write(&document, format).map(|b| (b, Vec::new())).map_err(|e| e.to_string());
+            let other = |format| {
+                bul_document::write(&document, format).map(|b| (b, Vec::new())).map_err(|e| e.to_string())
+            };
             match format {
-                Format::Pdf => pdf.render(&document).map(|p| (p.bytes, p.missing_glyphs)).map_err(|e| e.to_string()),
+                Format::Pdf => {
+                    pdf.render(&document).map(|p| (p.bytes, p.missing_glyphs)).map_err(|e| e.to_string())
+                }
                 Format::Md => other(bul_document::Format::Md),
                 Format::Html => other(bul_document::Format::Html),
                 Format::Json => other(bul_document::Format::Json),

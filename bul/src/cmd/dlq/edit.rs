@@ -111,7 +111,11 @@ fn difference(before: Option<&RawJob>, after: &RawJob, id: JobId) -> anyhow::Res
         return Ok(String::new());
     }
     let header = format!("{id}.json");
-    Ok(TextDiff::from_lines(old.as_str(), new.as_str()).unified_diff().context_radius(3).header(&header, &header).to_string())
+    Ok(TextDiff::from_lines(old.as_str(), new.as_str())
+        .unified_diff()
+        .context_radius(3)
+        .header(&header, &header)
+        .to_string())
 }
 
 #[cfg(test)]

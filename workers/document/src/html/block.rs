@@ -59,13 +59,13 @@ impl Page<'_> {
         for item in items {
             self.out.push_str("<li>");
             // A paragraph alone needs no tag; with one, screen readers announce it twice.
-            if let [Block::Paragraph { text }, rest @ ..] = item.as_slice() {
-                if rest.iter().all(|block| matches!(block, Block::List { .. })) {
-                    self.text(text);
-                    self.blocks(rest);
-                    self.out.push_str("</li>\n");
-                    continue;
-                }
+            if let [Block::Paragraph { text }, rest @ ..] = item.as_slice()
+                && rest.iter().all(|block| matches!(block, Block::List { .. }))
+            {
+                self.text(text);
+                self.blocks(rest);
+                self.out.push_str("</li>\n");
+                continue;
             }
             self.out.push('\n');
             self.blocks(item);

@@ -20,10 +20,11 @@ pub(super) fn push_escaped(out: &mut String, text: &str, start: bool, end: bool)
             // Before a link this would make an image of it.
             '!' => next.map_or(!end, |next| next == '['),
             '&' => next.map_or(!end, |next| next == '#' || next.is_alphanumeric()),
-            '+' | '-' | '=' => line_start,
+            // Bullets need a blank behind them, underlines and rules more of the same.
+            '+' | '-' | '=' => line_start && next.is_none_or(|next| next == c || next.is_whitespace()),
             ':' => line_start || ends_with_any(out, &["http", "https", "ftp"]),
-            '.' => is_list_number(line) || ends_with_any(out, &["www"]),
-            ')' => is_list_number(line),
+            '.' if ends_with_any(out, &["www"]) => true,
+            '.' | ')' => is_list_number(line) && next.is_none_or(char::is_whitespace),
             _ => false,
         };
         if silenced {

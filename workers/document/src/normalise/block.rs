@@ -45,8 +45,8 @@ impl Walk {
                 if words.trim().is_empty() {
                     return Ok(None);
                 }
-                let wish = if id.trim().is_empty() { words } else { clean(&id) };
-                Block::Heading { level: self.headings.level(level), id: self.headings.id(&wish), text }
+                let id = self.headings.id(&clean(&id), &words);
+                Block::Heading { level: self.headings.level(level), id, text }
             }
             Block::Paragraph { text } => {
                 let text = self.inlines(text, &here.field("text"))?;
@@ -276,8 +276,7 @@ fn check_values(
         return Err(place.error(Problem::Shape { expected, found: values.len() }));
     }
     for (index, &value) in values.iter().enumerate() {
-        // A NaN compares false, so the test is written to fail on it.
-        if !(value.abs() <= limits::CHART_VALUE_MAX) {
+        if value.is_nan() || value.abs() > limits::CHART_VALUE_MAX {
             return Err(place.index(index).error(Problem::ChartValue(value)));
         }
         if kind == ChartKind::Pie && value < 0.0 {

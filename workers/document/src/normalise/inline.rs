@@ -240,7 +240,17 @@ fn squeeze(run: Vec<Inline>, blank: &mut bool) -> Vec<Inline> {
                 }
                 *blank = true;
             }
-            other @ (Inline::Code { .. } | Inline::Fact { .. } | Inline::Footnote { .. }) => {
+            Inline::Code { text } => {
+                *blank = false;
+                // Markdown would read the marks between two pieces of code as one longer mark.
+                if let Some(Inline::Code { text: before }) = out.last_mut() {
+                    before.push_str(&text);
+                    compose(before);
+                } else {
+                    out.push(Inline::Code { text });
+                }
+            }
+            other @ (Inline::Fact { .. } | Inline::Footnote { .. }) => {
                 *blank = false;
                 out.push(other);
             }

@@ -2,8 +2,11 @@
 
 use std::collections::HashSet;
 
-/// Longest anchor in characters; longer ones make links unreadable.
-const SLUG_CHARS_MAX: usize = 64;
+/// Characters of a heading that make its anchor; more make links unreadable.
+const TEXT_CHARS_MAX: usize = 64;
+/// Longest anchor a template may give. Above the longest made here, so that an anchor of an earlier
+/// normalisation stays what it is.
+const ID_CHARS_MAX: usize = 200;
 
 /// The outline so far.
 #[derive(Default)]
@@ -23,9 +26,10 @@ impl Outline {
         self.open.len() as u8
     }
 
-    /// An anchor made from `wish`, distinct from all earlier ones.
-    pub(crate) fn id(&mut self, wish: &str) -> String {
-        let base = slug(wish);
+    /// An anchor made from the given id, or from the words of the heading where it is empty;
+    /// distinct from all earlier ones.
+    pub(crate) fn id(&mut self, id: &str, words: &str) -> String {
+        let base = if id.trim().is_empty() { slug(words, TEXT_CHARS_MAX) } else { slug(id, ID_CHARS_MAX) };
         let mut id = base.clone();
         let mut number = 2_usize;
         while !self.ids.insert(id.clone()) {
@@ -38,10 +42,10 @@ impl Outline {
 
 /// Letters and digits in lower case, joined by single hyphens; starts with a letter, because XML
 /// identifiers must.
-fn slug(text: &str) -> String {
+fn slug(text: &str, chars_max: usize) -> String {
     let mut out = String::new();
     let mut gap = false;
-    for c in text.chars().flat_map(char::to_lowercase).take(SLUG_CHARS_MAX) {
+    for c in text.chars().flat_map(char::to_lowercase).take(chars_max) {
         if c.is_alphanumeric() {
             if gap && !out.is_empty() {
                 out.push('-');
@@ -81,9 +85,9 @@ mod tests {
     #[test]
     fn anchors_are_distinct() {
         let mut outline = Outline::default();
-        assert_eq!(outline.id("Zahlung & Verzug"), "zahlung-verzug");
-        assert_eq!(outline.id("Zahlung – Verzug!"), "zahlung-verzug-2");
-        assert_eq!(outline.id("2. Prüfung"), "section-2-prüfung");
-        assert_eq!(outline.id("***"), "section");
+        assert_eq!(outline.id("", "Zahlung & Verzug"), "zahlung-verzug");
+        assert_eq!(outline.id("", "Zahlung – Verzug!"), "zahlung-verzug-2");
+        assert_eq!(outline.id("", "2. Prüfung"), "section-2-prüfung");
+        assert_eq!(outline.id("", "***"), "section");
     }
 }

@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 
 use bul_document::{Block, Document, Inline, normalise, plain};
 
+/// The samples; the PDF writer's tests include this file and share them.
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../document/tests/fixtures");
+
 /// The sample trees, by name.
 pub fn samples() -> Vec<(String, Document)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let folder = Path::new(FIXTURES);
     let mut paths: Vec<PathBuf> =
         std::fs::read_dir(folder).expect("fixtures").map(|entry| entry.expect("entry").path()).collect();
     paths.sort();
@@ -20,7 +23,7 @@ pub fn samples() -> Vec<(String, Document)> {
 
 /// One sample tree.
 pub fn sample(name: &str) -> Document {
-    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.json")))
+    read(&Path::new(FIXTURES).join(format!("{name}.json")))
 }
 
 fn read(path: &Path) -> Document {
@@ -70,8 +73,11 @@ fn blocks(list: &[Block], out: &mut Vec<String>) {
     }
 }
 
+/// A note's mark stands in the sentence, so the text on either side counts for itself.
 fn inlines(run: &[Inline], out: &mut Vec<String>) {
-    out.extend(plain(run).split('\n').map(str::to_owned));
+    for part in run.split(|inline| matches!(inline, Inline::Footnote { .. })) {
+        out.extend(plain(part).split('\n').map(|line| line.trim().to_owned()));
+    }
     for inline in run {
         if let Inline::Footnote { text } = inline {
             inlines(text, out);

@@ -3,6 +3,7 @@
 //! The model may write words; figures and names come in only as facts. What it writes itself is
 //! kept, because dropping words changes meaning, but every doubtful token is a finding.
 
+pub(crate) mod aim;
 mod check;
 mod names;
 mod numbers;
@@ -22,11 +23,18 @@ use crate::{limits, markdown};
 const NAME_CHARS_MAX: usize = 60;
 
 /// Blocks of a generated text, and what was seen in it.
-pub(crate) fn read(text: &str, known: &Known, path: &str) -> (Vec<Block>, Vec<Finding>) {
+pub(crate) fn read(text: &str, aim: &str, known: &Known, path: &str) -> (Vec<Block>, Vec<Finding>) {
     let mut findings = Vec::new();
     let text = prefix(text.trim(), limits::PROSE_BYTES_MAX);
     let text = unfenced(text);
     let text = whole_sentences(text, path, &mut findings);
+    let (kept, contrary) = aim::sort(aim, text);
+    let joined = kept.join(" ");
+    let text = if contrary.is_empty() { text } else { &joined };
+    for sentence in contrary {
+        let message = format!("a sentence contradicts the data ({aim}) and was left out: {sentence}");
+        findings.push(Finding::new("prose.contradiction", Severity::Warning, path, message));
+    }
     let cx = Cx::new(CxInit {
         locale: Locale::En,
         currency: String::new(),

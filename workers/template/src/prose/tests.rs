@@ -69,7 +69,7 @@ fn facts_come_in_and_claims_are_checked() {
         ("[[subject]] and [ and ].", "[a new mobile app] and [ and ].", &[]),
     ];
     for (text, expected, rules) in cases {
-        let (blocks, findings) = read(text, &known(), "slot:a");
+        let (blocks, findings) = read(text, "", &known(), "slot:a");
         assert_eq!(text_of(&blocks), *expected, "{text}");
         let mut seen: Vec<&str> = findings.iter().map(|f| f.rule.as_str()).collect();
         seen.dedup();
@@ -80,20 +80,27 @@ fn facts_come_in_and_claims_are_checked() {
 
 #[test]
 fn an_invented_amount_is_an_error() {
-    let (_, findings) = read("Please pay €5,000 by then.", &known(), "slot:a");
+    let (_, findings) = read("Please pay €5,000 by then.", "", &known(), "slot:a");
     assert_eq!(findings[0].severity, Severity::Error);
     assert!(findings[0].message.contains("5,000"));
 }
 
 #[test]
 fn headings_become_strong_paragraphs() {
-    let (blocks, _) = read("# Goals\n\nWe grow.", &known(), "slot:a");
+    let (blocks, _) = read("# Goals\n\nWe grow.", "", &known(), "slot:a");
     assert!(matches!(&blocks[0], Block::Paragraph { text } if matches!(text[0], Inline::Strong { .. })));
 }
 
 #[test]
 fn facts_keep_their_names() {
-    let (blocks, _) = read("Pay [payable].", &known(), "slot:a");
+    let (blocks, _) = read("Pay [payable].", "", &known(), "slot:a");
     let Block::Paragraph { text } = &blocks[0] else { panic!("paragraph") };
     assert_eq!(text[1], Inline::Fact { name: "payable".into(), value: "€1,234.50".into() });
+}
+
+#[test]
+fn a_sentence_against_the_aim_is_left_out_and_told() {
+    let (blocks, findings) = read("The total is [payable]. It rose again.", "decrease", &known(), "slot:a");
+    assert_eq!(text_of(&blocks), "The total is €1,234.50.");
+    assert_eq!(findings[0].rule, "prose.contradiction");
 }
