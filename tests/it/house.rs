@@ -90,6 +90,107 @@ fn arrows_point_one_way() {
     }
 }
 
+/// Whether an SPDX expression is met by the allowed licences. `A/B` is the old way to write `A OR B`.
+fn licence_allowed(expression: &str, allowed: &[String]) -> bool {
+    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
+    let tokens: Vec<&str> = spaced.split_whitespace().collect();
+    let mut at = 0;
+    any_of(&tokens, &mut at, allowed)
+}
+
+fn any_of(tokens: &[&str], at: &mut usize, allowed: &[String]) -> bool {
+    let mut met = all_of(tokens, at, allowed);
+    while tokens.get(*at) == Some(&"OR") {
+        *at += 1;
+        met |= all_of(tokens, at, allowed);
+    }
+    met
+}
+
+fn all_of(tokens: &[&str], at: &mut usize, allowed: &[String]) -> bool {
+    let mut met = one(tokens, at, allowed);
+    while tokens.get(*at) == Some(&"AND") {
+        *at += 1;
+        met &= one(tokens, at, allowed);
+    }
+    met
+}
+
+fn one(tokens: &[&str], at: &mut usize, allowed: &[String]) -> bool {
+    let Some(token) = tokens.get(*at) else { return false };
+    *at += 1;
+    if *token == "(" {
+        let met = any_of(tokens, at, allowed);
+        *at += 1;
+        return met;
+    }
+    let mut name = (*token).to_owned();
+    if tokens.get(*at) == Some(&"WITH") {
+        name = format!("{name} WITH {}", tokens.get(*at + 1).copied().unwrap_or_default());
+        *at += 2;
+    }
+    allowed.contains(&name)
+}
+
+#[test]
+fn licence_expressions_are_understood() {
+    let allowed = ["MIT", "Apache-2.0", "Unicode-3.0"].map(ToOwned::to_owned);
+    for (expression, expected) in [
+        ("MIT", true),
+        ("MIT/Apache-2.0", true),
+        ("GPL-3.0 OR MIT", true),
+        ("(MIT OR Apache-2.0) AND Unicode-3.0", true),
+        ("(MIT OR Apache-2.0) AND GPL-3.0", false),
+        ("Apache-2.0 WITH LLVM-exception", false),
+        ("", false),
+    ] {
+        assert_eq!(licence_allowed(expression, &allowed), expected, "{expression}");
+    }
+}
+
+/// Licences, banned crates and sources, by the lists of deny.toml.
+#[test]
+fn dependencies_keep_to_the_policy() {
+    let root = repository();
+    let policy = std::fs::read_to_string(root.join("deny.toml")).unwrap();
+    let start = policy.find("allow = [").expect("deny.toml allows licences");
+    let list = &policy[start..start + policy[start..].find(']').unwrap()];
+    let allowed: Vec<String> = list.split('"').skip(1).step_by(2).map(ToOwned::to_owned).collect();
+    let banned: Vec<&str> =
+        policy.split("{ crate = \"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(allowed.len() > 5 && banned.len() > 2);
+
+    let manifest = root.join("Cargo.toml").display().to_string();
+    let target = "x86_64-unknown-linux-gnu";
+    let arguments = [
+        "metadata",
+        "--format-version",
+        "1",
+        "--offline",
+        "--filter-platform",
+        target,
+        "--manifest-path",
+        &manifest,
+    ];
+    let metadata: Value = serde_json::from_str(&run("cargo", &arguments)).unwrap();
+    let mut wrong = Vec::new();
+    for package in metadata["packages"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        let Some(source) = package["source"].as_str() else { continue };
+        let licence = package["license"].as_str().unwrap_or_default();
+        if !licence_allowed(licence, &allowed) {
+            wrong.push(format!("{name}: licence {licence:?}"));
+        }
+        if banned.contains(&name) {
+            wrong.push(format!("{name}: banned"));
+        }
+        if !source.starts_with("registry+") {
+            wrong.push(format!("{name}: from {source}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 #[test]
 fn files_stay_small_and_adapters_in_one_place() {
     let root = repository();

@@ -26,20 +26,22 @@ pub async fn follow(
     on: &mut (dyn FnMut(&Event) + Send),
 ) -> anyhow::Result<JobView> {
     let mut away_since = None;
+    let mut seen = false;
     loop {
         // A stream begins with where the job is now; what happens later follows.
         if let Ok(mut stream) = backend.events(id).await {
-            away_since = None;
+            (away_since, seen) = (None, true);
             if let Some(job) = drain(backend, id, &mut stream, on).await? {
                 return Ok(job);
             }
         }
         match backend.job(id).await {
             Ok(job) if job.status().state.is_final() => return Ok(job),
-            Ok(_) => away_since = None,
+            Ok(_) => (away_since, seen) = (None, true),
             Err(error) => {
                 let since = *away_since.get_or_insert_with(Instant::now);
-                if !is_unavailable(&error) || since.elapsed() > AWAY_MAX {
+                // A server that was never there is not waited for.
+                if !seen || !is_unavailable(&error) || since.elapsed() > AWAY_MAX {
                     return Err(error);
                 }
             }

@@ -23,16 +23,13 @@ mod detail;
 /// Jobs in one list at most.
 const LIST_MAX: u64 = 10_000;
 /// Characters of a title in the list; the line stays within 80.
-const TITLE_CHARS_MAX: usize = 26;
-const TEMPLATE_CHARS_MAX: usize = 16;
+const TITLE_CHARS_MAX: usize = 19;
+const TEMPLATE_CHARS_MAX: usize = 15;
 
 /// Look at jobs, watch and cancel them, fetch their documents.
-///
-/// An id may be cut to any beginning or end that fits only one of the latest 500 jobs; lists show
-/// the last eight characters.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  bul jobs list --state running,queued\n  bul jobs show 3f9a1c22\n  bul jobs watch 3f9a1c22\n  bul jobs document 3f9a1c22 --format pdf --out invoice.pdf"
+    after_help = "An id may be cut to any beginning or end that fits only one of the latest 500 jobs; lists show the last eight characters.\n\nExamples:\n  bul jobs list --state running,queued\n  bul jobs show 3f9a1c22\n  bul jobs watch 3f9a1c22\n  bul jobs document 3f9a1c22 --format pdf --out invoice.pdf"
 )]
 pub struct Args {
     #[command(subcommand)]
@@ -212,6 +209,9 @@ async fn cancel(backend: &Backend, context: &Context, ids: &[String]) -> anyhow:
             }
             Err(error) => {
                 let fault = error.downcast::<Fault>().unwrap_or_else(|e| Fault::failed(e.to_string()));
+                if fault.exit == Exit::Unavailable {
+                    return Err(fault.into());
+                }
                 let fault = Fault { message: format!("job {}: {}", short(&id), fault.message), ..fault };
                 if let Some(earlier) = first_error.replace(fault) {
                     eprintln!("error: {earlier}");

@@ -18,11 +18,9 @@ use crate::wire;
 const NAME_CHARS_MAX: usize = 100;
 
 /// API keys: make, list, revoke.
-///
-/// Works on the store itself, so that the first key can be made before there is a server.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  bul key create --name erp --permission submit\n  bul key list\n  bul key revoke 3f2a9c01d4e7"
+    after_help = "Works on the store itself, so that the first key can be made before there is a server.\n\nExamples:\n  bul key create --name erp --permission submit\n  bul key list\n  bul key revoke 3f2a9c01d4e7"
 )]
 pub struct Args {
     #[command(subcommand)]

@@ -8,10 +8,10 @@ use crate::exit::Exit;
 use crate::wire;
 
 /// Show where every job ever accepted is, per tenant.
-///
-/// Reads the store itself, with or without a server. Exits with 1 when the equation does not hold.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  bul ledger\n  bul ledger -o json | jq .total.dead")]
+#[command(
+    after_help = "Reads the store itself, with or without a server. Exits with 1 when the equation does not hold.\n\nExamples:\n  bul ledger\n  bul ledger -o json | jq .total.dead"
+)]
 pub struct Args {}
 
 /// Prints the ledger; exit 1 when a job is missing or counted twice.

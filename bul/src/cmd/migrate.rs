@@ -5,11 +5,10 @@ use crate::exit::Exit;
 use crate::wire;
 
 /// Bring the store's schema up to date.
-///
-/// Opening the store migrates it, so that this is only needed where the schema must be ready before
-/// the first process starts. Running it again changes nothing.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  BUL_STORE=sqlite:/var/lib/bul/bul.db bul migrate")]
+#[command(
+    after_help = "Opening the store migrates it, so that this is only needed where the schema must be ready before the first process starts. Running it again changes nothing.\n\nExample:\n  BUL_STORE=sqlite:/var/lib/bul/bul.db bul migrate"
+)]
 pub struct Args {}
 
 /// Opens, checks and closes the store.

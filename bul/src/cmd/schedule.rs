@@ -19,13 +19,9 @@ use crate::exit::{Exit, Fault};
 const NEXT_MAX: u64 = 100;
 
 /// Jobs that come by the calendar.
-///
-/// A cron expression has five fields: minute, hour, day of month, month, day of week; @hourly, @daily,
-/// @weekly and the like are understood. It follows the wall clock of its time zone: in the hour that
-/// daylight saving skips or repeats, a fixed time fires once.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  bul schedule add weekly-sales --cron '0 9 * * MON' --timezone Europe/Berlin report.json\n  bul schedule next weekly-sales --count 3\n  bul schedule pause weekly-sales"
+    after_help = "A cron expression has five fields: minute, hour, day of month, month, day of week; @hourly, @daily, @weekly and the like are understood. It follows the wall clock of its time zone: in the hour that daylight saving skips or repeats, a fixed time fires once.\n\nExamples:\n  bul schedule add weekly-sales --cron '0 9 * * MON' --timezone Europe/Berlin report.json\n  bul schedule next weekly-sales --count 3\n  bul schedule pause weekly-sales"
 )]
 pub struct Args {
     #[command(subcommand)]

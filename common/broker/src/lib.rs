@@ -1,7 +1,7 @@
 //! The broker knows *who*: it holds work that is ready now and hands it out.
 //!
 //! Delivery is at least once and in no promised order; delays, retries and uniqueness belong to the
-//! store. [`conformance`] is the suite that every implementation must pass.
+//! store. `conformance` (a feature) is the suite that every implementation must pass.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! The store in one SQLite file: for one machine, or to try things out.
 //!
 //! Write-ahead log, `synchronous = FULL`: when a method returns `Ok`, its commit has been synced to
-//! the disk. One task writes ([`writer`]), a few connections read. Several processes may use the file
+//! the disk. One task writes (`writer.rs`), a few connections read. Several processes may use the file
 //! at once; who needs it alone takes [`SqliteStore::lock_exclusive`]. Passes the suite
 //! `bul_store::conformance`.
 

@@ -2,7 +2,7 @@
 //!
 //! [`Store`] has one method per business transaction. Each is atomic; when it returns `Ok` its effect
 //! is durable as far as the store promises ([`StoreInfo::durability`]). Decisions are those of
-//! [`bul_job::JobCore`], applied inside the transaction. Tested by [`conformance`], which every
+//! [`bul_job::JobCore`], applied inside the transaction. Tested by `conformance` (a feature), which every
 //! implementation must pass.
 //!
 //! Invariant: SQL stands only in the implementing crates.

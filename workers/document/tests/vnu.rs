@@ -14,7 +14,7 @@ use bul_document::write_html;
 
 #[test]
 fn samples_are_valid_html() {
-    let Some(jar) = std::env::var_os("BUL_VNU_JAR") else {
+    let Some(jar) = std::env::var_os("BUL_VNU_JAR").filter(|jar| !jar.is_empty()) else {
         eprintln!("BUL_VNU_JAR is not set: HTML not validated");
         return;
     };

@@ -46,7 +46,7 @@ impl Worker {
             let result = self.produce_while_alive(&attempt, delivery.as_ref(), &halting).await;
             let outcome = self.commit(&attempt, result).await;
             running.dec();
-            self.metrics.attempt_ended(&attempt.job.template, &outcome, started.elapsed());
+            self.metrics.attempt_ended(&attempt.job.template, outcome, started.elapsed());
             self.answer(delivery).await;
         }
         .instrument(span)

@@ -1,6 +1,6 @@
 //! The worker: pulls ready jobs, runs their attempts, stores the documents.
 //!
-//! Start reading at [`attempt`]. Invariant: a message is acknowledged only after the store has
+//! Start reading at `attempt.rs`. Invariant: a message is acknowledged only after the store has
 //! committed what became of the job.
 
 mod attempt;

@@ -52,19 +52,14 @@ pub(super) fn fence(text: &str) -> String {
     "`".repeat(longest_run(text).max(2) + 1)
 }
 
-/// Inline code. In a table, `|` would end the cell even inside code, so HTML says it there.
+/// Inline code. `|` would end a table cell even inside code, and `]:` in a link at the start of a
+/// paragraph would make it a reference definition, so HTML says those.
 pub(super) fn code(text: &str) -> String {
-    if text.contains('|') {
-        return format!("<code>{}</code>", crate::escape::xml(text).replace('|', "&#124;"))
-            .replace('\\', "&#92;")
-            .replace('`', "&#96;")
-            .replace('*', "&#42;")
-            .replace('_', "&#95;")
-            .replace('[', "&#91;")
-            .replace('~', "&#126;")
-            .replace('$', "&#36;")
-            .replace("://", "&#58;//")
-            .replace("www.", "www&#46;");
+    if text.contains('|') || text.contains("]:") {
+        // Inside tags Markdown still reads text, so every sign that could mean something is a number.
+        let silent =
+            |c: char| if c.is_ascii_punctuation() { format!("&#{};", u32::from(c)) } else { c.to_string() };
+        return format!("<code>{}</code>", text.chars().map(silent).collect::<String>());
     }
     let mark = "`".repeat(longest_run(text) + 1);
     let inner = text.trim_matches(' ');

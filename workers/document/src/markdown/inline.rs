@@ -88,8 +88,8 @@ impl Notes {
             return;
         }
         let before = out.chars().next_back();
-        let open = is_blank(before) || (inner.starts_with(char::is_alphanumeric) && before != Some('*'));
-        let close = is_blank(next) || (inner.ends_with(char::is_alphanumeric) && next != Some('*'));
+        let open = is_blank(before) || (inner.starts_with(is_word) && before != Some('*'));
+        let close = is_blank(next) || (inner.ends_with(is_word) && next != Some('*'));
         let spaced = inner.starts_with(char::is_whitespace) || inner.ends_with(char::is_whitespace);
         // A mark next to another mark is ambiguous; only runs of words and code are safe inside.
         if only_words(text) && open && close && !spaced {
@@ -98,6 +98,11 @@ impl Notes {
             out.push_str(&format!("<{tag}>{inner}</{tag}>"));
         }
     }
+}
+
+/// A letter or digit for Markdown too; letters in circles and squares are symbols there.
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() && !matches!(c, '\u{24B6}'..='\u{24E9}' | '\u{1F000}'..='\u{1FAFF}')
 }
 
 fn is_blank(c: Option<char>) -> bool {

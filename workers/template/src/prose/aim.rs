@@ -12,23 +12,89 @@ const OPPOSITES: &[(&str, &[&str])] = &[
     ("the incident is open", ENDED),
     ("an issue was reported", ENDED),
     ("the incident is resolved", GOING_ON),
-    ("the change was rolled back", &["still open", "being examined", "under investigation", "not yet rolled back"]),
+    (
+        "the change was rolled back",
+        &["still open", "being examined", "under investigation", "not yet rolled back"],
+    ),
 ];
 const FALLING: &[&str] = &[
-    "fell", "fall", "falls", "fallen", "falling", "decrease", "decreased", "decreases", "decline", "declined", "declines",
-    "dropped", "drop", "lower", "below", "loss", "less than", "weaker", "unchanged", "no change", "at the same level",
+    "fell",
+    "fall",
+    "falls",
+    "fallen",
+    "falling",
+    "decrease",
+    "decreased",
+    "decreases",
+    "decline",
+    "declined",
+    "declines",
+    "dropped",
+    "drop",
+    "lower",
+    "below",
+    "loss",
+    "less than",
+    "weaker",
+    "unchanged",
+    "no change",
+    "at the same level",
 ];
 const RISING: &[&str] = &[
-    "rose", "rise", "rises", "risen", "rising", "increase", "increased", "increases", "grew", "grow", "growth", "higher",
-    "above", "gain", "gained", "more than", "stronger", "improved", "unchanged", "no change", "at the same level",
+    "rose",
+    "rise",
+    "rises",
+    "risen",
+    "rising",
+    "increase",
+    "increased",
+    "increases",
+    "grew",
+    "grow",
+    "growth",
+    "higher",
+    "above",
+    "gain",
+    "gained",
+    "more than",
+    "stronger",
+    "improved",
+    "unchanged",
+    "no change",
+    "at the same level",
 ];
 const ENDED: &[&str] = &[
-    "resolved", "rolled back", "was closed", "is closed", "has been closed", "was fixed", "is fixed", "has been fixed",
-    "was restored", "is restored", "has been restored", "back to normal", "is over", "was rolled",
+    "resolved",
+    "rolled back",
+    "was closed",
+    "is closed",
+    "has been closed",
+    "was fixed",
+    "is fixed",
+    "has been fixed",
+    "was restored",
+    "is restored",
+    "has been restored",
+    "back to normal",
+    "is over",
+    "was rolled",
 ];
 const GOING_ON: &[&str] = &[
-    "is open", "still open", "remains open", "ongoing", "is not resolved", "not yet", "under investigation", "is being examined",
-    "still being", "is still", "continues to", "as soon as it is", "rolled back", "will be resolved", "until it is resolved",
+    "is open",
+    "still open",
+    "remains open",
+    "ongoing",
+    "is not resolved",
+    "not yet",
+    "under investigation",
+    "is being examined",
+    "still being",
+    "is still",
+    "continues to",
+    "as soon as it is",
+    "rolled back",
+    "will be resolved",
+    "until it is resolved",
 ];
 
 /// Splits a text into the sentences that keep to the aim and those that contradict it.
@@ -38,8 +104,17 @@ pub(crate) fn sort<'t>(aim: &str, text: &'t str) -> (Vec<&'t str>, Vec<&'t str>)
             let levels = ["unchanged", "no change", "at the same level"];
             FALLING.iter().chain(RISING).copied().filter(|word| !levels.contains(word)).collect()
         }
-        "first week" => FALLING.iter().chain(RISING).copied().chain(["week before", "previous week", "last week"]).collect(),
-        _ => OPPOSITES.iter().find(|(name, _)| *name == aim).map(|(_, words)| words.to_vec()).unwrap_or_default(),
+        "first week" => FALLING
+            .iter()
+            .chain(RISING)
+            .copied()
+            .chain(["week before", "previous week", "last week"])
+            .collect(),
+        _ => OPPOSITES
+            .iter()
+            .find(|(name, _)| *name == aim)
+            .map(|(_, words)| words.to_vec())
+            .unwrap_or_default(),
     };
     sentences(text).into_iter().partition(|sentence| !opposites.iter().any(|phrase| says(sentence, phrase)))
 }
@@ -80,20 +155,33 @@ mod tests {
 
     #[test]
     fn sentences_against_the_aim_are_told_apart() {
-        check("increase", "In [period], [metric] rose to [total]. It fell again.", &["In [period], [metric] rose to [total]."]);
+        check(
+            "increase",
+            "In [period], [metric] rose to [total]. It fell again.",
+            &["In [period], [metric] rose to [total]."],
+        );
         check("decrease", "The figures show an increase. The total is [total].", &["The total is [total]."]);
         check("no change", "[metric] is unchanged. It rose.", &["[metric] is unchanged."]);
         check("first week", "The total is [total]. It rose.", &["The total is [total]."]);
-        check("the incident is open", "[incident] has been resolved. The team is at work.", &["The team is at work."]);
-        check("the incident is resolved", "[incident] is still open. It was resolved.", &["It was resolved."]);
+        check(
+            "the incident is open",
+            "[incident] has been resolved. The team is at work.",
+            &["The team is at work."],
+        );
+        check(
+            "the incident is resolved",
+            "[incident] is still open. It was resolved.",
+            &["It was resolved."],
+        );
     }
 
     #[test]
     fn names_of_facts_and_parts_of_words_do_not_count() {
-        check("decrease", "[low_group] is part of [increase]. The highlands are calm.", &[
-            "[low_group] is part of [increase].",
-            "The highlands are calm.",
-        ]);
+        check(
+            "decrease",
+            "[low_group] is part of [increase]. The highlands are calm.",
+            &["[low_group] is part of [increase].", "The highlands are calm."],
+        );
         check("", "It rose and fell.", &["It rose and fell."]);
     }
 }
