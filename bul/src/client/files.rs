@@ -31,7 +31,11 @@ fn name(id: &JobId, job: Option<&ValidJob>, template: &str, title: &str, format:
         })
     });
     let number = number.filter(|n| !n.is_empty()).unwrap_or_else(|| slug(title));
-    let parts = [slug(template), number, short(id)];
+    let template = slug(template);
+    // "Invoice 7" of the template invoice is not invoice-invoice-7.
+    let number =
+        number.strip_prefix(&template).map(|rest| rest.trim_matches('-').to_owned()).unwrap_or(number);
+    let parts = [template, number, short(id)];
     let stem = parts.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join("-");
     format!("{stem}.{format}")
 }
@@ -46,7 +50,10 @@ fn slug(text: &str) -> String {
         } else if !out.is_empty() && !out.ends_with('-') {
             out.push('-');
         }
-        if out.chars().count() >= PART_CHARS_MAX {
+        if out.chars().count() > PART_CHARS_MAX {
+            out.pop();
+            // Half a word at the end is worse than none.
+            out.truncate(out.rfind('-').unwrap_or(out.len()));
             break;
         }
     }
@@ -93,6 +100,8 @@ mod tests {
         check("v1.4.0", "v1.4.0");
         check("...", "");
         check(&"x".repeat(100), &"x".repeat(40));
+        check(&"word ".repeat(20), "word-word-word-word-word-word-word");
+        check(&format!("{} b", "x".repeat(40)), &"x".repeat(40));
     }
 
     #[test]
@@ -103,6 +112,8 @@ mod tests {
         assert_eq!(name(&id, Some(&job), "invoice", "Invoice", Format::Pdf), "invoice-re-7-456789ab.pdf");
         assert_eq!(name(&id, None, "x", "A title", Format::Md), "x-a-title-456789ab.md");
         assert_eq!(name(&id, None, "x", "", Format::Md), "x-456789ab.md");
+        assert_eq!(name(&id, None, "invoice", "Invoice 7", Format::Md), "invoice-7-456789ab.md");
+        assert_eq!(name(&id, None, "invoice", "Invoice", Format::Md), "invoice-456789ab.md");
     }
 
     #[test]

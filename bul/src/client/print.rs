@@ -80,6 +80,11 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
+/// `1 job`, `2 jobs`.
+pub fn count(number: u64, one: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
+}
+
 /// Milliseconds as people read them.
 pub fn ms(value: f64) -> String {
     if value < 10_000.0 { format!("{value:.0} ms") } else { format!("{:.1} s", value / 1_000.0) }

@@ -49,8 +49,8 @@ pub fn sentence(detail: &JobDetail, place: Option<u64>, now: Timestamp) -> Strin
             ),
             None => format!("attempt {} runs", status.attempt),
         },
-        State::Completed => "it is finished".into(),
-        State::Cancelled => "it was cancelled".into(),
+        State::Completed => "completed".into(),
+        State::Cancelled => "cancelled".into(),
         State::Dead => {
             let reason = match status.dead_reason {
                 Some(DeadReason::Permanent) => "it would fail again",
@@ -60,7 +60,7 @@ pub fn sentence(detail: &JobDetail, place: Option<u64>, now: Timestamp) -> Strin
                 Some(DeadReason::Unreadable) => "its message cannot be read",
                 None => "it has failed",
             };
-            format!("{reason}{}", because(detail))
+            format!("dead: {reason}{}", because(detail))
         }
     }
 }
@@ -128,6 +128,6 @@ mod tests {
             "4 jobs are before it in lane normal"
         );
         let dead = detail(State::Dead, |d| d.summary.status.dead_reason = Some(DeadReason::DeadlinePassed));
-        assert_eq!(sentence(&dead, None, now), "its deadline has passed");
+        assert_eq!(sentence(&dead, None, now), "dead: its deadline has passed");
     }
 }

@@ -12,7 +12,7 @@ use clap::Subcommand;
 
 use crate::client::Backend;
 use crate::client::ids::{resolve, resolve_all};
-use crate::client::print::{bytes, clean_lines, cut, instant, pairs, relative, short, table};
+use crate::client::print::{bytes, clean_lines, count, cut, instant, pairs, relative, short, table};
 use crate::client::set::Assignment;
 use crate::client::types::{BulkReport, ReplayHow, Selected};
 use crate::context::Context;
@@ -192,7 +192,7 @@ async fn purge(
         if would.matched == 0 {
             return finish(context, &would, "purged");
         }
-        if !confirm(&format!("erase {} dead letters for good?", would.matched))? {
+        if !confirm(&format!("erase {} for good?", count(would.matched, "dead letter")))? {
             return Err(Fault::failed("nothing was erased").into());
         }
     }
@@ -234,11 +234,13 @@ fn finish(context: &Context, report: &BulkReport, verb: &str) -> anyhow::Result<
 }
 
 fn report_text(report: &BulkReport, verb: &str) -> String {
+    let done = report.replayed.or(report.purged).unwrap_or(0);
     let mut out = if report.dry_run {
-        format!("{} dead letters would be {verb}\n", report.matched)
+        format!("{} would be {verb}\n", count(report.matched, "dead letter"))
     } else {
-        let done = report.replayed.or(report.purged).unwrap_or(0);
-        let mut line = format!("{done} of {} dead letters {verb}", report.matched);
+        // One that died again meanwhile was not counted at the start.
+        let all = report.matched.max(done + report.skipped + report.failed);
+        let mut line = format!("{done} of {} {verb}", count(all, "dead letter"));
         if report.skipped > 0 {
             line.push_str(&format!(", {} skipped (not dead any more)", report.skipped));
         }
@@ -251,7 +253,7 @@ fn report_text(report: &BulkReport, verb: &str) -> String {
         out.push_str(&format!("{id}\n"));
     }
     let shown = report.ids.len() as u64;
-    let total = if report.dry_run { report.matched } else { report.replayed.or(report.purged).unwrap_or(0) };
+    let total = if report.dry_run { report.matched } else { done };
     if shown > 0 && total > shown {
         out.push_str("…\n");
     }

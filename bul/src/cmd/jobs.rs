@@ -164,7 +164,7 @@ async fn watch(backend: &Backend, context: &Context, id: &str) -> anyhow::Result
     };
     if !json {
         write_stdout(slots.finish().as_bytes())?;
-        eprintln!("{}: {}", job.status().state, clean(&job.explanation));
+        eprintln!("{}", clean(&job.explanation));
     }
     Ok(if job.status().state == State::Completed { Exit::Done } else { Exit::Failed })
 }

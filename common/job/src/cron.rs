@@ -26,7 +26,7 @@ pub enum MissedPolicy {
     /// One fire for all of them, at the time of the latest.
     #[default]
     Once,
-    /// Each of them, the latest [`MISSED_MAX`] at most.
+    /// Each of them, the latest 100 (`MISSED_MAX`) at most.
     All,
 }
 
@@ -115,7 +115,7 @@ impl ScheduleSpec {
     }
 
     /// What is due at `now` when `next` was the fire that came next. A `next` that was reached less
-    /// than [`MISSED_AFTER`] ago is on time under every policy.
+    /// than a minute (`MISSED_AFTER`) ago is on time under every policy.
     pub fn fires(&self, next: Timestamp, now: Timestamp, policy: MissedPolicy) -> Fires {
         let mut due = std::collections::VecDeque::new();
         let mut cursor = Some(next);

@@ -1,7 +1,7 @@
 //! The document tree and its writers: pure functions from `&Document` to bytes.
 //!
 //! Depends on no crate of ours. The PDF writer lives in `bul-pdf`, because typst is heavy.
-//! A tree passes [`normalise`] once; then [`write`] or one of the writers turns it into a file.
+//! A tree passes [`normalise`] once; then [`write()`] or one of the writers turns it into a file.
 //! The same tree gives the same bytes, so retries and caches are safe.
 
 mod chart;

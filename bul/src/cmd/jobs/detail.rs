@@ -7,8 +7,6 @@ use serde_json::Value;
 use crate::client::print::{bytes, clean, cut, instant, ms, pairs, span, table};
 use crate::client::types::JobView;
 
-/// Characters of a failure in the table.
-const MESSAGE_CHARS_MAX: usize = 60;
 /// Findings that are listed.
 const FINDINGS_MAX: usize = 20;
 
@@ -24,7 +22,13 @@ pub(super) fn text(job: &JobView, now: Timestamp) -> String {
     if !detail.attempts.is_empty() {
         let rows: Vec<Vec<String>> =
             detail.attempts.iter().map(|attempt| attempt_row(attempt, now)).collect();
-        out.push_str(&section("Attempts", &table(&["NO", "WORKER", "TOOK", "OUTCOME"], &rows)));
+        let mut body = table(&["NO", "WORKER", "TOOK", "OUTCOME", "CODE"], &rows);
+        for attempt in &detail.attempts {
+            if let Some(failure) = &attempt.failure {
+                body.push_str(&format!("{}: {}\n", attempt.attempt, clean(&failure.message)));
+            }
+        }
+        out.push_str(&section("Attempts", &body));
     }
     if let Some(usage) = &detail.usage {
         out.push_str(&section("Cost", &pairs(&cost(usage))));
@@ -85,14 +89,9 @@ fn head(detail: &JobDetail, explanation: &str, now: Timestamp) -> String {
 fn attempt_row(attempt: &AttemptRecord, now: Timestamp) -> Vec<String> {
     let took = attempt.ended_at.unwrap_or(now) - attempt.started_at;
     let took = took.num_milliseconds().max(0) as f64;
-    let outcome = match (&attempt.failure, attempt.outcome.as_str()) {
-        (Some(failure), outcome) => {
-            format!("{outcome}: {} ({})", cut(&failure.message, MESSAGE_CHARS_MAX), failure.code)
-        }
-        (None, "") => "runs".into(),
-        (None, outcome) => outcome.to_owned(),
-    };
-    vec![attempt.attempt.to_string(), cut(&attempt.worker, 24), ms(took), outcome]
+    let outcome = if attempt.outcome.is_empty() { "runs".to_owned() } else { attempt.outcome.clone() };
+    let code = attempt.failure.as_ref().map(|failure| failure.code.clone()).unwrap_or_default();
+    vec![attempt.attempt.to_string(), cut(&attempt.worker, 24), ms(took), outcome, code]
 }
 
 fn cost(usage: &Usage) -> Vec<(&'static str, String)> {
@@ -166,7 +165,8 @@ mod tests {
             "why       completed with pdf",
             "after 42 s",
             "pdf     20 KiB",
-            "failed: gone (model_unavailable)",
+            "failed     model_unavailable",
+            "  1: gone",
             "900 tokens, 700 of them from the cache",
             "warning: invoice.total: /total: differs",
             "1 of 5 allowed",
