@@ -53,7 +53,7 @@ enum Command {
     Key(cmd::key::Args),
     /// Check store, broker, model and settings, and say what they can do
     Doctor(cmd::doctor::Args),
-    /// The configuration and where each value comes from
+    /// The configuration (defaults < file < environment < flags) and where each value comes from
     Config(cmd::config::Args),
     /// Bring the store's schema up to date
     Migrate(cmd::migrate::Args),

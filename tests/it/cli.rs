@@ -26,7 +26,7 @@ fn bad_input_names_its_place_and_does_nothing() {
         ("{\"query\": \"x\\u0000y\"}", "U+0000"),
         ("{\"query\": \"a\"}\n{\"query\": \"b\"}\n{\"qery\": \"c\"}\n", "line 3"),
         ("<Invoice><unclosed></Invoice>", "line 1, column"),
-        ("<!DOCTYPE a [<!ENTITY b \"c\">]><Invoice/>", "DTD"),
+        ("<!DOCTYPE a [<!ENTITY b \"c\">]><Invoice/>", "document types"),
         ("template,query\ninvoice", "row"),
         (&deep, "levels"),
     ];
