@@ -27,7 +27,7 @@ fn bad_input_names_its_place_and_does_nothing() {
         ("{\"query\": \"a\"}\n{\"query\": \"b\"}\n{\"qery\": \"c\"}\n", "line 3"),
         ("<Invoice><unclosed></Invoice>", "line 1, column"),
         ("<!DOCTYPE a [<!ENTITY b \"c\">]><Invoice/>", "document types"),
-        ("template,query\ninvoice", "row"),
+        ("query,formats\nSales plan,doc\n", "formats"),
         (&deep, "levels"),
     ];
     for (input, wanted) in cases {

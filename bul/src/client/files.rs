@@ -100,7 +100,7 @@ mod tests {
         check("v1.4.0", "v1.4.0");
         check("...", "");
         check(&"x".repeat(100), &"x".repeat(40));
-        check(&"word ".repeat(20), "word-word-word-word-word-word-word");
+        check(&"word ".repeat(20), "word-word-word-word-word-word-word-word");
         check(&format!("{} b", "x".repeat(40)), &"x".repeat(40));
     }
 
