@@ -107,7 +107,8 @@ impl Context {
         let filter = match (self.verbose, chosen || role) {
             (true, _) => "debug,hyper=info,h2=info,sqlx=info",
             (false, true) => &options.filter,
-            (false, false) => "warn",
+            // A direct submission leaves publishing to the server on purpose: nothing to warn of.
+            (false, false) => "warn,bul_producer::submit=error",
         };
         bul_telemetry::init_logs(format, filter).map_err(|e| Fault::usage(e).into())
     }

@@ -8,7 +8,7 @@ use support::Bul;
 fn jobs_are_kept_for_the_process_that_runs_them() {
     let bul = Bul::new();
     let ran = bul.run(&["submit", "--query", "A plan", "--format", "md", "--direct"]);
-    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:?}");
     let id = ran.out.split_whitespace().next().unwrap().to_owned();
     assert_eq!(ran.out, format!("{id}  queued\n"));
 
