@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import time
 
 import torch
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 
 import data
-from llama import CONFIG, Llama
+from llama import CONFIG, Llama, load_weights
 from muon import Muon
 
 
@@ -73,6 +74,8 @@ def parse():
     ap.add_argument("--weighted", action="store_true", help="give tokens that depend on the prompt more weight")
     ap.add_argument("--sync", type=int, default=8, help="the workers average their weights after this many steps")
     ap.add_argument("--fresh", action="store_true")
+    ap.add_argument("--from-weights", action="store_true", help="without a checkpoint, start from model/weights and its tokenizer")
+    ap.add_argument("--skip", type=int, default=0, help="leave out the first groups, for example those of an earlier run")
     ap.add_argument("--limit", type=int, default=0, help="use only the first groups (for tests)")
     args = ap.parse_args()
     assert args.minutes or args.steps, "give --minutes or --steps"
@@ -100,10 +103,11 @@ def run(rank, args):
     tok = Tokenizer.from_file(tok_path)
     config = dict(CONFIG, vocab_size=tok.get_vocab_size())
     start = time.time()
-    train = data.tokenised(tok, "train.jsonl", args.limit)
+    train = data.tokenised(tok, "train.jsonl", args.limit)[args.skip:]
     held = data.tokenised(tok, "heldout.jsonl", 64)
     lengths = [x.shape[1] for x in train]
-    model = Llama(config)
+    weights = os.path.join(data.HERE, "weights")
+    model = load_weights(weights).train() if args.from_weights and not resume else Llama(config)
     params = sum(p.numel() for p in model.parameters())
     decay = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
     plain = [p for n, p in model.named_parameters() if p.dim() != 2 or "embed" in n]
@@ -128,6 +132,8 @@ def run(rank, args):
             f"groups {len(train)} tokens/epoch {sum(lengths)} answer tokens/epoch {sum(int((x[4] >= 0).sum()) for x in train)} "
             f"corpus {stats['sha256'][:16]} batch {args.batch} groups x {args.workers} {args.optimizer} lr {args.lr} embed lr {args.embed_lr} budget {args.minutes} min {args.steps} steps "
             f"(tokenised in {time.time() - start:.0f} s)")
+        if args.from_weights:
+            say(f"from the weights in model/weights, without the first {args.skip} groups; held-out answer loss {held_loss(model, held):.4f}")
 
     def save():
         torch.save({"model": model.state_dict(), "opts": [o.state_dict() for o, _ in opts], "ema": ema, "state": s, "config": config}, ckpt_path + ".tmp")
@@ -204,6 +210,8 @@ def run(rank, args):
 def main():
     args = parse()
     tok_path = os.path.join(data.BUILD, "tokenizer.json")
+    if args.from_weights and not os.path.exists(tok_path):
+        shutil.copyfile(os.path.join(data.HERE, "weights", "tokenizer.json"), tok_path)
     if args.fresh or not os.path.exists(tok_path):
         data.train_tokenizer(tok_path, CONFIG["vocab_size"])
     if args.workers == 1:

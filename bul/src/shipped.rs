@@ -3,12 +3,13 @@
 use bul_engine::EmbeddedModel;
 
 /// The shipped model; see `model/README.md` for what it is and how it was trained.
-pub fn model() -> EmbeddedModel {
+pub fn model() -> EmbeddedModel<'static> {
     EmbeddedModel {
         config: include_bytes!("../../model/weights/config.json"),
         tokenizer: include_bytes!("../../model/weights/tokenizer.json"),
         tokenizer_config: include_bytes!("../../model/weights/tokenizer_config.json"),
         weights: include_bytes!("../../model/weights/model.safetensors"),
+        phrases: Some(include_bytes!("../../model/weights/phrases.bin")),
     }
 }
 

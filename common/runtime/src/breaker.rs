@@ -84,6 +84,8 @@ pub struct Breaker {
     probes_succeeded: usize,
 }
 
+/// When to look again while all probes are under way, milliseconds.
+const PROBE_LOOK_MS: u64 = 50;
 /// Outcomes kept at most, whatever the rate of calls.
 const OUTCOMES_MAX: usize = 1024;
 
@@ -108,6 +110,17 @@ impl Breaker {
         match self.state {
             BreakerState::Open if now_ms >= self.open_until_ms => BreakerState::HalfOpen,
             state => state,
+        }
+    }
+
+    /// How long no call is allowed, milliseconds; `None` when one may be made. Changes nothing.
+    pub fn closed_for(&self, now_ms: u64) -> Option<u64> {
+        match self.state(now_ms) {
+            BreakerState::Closed => None,
+            BreakerState::Open => Some(self.open_until_ms.saturating_sub(now_ms).max(1)),
+            // The stored state is still "open" until somebody asks; then all probes are free.
+            BreakerState::HalfOpen if self.state == BreakerState::Open => None,
+            BreakerState::HalfOpen => (self.probes >= self.options.probes_max).then_some(PROBE_LOOK_MS),
         }
     }
 
@@ -223,6 +236,16 @@ mod tests {
         let mut breaker = breaker();
         (0..4).for_each(|t| call(&mut breaker, Outcome::Failure, t));
         breaker
+    }
+
+    #[test]
+    fn it_says_how_long_no_call_is_allowed() {
+        let mut b = opened();
+        assert_eq!((b.closed_for(3), b.closed_for(53), b.closed_for(103)), (Some(100), Some(50), None));
+        let probe = b.try_acquire(103).expect("half-open");
+        assert_eq!(b.closed_for(103), Some(PROBE_LOOK_MS));
+        b.record(probe, Outcome::Success, 104);
+        assert_eq!(b.closed_for(104), None);
     }
 
     #[test]

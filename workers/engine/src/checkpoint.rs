@@ -5,10 +5,12 @@
 
 use std::borrow::Cow;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::chat::Chat;
+use crate::constraint::PhraseBook;
 use crate::kv::KvShape;
 use crate::model::config::{ModelConfig, token_ids};
 use crate::model::decoder::Decoder;
@@ -18,6 +20,7 @@ use crate::open::{EngineOptions, OpenError, read};
 use crate::vocabulary::Vocabulary;
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+const PHRASES: &str = "phrases.bin";
 
 /// What a model needs besides its decoder, whatever file it came from.
 pub(crate) struct Parts {
@@ -27,6 +30,7 @@ pub(crate) struct Parts {
     pub chat: Chat,
     pub eos: Vec<u32>,
     pub fingerprint: blake3::Hash,
+    pub phrases: Option<Arc<PhraseBook>>,
 }
 
 /// The contents of a checkpoint's files; weights are read when it is loaded.
@@ -37,6 +41,7 @@ pub(crate) struct Checkpoint<'a> {
     pub tokenizer_config: Cow<'a, [u8]>,
     /// `chat_template.jinja`, which goes before the template in `tokenizer_config`.
     pub template: Option<Vec<u8>>,
+    pub phrases: Option<Cow<'a, [u8]>>,
     pub source: SafetensorsSource<'a>,
 }
 
@@ -56,6 +61,7 @@ impl Checkpoint<'static> {
             tokenizer: read(&path.join("tokenizer.json"))?.into(),
             tokenizer_config: optional(TOKENIZER_CONFIG)?.unwrap_or_else(|| b"{}".to_vec()).into(),
             template: optional("chat_template.jinja")?,
+            phrases: optional(PHRASES)?.map(Into::into),
             source: SafetensorsSource::from_directory(path)?,
         })
     }
@@ -88,7 +94,9 @@ impl Checkpoint<'_> {
         let fingerprint =
             combine(&[blake3::hash(&self.config), vocabulary.fingerprint(), self.source.fingerprint()]);
         let precision = self.source.precision();
-        Ok((decoder, Parts { name: self.name, precision, vocabulary, chat, eos, fingerprint }))
+        let book = self.phrases.as_deref().map(PhraseBook::from_bytes).transpose();
+        let phrases = book.map_err(|e| OpenError::field(PHRASES, "", e))?.map(Arc::new);
+        Ok((decoder, Parts { name: self.name, precision, vocabulary, chat, eos, fingerprint, phrases }))
     }
 }
 

@@ -115,6 +115,12 @@ pub trait Generate: Send + Sync {
     /// What this is.
     fn info(&self) -> ModelInfo;
 
+    /// How long no request should be sent, since the model's circuit breaker is open; `None` when one may
+    /// be. Workers pull no jobs meanwhile.
+    fn closed_for(&self) -> Option<std::time::Duration> {
+        None
+    }
+
     /// Writes one answer. Returns soon after `cancel` fires, with [`GenerateError::Cancelled`].
     async fn generate(
         &self,

@@ -69,6 +69,8 @@ pub enum Constraint {
         facts: Vec<String>,
         /// Exact number of sentences.
         sentences: usize,
+        /// Sentences that stand elsewhere in the document and shall not come again.
+        said: Vec<String>,
     },
     /// Exactly `items` distinct lines `- Heading`, without digits or brackets.
     Outline {

@@ -28,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::model::decoder::Decoder;
 use crate::model::threads::Threads;
 use crate::model::weights::SafetensorsSource;
-use crate::open::{EngineOptions, OpenError};
+use crate::open::{EmbeddedModel, EngineOptions, OpenError};
 use crate::runner::{ModelRunner, Runner};
 use crate::sample::Sampler;
 use crate::sequence::{Language, Sequence};
@@ -49,32 +49,31 @@ pub struct LocalModel {
 }
 
 impl LocalModel {
-    /// Opens a model from the contents of its files (see [`crate::EmbeddedModel`]).
+    /// Opens a model from the contents of its files.
     ///
     /// # Errors
     /// [`OpenError`], naming file and field or tensor.
     pub fn from_bytes(
-        config: &[u8],
-        tokenizer: &[u8],
-        tokenizer_config: &[u8],
-        weights: &[u8],
+        files: &EmbeddedModel<'_>,
         options: &EngineOptions,
         registry: Option<&Registry>,
     ) -> Result<Self, OpenError> {
         let checkpoint = Checkpoint {
             name: "shipped".into(),
-            config: config.into(),
-            tokenizer: tokenizer.into(),
-            tokenizer_config: tokenizer_config.into(),
+            config: files.config.into(),
+            tokenizer: files.tokenizer.into(),
+            tokenizer_config: files.tokenizer_config.into(),
             template: None,
-            source: SafetensorsSource::from_bytes(weights)?,
+            phrases: files.phrases.map(Into::into),
+            source: SafetensorsSource::from_bytes(files.weights)?,
         };
         let (decoder, parts) = checkpoint.load(options)?;
         Self::start(decoder, parts, options, registry)
     }
 
     /// Opens a directory with `config.json`, `tokenizer.json`, `tokenizer_config.json` or
-    /// `chat_template.jinja`, and `model.safetensors` or its shards with their index.
+    /// `chat_template.jinja`, and `model.safetensors` or its shards with their index; `phrases.bin` if there
+    /// is one.
     ///
     /// # Errors
     /// [`OpenError`], naming file and field or tensor.
@@ -146,7 +145,8 @@ impl LocalModel {
             let reason = "missing, and the tokenizer's configuration names no `eos_token`".to_string();
             return Err(OpenError::field("config.json", "eos_token_id", reason));
         }
-        let language = Language { vocabulary: Arc::new(parts.vocabulary), eos: eos.into() };
+        let language =
+            Language { vocabulary: Arc::new(parts.vocabulary), eos: eos.into(), phrases: parts.phrases };
         let runner = ModelRunner::new(decoder, KvStore::new(shape, blocks), Threads::new(options.threads));
         Self::spawn(runner, Pool::new(blocks), info, language, parts.chat, context, options, registry)
     }
@@ -203,7 +203,8 @@ impl LocalModel {
     ) -> Result<Sequence, GenerateError> {
         let sampling = request.sampling;
         check_sampling(&request)?;
-        let shape = request.constraint.as_ref().map(|c| Shape::new(c, sampling.max_tokens));
+        let phrases = self.language.phrases.as_ref();
+        let shape = request.constraint.as_ref().map(|c| Shape::new(c, sampling.max_tokens, phrases));
         let shape = shape.transpose().map_err(GenerateError::Rejected)?;
         let prompt = self
             .chat

@@ -96,24 +96,26 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, OpenError> {
     std::fs::read(path).map_err(|e| OpenError::io(&path.display().to_string(), e))
 }
 
-/// A small model that is part of the executable: the contents of the usual four files.
+/// A small model that is part of the executable: the contents of its files.
 #[derive(Debug, Clone, Copy)]
-pub struct EmbeddedModel {
+pub struct EmbeddedModel<'a> {
     /// `config.json`
-    pub config: &'static [u8],
+    pub config: &'a [u8],
     /// `tokenizer.json`
-    pub tokenizer: &'static [u8],
+    pub tokenizer: &'a [u8],
     /// `tokenizer_config.json`, with the chat template in it
-    pub tokenizer_config: &'static [u8],
+    pub tokenizer_config: &'a [u8],
     /// `model.safetensors`
-    pub weights: &'static [u8],
+    pub weights: &'a [u8],
+    /// `phrases.bin`: which word may follow which, for a model too small to be left alone.
+    pub phrases: Option<&'a [u8]>,
 }
 
 /// Which model to open.
 #[derive(Debug, Clone)]
 pub enum ModelSpec {
     /// Part of the executable.
-    Embedded(EmbeddedModel),
+    Embedded(EmbeddedModel<'static>),
     /// Directory with `config.json`, `tokenizer.json` and safetensors.
     Directory(PathBuf),
     /// GGUF file.
@@ -222,14 +224,7 @@ pub fn open_with(
     registry: Option<&prometheus::Registry>,
 ) -> Result<Arc<dyn Generate>, OpenError> {
     Ok(match spec {
-        ModelSpec::Embedded(m) => Arc::new(LocalModel::from_bytes(
-            m.config,
-            m.tokenizer,
-            m.tokenizer_config,
-            m.weights,
-            options,
-            registry,
-        )?),
+        ModelSpec::Embedded(files) => Arc::new(LocalModel::from_bytes(files, options, registry)?),
         ModelSpec::Directory(path) => Arc::new(LocalModel::from_directory(path, options, registry)?),
         ModelSpec::Gguf(path) => Arc::new(LocalModel::from_gguf(path, options, registry)?),
         ModelSpec::OpenAi(openai) => Arc::new(OpenAi::new(openai.clone(), registry)?),

@@ -9,7 +9,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::constraint::Shape;
+use crate::constraint::{PhraseBook, Shape};
 use crate::detokenise::TextOut;
 use crate::generate::{GenerateError, Pieces};
 use crate::job::{Completion, Finish, Receipt};
@@ -87,20 +87,7 @@ impl Sequence {
             }
             None => true,
         };
-        let shape = &mut self.shape;
-        let chosen = self.sampler.choose(logits, |token| {
-            if eos.contains(&token) {
-                return may_end;
-            }
-            let bytes = vocabulary.bytes(token);
-            match shape {
-                // Control tokens have no bytes; none but the end of the answer is ever wanted.
-                _ if bytes.is_empty() => false,
-                Some(shape) => shape.allows(bytes) || (may_end && shape.is_terminator(bytes)),
-                None => true,
-            }
-        });
-        let Some(token) = chosen else { return Step::Stuck };
+        let Some(token) = self.choose(logits, vocabulary, eos, may_end) else { return Step::Stuck };
         if eos.contains(&token) {
             return Step::Done(Finish::Stop);
         }
@@ -120,6 +107,28 @@ impl Sequence {
         }
         let whole = self.shape.as_ref().is_some_and(Shape::may_end);
         Step::Done(if whole { Finish::Stop } else { Finish::Length })
+    }
+
+    /// The next token within the shape; outside a model's phrases only where they have no way on.
+    fn choose(&mut self, logits: &[f32], vocabulary: &Vocabulary, eos: &[u32], may_end: bool) -> Option<u32> {
+        loop {
+            let shape = &mut self.shape;
+            let chosen = self.sampler.choose(logits, |token| {
+                if eos.contains(&token) {
+                    return may_end;
+                }
+                let bytes = vocabulary.bytes(token);
+                match shape {
+                    // Control tokens have no bytes; none but the end of the answer is ever wanted.
+                    _ if bytes.is_empty() => false,
+                    Some(shape) => shape.allows(bytes) || (may_end && shape.is_terminator(bytes)),
+                    None => true,
+                }
+            });
+            if chosen.is_some() || !self.shape.as_mut().is_some_and(Shape::relax) {
+                return chosen;
+            }
+        }
     }
 
     /// Offers new text to the reader. What a full channel refuses is offered again later.
@@ -179,4 +188,5 @@ impl Sequence {
 pub(crate) struct Language {
     pub vocabulary: Arc<Vocabulary>,
     pub eos: Arc<[u32]>,
+    pub phrases: Option<Arc<PhraseBook>>,
 }

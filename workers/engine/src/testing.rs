@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::job::{Message, Request, Role, Sampling, Scope};
 use crate::local::LocalModel;
-use crate::open::EngineOptions;
+use crate::open::{EmbeddedModel, EngineOptions};
 use crate::vocabulary::{Vocabulary, char_of_byte};
 
 pub(crate) const SPECIAL: [&str; 5] = ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<|pad|>"];
@@ -97,15 +97,21 @@ pub(crate) fn weights(seed: u64) -> Vec<u8> {
 
 /// A local model with random weights.
 pub(crate) fn model(options: &EngineOptions) -> LocalModel {
-    LocalModel::from_bytes(
-        config_json().to_string().as_bytes(),
-        tokenizer_json().as_bytes(),
-        tokenizer_config().as_bytes(),
-        &weights(7),
-        options,
-        None,
-    )
-    .unwrap()
+    model_with(options, None)
+}
+
+/// The same with metrics.
+pub(crate) fn model_with(options: &EngineOptions, registry: Option<&prometheus::Registry>) -> LocalModel {
+    let (config, weights) = (config_json().to_string(), weights(7));
+    let (tokenizer, tokenizer_config) = (tokenizer_json(), tokenizer_config());
+    let files = EmbeddedModel {
+        config: config.as_bytes(),
+        tokenizer: tokenizer.as_bytes(),
+        tokenizer_config: tokenizer_config.as_bytes(),
+        weights: &weights,
+        phrases: None,
+    };
+    LocalModel::from_bytes(&files, options, registry).unwrap()
 }
 
 /// A request with a public system message and `text` of tenant `acme`.

@@ -271,7 +271,7 @@ async fn garbage_and_huge_answers_are_refused() {
 
 #[tokio::test]
 async fn a_wrong_shape_is_asked_for_again() {
-    let constraint = Constraint::Prose { facts: vec!["total".into()], sentences: 1 };
+    let constraint = Constraint::Prose { facts: vec!["total".into()], sentences: 1, said: Vec::new() };
     let shaped = || Request { constraint: Some(constraint.clone()), ..request() };
     let (base, calls) = serve(|n, body| {
         let messages = body["messages"].as_array().map_or(0, Vec::len);

@@ -81,6 +81,11 @@ impl ProseSlot {
     pub fn contradictions(&self, text: &str) -> usize {
         crate::prose::aim::sort(&self.aim, text).1.len()
     }
+
+    /// Sentences of a text, by which a repetition from another slot is known.
+    pub fn sentences(text: &str) -> Vec<&str> {
+        crate::prose::aim::sentences(text)
+    }
 }
 
 impl Plan {

@@ -1,6 +1,7 @@
 //! The generated part of a document: an outline where the template asks for one, then its slots.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bul_engine::{Completion, Constraint, Message, Receipt, Request, Role, Sampling, Scope};
 use bul_job::EventKind;
@@ -23,6 +24,8 @@ const TOKENS_PER_SENTENCE: usize = 64;
 const TOKENS_PER_HEADING: usize = 24;
 /// Pieces on their way to the watchers; when full, pieces are dropped, never the generation held up.
 const PIECES_MAX: usize = 256;
+/// Time between two events with pieces of one text.
+const PIECES_EVERY: Duration = Duration::from_millis(40);
 
 impl Worker {
     /// Writes all prose of a plan. Texts are keyed by slot.
@@ -50,7 +53,7 @@ impl Worker {
         let rest = first.split_off(total.min(1));
         for group in [first, rest] {
             let mut written = stream::iter(group)
-                .map(|slot| async move { self.slot(attempt, slot, cancel).await })
+                .map(|slot| async move { self.slot(attempt, slot, cancel, &[]).await })
                 .buffer_unordered(SLOTS_MAX);
             while let Some((id, text, cost)) = written.try_next().await? {
                 receipt.add(&cost);
@@ -58,24 +61,57 @@ impl Worker {
                 self.progress(attempt, "generate", texts.len(), total).await;
             }
         }
+        receipt.add(&self.rewrite_repeats(attempt, plan, &mut texts, cancel).await?);
         self.metrics.stage("generate", started.elapsed());
         Ok((texts, receipt))
     }
 
-    /// Writes one slot; again, with another seed, while the text says the opposite of its data.
+    /// Writes those slots again that repeat sentences of earlier ones. Decided on the finished texts in
+    /// document order, so that a retry of the job comes to the same document.
+    async fn rewrite_repeats(
+        &self,
+        attempt: &Attempt,
+        plan: &Plan,
+        texts: &mut BTreeMap<String, String>,
+        cancel: &CancellationToken,
+    ) -> Result<Receipt, Stop> {
+        let mut receipt = Receipt::default();
+        let mut said = Vec::new();
+        for slot in plan.slots() {
+            let Some(text) = texts.get(&slot.id).cloned() else { continue };
+            let before = repeats(&text, &said);
+            if before > 0 {
+                let (id, new, cost) = self.slot(attempt, slot.clone(), cancel, &said).await?;
+                receipt.add(&cost);
+                if repeats(&new, &said) < before && slot.contradictions(&new) <= slot.contradictions(&text) {
+                    texts.insert(id, new);
+                }
+            }
+            said.extend(texts.get(&slot.id).into_iter().flat_map(|text| spoken(text).map(ToOwned::to_owned)));
+        }
+        Ok(receipt)
+    }
+
+    /// Writes one slot; again, with another seed, while the text says the opposite of its data or what
+    /// has been `said` already.
     async fn slot(
         &self,
         attempt: &Attempt,
         slot: ProseSlot,
         cancel: &CancellationToken,
+        said: &[String],
     ) -> Result<(String, String, Receipt), Stop> {
         let mut receipt = Receipt::default();
         let mut best: Option<(usize, String)> = None;
         for take in 0..TAKES_MAX {
-            let part = if take == 0 { slot.id.clone() } else { format!("{}#{take}", slot.id) };
-            let done = self.take(attempt, &slot, &part, cancel).await?;
+            let part = match (take, said.is_empty()) {
+                (0, true) => slot.id.clone(),
+                (take, true) => format!("{}#{take}", slot.id),
+                (take, false) => format!("{}~{take}", slot.id),
+            };
+            let done = self.take(attempt, &slot, &part, said, cancel).await?;
             receipt.add(&done.receipt);
-            let wrong = slot.contradictions(&done.text);
+            let wrong = slot.contradictions(&done.text) + repeats(&done.text, said);
             if best.as_ref().is_none_or(|(least, _)| wrong < *least) {
                 best = Some((wrong, done.text));
             }
@@ -92,20 +128,57 @@ impl Worker {
         attempt: &Attempt,
         slot: &ProseSlot,
         part: &str,
+        said: &[String],
         cancel: &CancellationToken,
     ) -> Result<Completion, Stop> {
-        let constraint = Constraint::Prose { facts: slot.facts.clone(), sentences: slot.sentences };
+        let constraint =
+            Constraint::Prose { facts: slot.facts.clone(), sentences: slot.sentences, said: said.to_vec() };
         let tokens = slot.sentences * TOKENS_PER_SENTENCE;
         let prompt = (slot.system.clone(), slot.user.clone());
         let request = self.request(attempt, part, prompt, constraint, tokens);
         let (pieces, mut heard) = mpsc::channel::<String>(PIECES_MAX);
-        let forward = async {
-            while let Some(text) = heard.recv().await {
-                self.event(attempt, EventKind::Token { slot: slot.id.clone(), text }).await;
+        let generate = self.model.generate(request, Some(pieces), cancel.clone());
+        let done = {
+            let forward = self.forward(attempt, slot, &mut heard);
+            tokio::pin!(forward);
+            tokio::select! {
+                biased;
+                done = generate => done,
+                never = &mut forward => match never {},
             }
         };
-        let (done, ()) = tokio::join!(self.model.generate(request, Some(pieces), cancel.clone()), forward);
+        self.tell_pieces(attempt, slot, &mut heard, String::new()).await;
         Ok(done?)
+    }
+
+    /// Tells the watchers what has been written, a few times a second: an event for each token would be most of the
+    /// traffic of a busy installation.
+    async fn forward(
+        &self,
+        attempt: &Attempt,
+        slot: &ProseSlot,
+        heard: &mut mpsc::Receiver<String>,
+    ) -> std::convert::Infallible {
+        while let Some(text) = heard.recv().await {
+            self.tell_pieces(attempt, slot, heard, text).await;
+            tokio::time::sleep(PIECES_EVERY).await;
+        }
+        std::future::pending().await
+    }
+
+    async fn tell_pieces(
+        &self,
+        attempt: &Attempt,
+        slot: &ProseSlot,
+        heard: &mut mpsc::Receiver<String>,
+        mut text: String,
+    ) {
+        while let Ok(more) = heard.try_recv() {
+            text.push_str(&more);
+        }
+        if !text.is_empty() {
+            self.event(attempt, EventKind::Token { slot: slot.id.clone(), text }).await;
+        }
     }
 
     fn request(
@@ -136,6 +209,17 @@ impl Worker {
             priority: attempt.job.lane.index() as u8,
         }
     }
+}
+
+/// Sentences of a text as they are compared.
+fn spoken(text: &str) -> impl Iterator<Item = &str> {
+    ProseSlot::sentences(text).into_iter()
+}
+
+/// Sentences that have been said before.
+fn repeats(text: &str, said: &[String]) -> usize {
+    let is_known = |sentence: &str| said.iter().any(|known| known.eq_ignore_ascii_case(sentence));
+    spoken(text).filter(|sentence| is_known(sentence)).count()
 }
 
 /// The same for every attempt of a job, so that a retry writes the same text; different for every

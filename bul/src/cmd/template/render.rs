@@ -128,7 +128,8 @@ async fn by_model(model: &dyn Generate, plan: &mut Plan) -> anyhow::Result<BTree
     }
     let mut texts = BTreeMap::new();
     for (index, slot) in plan.slots().iter().enumerate() {
-        let constraint = Constraint::Prose { facts: slot.facts.clone(), sentences: slot.sentences };
+        let constraint =
+            Constraint::Prose { facts: slot.facts.clone(), sentences: slot.sentences, said: Vec::new() };
         let tokens = slot.sentences * TOKENS_PER_SENTENCE;
         // A seed of its own for every section, so that no two begin alike.
         let ask = Ask { system: &slot.system, user: &slot.user, constraint, tokens, seed: index as u64 + 1 };

@@ -259,6 +259,10 @@ impl Generate for OpenAi {
         }
     }
 
+    fn closed_for(&self) -> Option<Duration> {
+        self.breaker.lock().closed_for(self.now_ms()).map(Duration::from_millis)
+    }
+
     async fn generate(
         &self,
         request: Request,

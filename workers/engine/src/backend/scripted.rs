@@ -157,7 +157,7 @@ fn answer(request: &Request) -> String {
     let start = usize::from(hash.as_bytes()[0]);
     match &request.constraint {
         Some(Constraint::Outline { items }) => outline(*items),
-        Some(Constraint::Prose { facts, sentences }) => prose(facts, *sentences, start),
+        Some(Constraint::Prose { facts, sentences, .. }) => prose(facts, *sentences, start),
         None => prose(&[], 3, start),
     }
 }
@@ -218,8 +218,8 @@ mod tests {
         let facts: Vec<String> = ["total", "customer name", "x"].iter().map(|s| s.to_string()).collect();
         for n in [1, 2, 5, 40] {
             for constraint in [
-                Constraint::Prose { facts: facts.clone(), sentences: n },
-                Constraint::Prose { facts: Vec::new(), sentences: n },
+                Constraint::Prose { facts: facts.clone(), sentences: n, said: Vec::new() },
+                Constraint::Prose { facts: Vec::new(), sentences: n, said: Vec::new() },
                 Constraint::Outline { items: n },
             ] {
                 let mut request = request("hello");

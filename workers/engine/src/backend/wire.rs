@@ -107,7 +107,7 @@ pub(crate) fn finish(reason: &str) -> Option<Finish> {
 /// What to tell a model whose answer left the shape.
 pub(crate) fn correction(constraint: &Constraint, problem: &str) -> String {
     let rule = match constraint {
-        Constraint::Prose { facts, sentences } => {
+        Constraint::Prose { facts, sentences, .. } => {
             let names = if facts.is_empty() {
                 "no brackets".to_string()
             } else {

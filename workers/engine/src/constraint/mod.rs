@@ -5,9 +5,14 @@
 //! it. Called by `sequence` per candidate token, and by `backend::openai` on whole answers.
 
 mod outline;
+mod phrases;
 mod prose;
 
+use std::sync::Arc;
+
 use outline::Outline;
+pub(crate) use phrases::PhraseBook;
+use phrases::Phrases;
 use prose::Prose;
 
 use crate::job::Constraint;
@@ -23,11 +28,63 @@ enum Pressure {
     Hard,
 }
 
-/// The state of one answer under a constraint.
+/// The form of an answer.
 #[derive(Debug, Clone)]
-pub(crate) enum Shape {
+enum Form {
     Prose(Box<Prose>),
     Outline(Box<Outline>),
+}
+
+/// A point to return to.
+enum FormMark {
+    Prose(prose::Mark),
+    Outline(outline::Mark),
+}
+
+impl Form {
+    fn mark(&self) -> FormMark {
+        match self {
+            Self::Prose(prose) => FormMark::Prose(prose.mark()),
+            Self::Outline(outline) => FormMark::Outline(outline.mark()),
+        }
+    }
+
+    fn rewind(&mut self, mark: FormMark) {
+        match (self, mark) {
+            (Self::Prose(prose), FormMark::Prose(mark)) => prose.rewind(mark),
+            (Self::Outline(outline), FormMark::Outline(mark)) => outline.rewind(mark),
+            (Self::Prose(_), FormMark::Outline(_)) | (Self::Outline(_), FormMark::Prose(_)) => {}
+        }
+    }
+
+    fn byte(&mut self, byte: u8) -> bool {
+        match self {
+            Self::Prose(prose) => prose.byte(byte),
+            Self::Outline(outline) => outline.byte(byte),
+        }
+    }
+
+    /// Sets the pressure from the tokens left; tells whether there is any.
+    fn set_remaining(&mut self, tokens: usize) -> bool {
+        match self {
+            Self::Prose(prose) => prose.set_remaining(tokens),
+            Self::Outline(outline) => outline.set_remaining(tokens),
+        }
+    }
+
+    fn complete(&self) -> bool {
+        match self {
+            Self::Prose(prose) => prose.complete(),
+            Self::Outline(outline) => outline.complete(),
+        }
+    }
+}
+
+/// The state of one answer under a constraint: its form, and the phrases of a model that brings some.
+#[derive(Debug, Clone)]
+pub(crate) struct Shape {
+    form: Form,
+    phrases: Option<Box<Phrases>>,
 }
 
 impl Shape {
@@ -35,69 +92,70 @@ impl Shape {
     ///
     /// # Errors
     /// When the constraint is empty or cannot be met within `max_tokens`.
-    pub fn new(constraint: &Constraint, max_tokens: usize) -> Result<Self, String> {
-        let (shape, needed) = match constraint {
-            Constraint::Prose { facts, sentences } => {
-                (Self::Prose(Box::new(Prose::new(facts, *sentences)?)), sentences * prose::TOKENS_MIN)
+    pub fn new(
+        constraint: &Constraint,
+        max_tokens: usize,
+        book: Option<&Arc<PhraseBook>>,
+    ) -> Result<Self, String> {
+        let (form, needed, phrases) = match constraint {
+            Constraint::Prose { facts, sentences, said } => {
+                let prose = Prose::new(facts, *sentences)?.after(said);
+                let prose = if book.is_some() { prose.with_runs() } else { prose };
+                let phrases = book.map(|book| Phrases::prose(book, facts, said));
+                (Form::Prose(Box::new(prose)), sentences * prose::TOKENS_MIN, phrases)
             }
-            Constraint::Outline { items } => {
-                (Self::Outline(Box::new(Outline::new(*items)?)), items * outline::TOKENS_MIN)
-            }
+            Constraint::Outline { items } => (
+                Form::Outline(Box::new(Outline::new(*items)?)),
+                items * outline::TOKENS_MIN,
+                book.map(Phrases::headings),
+            ),
         };
         if max_tokens < needed {
             return Err(format!("the answer's shape needs max_tokens of at least {needed}"));
         }
-        Ok(shape)
+        Ok(Self { form, phrases: phrases.map(Box::new) })
     }
 
     /// Says how many tokens may still be written.
     pub fn set_remaining(&mut self, tokens: usize) {
-        match self {
-            Self::Prose(prose) => prose.set_remaining(tokens),
-            Self::Outline(outline) => outline.set_remaining(tokens),
+        if self.form.set_remaining(tokens) {
+            // The shortest way to the end is not always one that the phrases know.
+            self.phrases = None;
         }
     }
 
     /// Would these bytes keep to the shape? Changes nothing.
     pub fn allows(&mut self, bytes: &[u8]) -> bool {
-        match self {
-            Self::Prose(prose) => {
-                let mark = prose.mark();
-                let fits = bytes.iter().all(|b| prose.byte(*b));
-                prose.rewind(mark);
-                fits
-            }
-            Self::Outline(outline) => {
-                let mark = outline.mark();
-                let fits = bytes.iter().all(|b| outline.byte(*b));
-                outline.rewind(mark);
-                fits
-            }
+        let (form, phrases) = (self.form.mark(), self.phrases.as_ref().map(|p| p.mark()));
+        let fits = self.push(bytes);
+        self.form.rewind(form);
+        if let (Some(phrases), Some(mark)) = (&mut self.phrases, phrases) {
+            phrases.rewind(mark);
         }
+        fits
     }
 
     /// Appends bytes that `allows` accepted; false when they do not fit after all.
     pub fn push(&mut self, bytes: &[u8]) -> bool {
-        bytes.iter().all(|b| match self {
-            Self::Prose(prose) => prose.byte(*b),
-            Self::Outline(outline) => outline.byte(*b),
-        })
+        bytes
+            .iter()
+            .all(|b| self.form.byte(*b) && self.phrases.as_mut().is_none_or(|phrases| phrases.byte(*b)))
+    }
+
+    /// Lets the sentence under way leave the phrases, when nothing else can follow; `false` when that
+    /// changes nothing.
+    pub fn relax(&mut self) -> bool {
+        self.phrases.as_mut().is_some_and(|phrases| phrases.relax())
     }
 
     /// Is the text so far a complete answer?
     pub fn may_end(&self) -> bool {
-        match self {
-            Self::Prose(prose) => prose.complete(),
-            Self::Outline(outline) => outline.complete(),
-        }
+        self.form.complete() && self.phrases.as_ref().is_none_or(|phrases| phrases.may_end())
     }
 
     /// Can nothing follow?
     pub fn must_end(&self) -> bool {
-        match self {
-            Self::Prose(prose) => prose.complete(),
-            Self::Outline(_) => false,
-        }
+        matches!(self.form, Form::Prose(_)) && self.form.complete()
     }
 
     /// Do these bytes end a complete answer, as a line break does?
@@ -111,7 +169,7 @@ impl Shape {
 /// # Errors
 /// Says where it leaves the shape, in words a model can act on.
 pub(crate) fn check(constraint: &Constraint, text: &str) -> Result<(), String> {
-    let mut shape = Shape::new(constraint, usize::MAX)?;
+    let mut shape = Shape::new(constraint, usize::MAX, None)?;
     let mut done = 0;
     for c in text.chars() {
         if !shape.push(&text.as_bytes()[done..done + c.len_utf8()]) {

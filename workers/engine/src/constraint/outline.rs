@@ -87,8 +87,8 @@ impl Outline {
         self.lines.len() + 1 == self.wanted && self.may_break()
     }
 
-    /// Sets the pressure from the tokens left. A token is at worst one byte.
-    pub fn set_remaining(&mut self, tokens: usize) {
+    /// Sets the pressure from the tokens left; tells whether there is any. A token is at worst one byte.
+    pub fn set_remaining(&mut self, tokens: usize) -> bool {
         let later = self.wanted.saturating_sub(self.lines.len() + 1) * (TOKENS_MIN - 1);
         self.pressure = if tokens <= later + 7 {
             Pressure::Hard
@@ -97,6 +97,7 @@ impl Outline {
         } else {
             Pressure::None
         };
+        self.pressure > Pressure::None
     }
 
     /// Could the line end here?

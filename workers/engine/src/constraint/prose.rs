@@ -72,6 +72,10 @@ pub(crate) struct Prose {
     words: Vec<Hash>,
     /// Where each sentence starts in `words`; the last one is being written.
     starts: Vec<usize>,
+    /// Sentences of other texts, which count as repetitions too.
+    said: Vec<Vec<Hash>>,
+    /// Whether a repeated run of words is refused.
+    refuses_runs: bool,
     pressure: Pressure,
     facts_fit: bool,
 }
@@ -109,9 +113,29 @@ impl Prose {
             cursor,
             words: Vec::new(),
             starts: vec![0],
+            said: Vec::new(),
+            refuses_runs: true,
             pressure: Pressure::None,
             facts_fit: true,
         })
+    }
+
+    /// The same for a model whose phrases see to variety: they know where a sentence can still turn away from an
+    /// earlier one, this form would only see it when it is too late.
+    pub fn with_runs(mut self) -> Self {
+        self.refuses_runs = false;
+        self
+    }
+
+    /// The same behind sentences that have been said elsewhere. What is no sentence of this form cannot
+    /// be repeated in it.
+    pub fn after(mut self, said: &[String]) -> Self {
+        let words = |sentence: &String| {
+            let mut alone = Self { wanted: 1, said: Vec::new(), ..self.clone() };
+            (sentence.bytes().all(|b| alone.byte(b)) && alone.complete()).then_some(alone.words)
+        };
+        self.said = said.iter().filter_map(words).collect();
+        self
     }
 
     /// A point that `rewind` returns to.
@@ -131,8 +155,8 @@ impl Prose {
         self.cursor.state == State::End && self.cursor.sentences >= self.wanted
     }
 
-    /// Sets the pressure from the tokens left. A token is at worst one byte.
-    pub fn set_remaining(&mut self, tokens: usize) {
+    /// Sets the pressure from the tokens left; tells whether there is any. A token is at worst one byte.
+    pub fn set_remaining(&mut self, tokens: usize) -> bool {
         let later = self.wanted.saturating_sub(self.cursor.sentences + 1) * (TOKENS_MIN - 1);
         let words_missing = (WORDS_MIN + 1).saturating_sub(self.sentence_words());
         // "a " per missing word, a parenthesis, a full stop, a space.
@@ -145,6 +169,7 @@ impl Prose {
         } else {
             Pressure::None
         };
+        self.pressure > Pressure::None
     }
 
     /// Takes one byte; false when it does not fit, and then the state is undefined until `rewind`.
@@ -197,7 +222,9 @@ impl Prose {
                 _ => false,
             },
             '\'' | '\u{2019}' => {
-                let fits = matches!(self.cursor.state, State::Word | State::FactEnd);
+                // In a hurry a word is one letter; an apostrophe behind each would take a third of the tokens.
+                let fits = matches!(self.cursor.state, State::Word | State::FactEnd)
+                    && self.pressure < Pressure::Hard;
                 fits && self.extend_word('\'', State::Apostrophe)
             }
             '(' => {
@@ -348,6 +375,9 @@ impl Prose {
 
     /// Would `word` be the sixth word of a run that was written before?
     fn completes_run(&self, word: Hash) -> bool {
+        if !self.refuses_runs {
+            return false;
+        }
         let Some(before) = self.words.len().checked_sub(RUN - 1) else { return false };
         let run = &self.words[before..];
         self.words.windows(RUN).any(|w| w[RUN - 1] == word && w[..RUN - 1] == *run)
@@ -358,10 +388,11 @@ impl Prose {
         let Some((start, earlier)) = self.starts.split_last() else { return false };
         let unfinished = (self.cursor.state != State::Close).then_some(self.cursor.word);
         let sentence = || self.words[*start..].iter().copied().chain(unfinished);
-        earlier.iter().enumerate().any(|(i, from)| {
+        let own = earlier.iter().enumerate().any(|(i, from)| {
             let to = self.starts[i + 1];
             self.words[*from..to].iter().copied().eq(sentence())
-        })
+        });
+        own || self.said.iter().any(|words| words.iter().copied().eq(sentence()))
     }
 }
 

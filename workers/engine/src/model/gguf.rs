@@ -160,7 +160,7 @@ impl GgufFile {
         let ids = ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"];
         let ids = ids.iter().filter_map(|f| self.content.metadata.get(*f).and_then(number)).map(|n| n as u32);
         let eos = ids.chain(ends.iter().filter_map(|t| vocabulary.id(t))).collect();
-        Ok(Parts { name: self.name.clone(), precision, vocabulary, chat, eos, fingerprint })
+        Ok(Parts { name: self.name.clone(), precision, vocabulary, chat, eos, fingerprint, phrases: None })
     }
 
     /// Precision of the first layer's widest matrix.

@@ -2,6 +2,7 @@
 
 mod exact;
 mod golden;
+mod phrases;
 mod prose;
 mod serving;
 mod shapes;

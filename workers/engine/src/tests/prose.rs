@@ -5,7 +5,7 @@ use crate::job::Constraint;
 
 fn verdict(sentences: usize, text: &str) -> Result<(), String> {
     let facts = ["total".to_string(), "total_2024".to_string(), "Owner name".to_string()];
-    check(&Constraint::Prose { facts: facts.to_vec(), sentences }, text)
+    check(&Constraint::Prose { facts: facts.to_vec(), sentences, said: Vec::new() }, text)
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn sim(options: &EngineOptions, blocks: usize, change: impl FnOnce(&mut SimRunne
     let eos = vec![vocabulary.id("<|end|>").unwrap()];
     let mut runner = SimRunner::new(vocabulary.size(), options.block_tokens);
     change(&mut runner);
-    let language = Language { vocabulary: vocabulary.into(), eos: eos.into() };
+    let language = Language { vocabulary: vocabulary.into(), eos: eos.into(), phrases: None };
     let chat = Chat::new(TEMPLATE, String::new(), String::new()).unwrap();
     let info = ModelInfo {
         kind: "local",
@@ -172,7 +172,7 @@ async fn stop_strings_and_lengths_end_answers() {
     let model = model(&options());
     let mut plain = request("stop");
     plain.sampling.max_tokens = 40;
-    plain.constraint = Some(Constraint::Prose { facts: vec![], sentences: 2 });
+    plain.constraint = Some(Constraint::Prose { facts: vec![], sentences: 2, said: Vec::new() });
     let full = run(&model, plain.clone()).await.unwrap();
     assert_eq!(full.finish, Finish::Stop);
     let stop: String = full.text.chars().skip(4).take(2).collect();
@@ -191,7 +191,11 @@ async fn constraints_hold_with_random_weights() {
     let model = model(&options());
     for seed in 0..6 {
         for constraint in [
-            Constraint::Prose { facts: vec!["total".into(), "due date".into()], sentences: 3 },
+            Constraint::Prose {
+                facts: vec!["total".into(), "due date".into()],
+                sentences: 3,
+                said: Vec::new(),
+            },
             Constraint::Outline { items: 4 },
         ] {
             let mut request = request("shape");
@@ -221,7 +225,7 @@ async fn wrong_requests_are_refused() {
     hot.sampling.temperature = f32::NAN;
     assert!(matches!(error(hot).await, GenerateError::Rejected(_)));
     let mut tight = request("x");
-    tight.constraint = Some(Constraint::Prose { facts: vec![], sentences: 9 });
+    tight.constraint = Some(Constraint::Prose { facts: vec![], sentences: 9, said: Vec::new() });
     assert!(matches!(error(tight).await, GenerateError::Rejected(_)));
 }
 
@@ -304,15 +308,7 @@ async fn a_panic_fails_the_running_requests_and_no_others() {
 #[tokio::test]
 async fn metrics_count_what_happened() {
     let registry = prometheus::Registry::new();
-    let model = LocalModel::from_bytes(
-        testing::config_json().to_string().as_bytes(),
-        testing::tokenizer_json().as_bytes(),
-        testing::tokenizer_config().as_bytes(),
-        &testing::weights(7),
-        &options(),
-        Some(&registry),
-    )
-    .unwrap();
+    let model = testing::model_with(&options(), Some(&registry));
     let done = run(&model, request("a")).await.unwrap();
     run(&model, request("a")).await.unwrap();
     let mut wrong = request("a");

@@ -104,7 +104,11 @@ async fn it_writes_in_the_asked_shape() {
             Constraint::Outline { items: 5 }
         } else {
             let names = case.user.lines().filter_map(|l| l.strip_prefix('[')?.split_once(']'));
-            Constraint::Prose { facts: names.map(|(name, _)| name.to_string()).collect(), sentences: 3 }
+            Constraint::Prose {
+                facts: names.map(|(name, _)| name.to_string()).collect(),
+                sentences: 3,
+                said: Vec::new(),
+            }
         };
         let request = Request {
             messages: messages(case),

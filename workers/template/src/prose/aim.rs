@@ -2,7 +2,8 @@
 //!
 //! The direction of a change and the state of an incident are facts like any figure. A model may get
 //! them wrong in words, where no number shows it; so sentences with the words of the opposite are
-//! recognised, and left out of the document with a finding.
+//! recognised, and left out of the document with a finding. So is a sentence that gives the lowest
+//! value the name of the highest.
 
 /// Words and phrases that contradict an aim. Matched by whole words in lower case; too strict costs
 /// a sentence, too lax states something false.
@@ -116,7 +117,25 @@ pub(crate) fn sort<'t>(aim: &str, text: &'t str) -> (Vec<&'t str>, Vec<&'t str>)
             .map(|(_, words)| words.to_vec())
             .unwrap_or_default(),
     };
-    sentences(text).into_iter().partition(|sentence| !opposites.iter().any(|phrase| says(sentence, phrase)))
+    sentences(text).into_iter().partition(|sentence| {
+        !opposites.iter().any(|phrase| says(sentence, phrase)) && !is_misplaced(sentence)
+    })
+}
+
+/// Superlatives, and the beginnings of the names of facts that they may speak of.
+const EXTREMES: [(&[&str], &[&str]); 2] = [
+    (&["highest", "strongest", "largest", "at the top", "leads"], &["[top_", "[highest_", "[max_"]),
+    (&["lowest", "weakest", "smallest", "lower end"], &["[low_", "[lowest_", "[min_"]),
+];
+
+/// Whether a sentence says of one end of the range what is true of the other.
+fn is_misplaced(sentence: &str) -> bool {
+    let names = |starts: &[&str]| starts.iter().any(|start| sentence.contains(start));
+    let speaks = |words: &[&str]| words.iter().any(|word| says(sentence, word));
+    let [(high, top), (low, bottom)] = EXTREMES;
+    let only_bottom = names(bottom) && !names(top);
+    let only_top = names(top) && !names(bottom);
+    (speaks(high) && !speaks(low) && only_bottom) || (speaks(low) && !speaks(high) && only_top)
 }
 
 /// Whether `phrase` stands in the sentence as whole words, outside names of facts.
@@ -128,7 +147,8 @@ fn says(sentence: &str, phrase: &str) -> bool {
     })
 }
 
-fn sentences(text: &str) -> Vec<&str> {
+/// Sentences of a text, with their full stops.
+pub(crate) fn sentences(text: &str) -> Vec<&str> {
     let mut out = Vec::new();
     let mut start = 0;
     let mut chars = text.char_indices().peekable();
@@ -173,6 +193,14 @@ mod tests {
             "[incident] is still open. It was resolved.",
             &["It was resolved."],
         );
+    }
+
+    #[test]
+    fn extremes_are_not_swapped() {
+        let right = "The weakest group was [low_group]. [top_group] leads, [low_group] is at the lower end.";
+        assert!(sort("", right).1.is_empty());
+        check("", "The weakest group was [top_group]. All is well.", &["All is well."]);
+        check("", "The highest value was recorded by [low_group] with [low_value].", &[]);
     }
 
     #[test]
