@@ -2,10 +2,10 @@
 
 use bul_job::{Input, JobId, Refused, State, TenantId, Timestamp, ValidJob};
 use bul_store::{AuditLine, DeadFilter, DeadLetter, StoreError};
-use sqlx::FromRow;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::fault::Fault;
+use crate::from_row::row;
 use crate::rows::{Job, blob, body, count, dead_reason, id, id_list, micros, tenant as tenant_of, time};
 use crate::transition::{apply, load_of};
 use crate::writer::Tx;
@@ -13,19 +13,20 @@ use crate::writer::Tx;
 /// Bytes of an unreadable message that a list shows.
 const RAW_SHOWN_MAX: i64 = 64 * 1024;
 
-#[derive(FromRow)]
-struct LetterRow {
-    id: Vec<u8>,
-    tenant: String,
-    dead_reason: String,
-    failure_code: Option<String>,
-    failure_message: Option<String>,
-    attempt: i64,
-    ended_at: i64,
-    template: String,
-    body: Option<String>,
-    raw_bytes: Option<i64>,
-    raw_head: Option<Vec<u8>>,
+row! {
+    struct LetterRow {
+        id: Vec<u8>,
+        tenant: String,
+        dead_reason: String,
+        failure_code: Option<String>,
+        failure_message: Option<String>,
+        attempt: i64,
+        ended_at: i64,
+        template: String,
+        body: Option<String>,
+        raw_bytes: Option<i64>,
+        raw_head: Option<Vec<u8>>,
+    }
 }
 
 impl TryFrom<LetterRow> for DeadLetter {

@@ -2,22 +2,23 @@
 
 use bul_job::Timestamp;
 use bul_store::{ApiKey, Permission, StoreError};
-use sqlx::FromRow;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::fault::{Fault, corrupt, unique};
+use crate::from_row::row;
 use crate::rows::{micros, tenant as tenant_of, time, time_or_none};
 use crate::writer::Tx;
 
-#[derive(FromRow)]
-struct KeyRow {
-    id: String,
-    name: String,
-    tenant: String,
-    permission: String,
-    hash: Vec<u8>,
-    created_at: i64,
-    revoked_at: Option<i64>,
+row! {
+    struct KeyRow {
+        id: String,
+        name: String,
+        tenant: String,
+        permission: String,
+        hash: Vec<u8>,
+        created_at: i64,
+        revoked_at: Option<i64>,
+    }
 }
 
 impl TryFrom<KeyRow> for ApiKey {

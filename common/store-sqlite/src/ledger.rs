@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bul_job::{Counts, Ledger, TenantId, Timestamp};
 use bul_store::UsageLine;
-use sqlx::FromRow;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::fault::Fault;
+use crate::from_row::row;
 use crate::rows::{count, micros, state, tenant as tenant_of};
 use crate::writer::Tx;
 
@@ -29,15 +29,16 @@ pub(crate) async fn ledger(conn: &mut SqliteConnection) -> Result<Ledger, Fault>
     Ok(Ledger::from_tenants(tenants))
 }
 
-#[derive(FromRow)]
-struct UsageRow {
-    template: String,
-    business_area: String,
-    jobs: i64,
-    prompt_tokens: i64,
-    cached_tokens: i64,
-    output_tokens: i64,
-    total_ms: f64,
+row! {
+    struct UsageRow {
+        template: String,
+        business_area: String,
+        jobs: i64,
+        prompt_tokens: i64,
+        cached_tokens: i64,
+        output_tokens: i64,
+        total_ms: f64,
+    }
 }
 
 pub(crate) async fn usage(

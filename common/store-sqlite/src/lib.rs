@@ -9,6 +9,7 @@ mod attempts;
 mod dead_letters;
 mod dispatch;
 mod fault;
+mod from_row;
 mod intake;
 mod keys;
 mod ledger;

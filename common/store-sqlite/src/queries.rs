@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use bul_job::{AttemptNo, Format, Input, JobCore, JobId, PublishNo, TenantId};
 use bul_store::{AttemptRecord, JobDetail, JobFilter, JobStatus, JobSummary, StoreError, Usage};
+use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{FromRow, Row};
 
 use crate::fault::Fault;
+use crate::from_row::row;
 use crate::rows::{
     blob, body, count, dead_reason, failure, format, id, json, lane, state, time, time_or_none,
 };
@@ -93,17 +94,18 @@ async fn documents(conn: &mut SqliteConnection, id: JobId) -> Result<BTreeMap<Fo
     rows.into_iter().map(|(name, size)| Ok((format(&name)?, count(size)?))).collect()
 }
 
-#[derive(FromRow)]
-struct AttemptRow {
-    attempt: i64,
-    worker: String,
-    started_at: i64,
-    ended_at: Option<i64>,
-    outcome: String,
-    failure_class: Option<String>,
-    failure_code: Option<String>,
-    failure_message: Option<String>,
-    retry_after_ms: Option<i64>,
+row! {
+    struct AttemptRow {
+        attempt: i64,
+        worker: String,
+        started_at: i64,
+        ended_at: Option<i64>,
+        outcome: String,
+        failure_class: Option<String>,
+        failure_code: Option<String>,
+        failure_message: Option<String>,
+        retry_after_ms: Option<i64>,
+    }
 }
 
 async fn attempts(conn: &mut SqliteConnection, id: JobId) -> Result<Vec<AttemptRecord>, Fault> {

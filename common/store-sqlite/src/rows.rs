@@ -11,6 +11,7 @@ use bul_store::JobStatus;
 use serde::de::DeserializeOwned;
 
 use crate::fault::{Fault, corrupt};
+use crate::from_row::row;
 
 /// Microseconds since 1970, as in the tables.
 pub(crate) fn micros(at: Timestamp) -> i64 {
@@ -109,27 +110,28 @@ pub(crate) fn body(text: Option<&str>) -> Result<Option<ValidJob>, Fault> {
     text.map(|text| json(text, "a job")).transpose()
 }
 
-/// The columns of `load_job.sql` and its like.
-#[derive(sqlx::FromRow)]
-pub(crate) struct JobRow {
-    id: Vec<u8>,
-    tenant: String,
-    lane: i64,
-    accepted_at: i64,
-    ended_at: Option<i64>,
-    purged_at: Option<i64>,
-    state: String,
-    attempt: i64,
-    publish: i64,
-    failures: i64,
-    crashes: i64,
-    max_attempts: i64,
-    due_at: Option<i64>,
-    cancel_requested: bool,
-    deadline: Option<i64>,
-    dead_reason: Option<String>,
-    failure_code: Option<String>,
-    failure_message: Option<String>,
+row! {
+    /// The columns of `load_job.sql` and its like.
+    pub(crate) struct JobRow {
+        id: Vec<u8>,
+        tenant: String,
+        lane: i64,
+        accepted_at: i64,
+        ended_at: Option<i64>,
+        purged_at: Option<i64>,
+        state: String,
+        attempt: i64,
+        publish: i64,
+        failures: i64,
+        crashes: i64,
+        max_attempts: i64,
+        due_at: Option<i64>,
+        cancel_requested: bool,
+        deadline: Option<i64>,
+        dead_reason: Option<String>,
+        failure_code: Option<String>,
+        failure_message: Option<String>,
+    }
 }
 
 /// The part of a job that a transition needs.

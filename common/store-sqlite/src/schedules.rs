@@ -2,26 +2,27 @@
 
 use bul_job::{MissedPolicy, ScheduleId, TenantId, Timestamp};
 use bul_store::{Accepted, Schedule, ScheduleChange, StoreError};
-use sqlx::FromRow;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::fault::{Fault, corrupt, unique};
+use crate::from_row::row;
 use crate::intake::{Prepared, accept};
 use crate::rows::{id, json, micros, tenant as tenant_of, time_or_none};
 use crate::writer::Tx;
 
-#[derive(FromRow)]
-struct ScheduleRow {
-    id: Vec<u8>,
-    tenant: String,
-    name: String,
-    cron: String,
-    zone: String,
-    missed: String,
-    job: String,
-    paused: bool,
-    next_at: Option<i64>,
-    last_at: Option<i64>,
+row! {
+    struct ScheduleRow {
+        id: Vec<u8>,
+        tenant: String,
+        name: String,
+        cron: String,
+        zone: String,
+        missed: String,
+        job: String,
+        paused: bool,
+        next_at: Option<i64>,
+        last_at: Option<i64>,
+    }
 }
 
 impl TryFrom<ScheduleRow> for Schedule {
