@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bul_broker::{Broker, BrokerError, BrokerInfo, Delivery, Depth, EventFilter, Message};
+use bul_broker::{Broker, BrokerError, BrokerInfo, Delivery, Depth, EventFilter, Message, Payload};
 use bul_job::{Event, Lane};
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -115,6 +115,7 @@ impl Broker for EmbeddedBroker {
             location: "in this process".into(),
             durable: false,
             durability: "nothing: messages end with the process, and the store publishes them again".into(),
+            notes: Vec::new(),
         }
     }
 
@@ -134,7 +135,7 @@ impl Broker for EmbeddedBroker {
             Box::new(EmbeddedDelivery {
                 shared: Arc::clone(&self.shared),
                 tag,
-                message,
+                payload: Payload::Ready(message),
                 deliveries,
                 answered: false,
             })
@@ -205,15 +206,15 @@ impl Broker for EmbeddedBroker {
 struct EmbeddedDelivery {
     shared: Arc<Shared>,
     tag: Tag,
-    message: Message,
+    payload: Payload,
     deliveries: u32,
     answered: bool,
 }
 
 #[async_trait]
 impl Delivery for EmbeddedDelivery {
-    fn message(&self) -> &Message {
-        &self.message
+    fn payload(&self) -> &Payload {
+        &self.payload
     }
 
     fn deliveries(&self) -> u32 {

@@ -3,12 +3,16 @@
 //! Delivery is at least once and in no promised order; delays, retries and uniqueness belong to the
 //! store. `conformance` (a feature) is the suite that every implementation must pass.
 
+mod payload;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bul_job::{Event, JobId, Lane, PublishNo, TenantId};
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
+
+pub use payload::{Foreign, Payload, Route};
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -27,6 +31,9 @@ pub struct BrokerInfo {
     pub durable: bool,
     /// What a confirmed publication survives, in a sentence.
     pub durability: String,
+    /// What an operator should know, a sentence each: settings that the server ignored or that differ
+    /// from ours, releases known to lose messages.
+    pub notes: Vec<String>,
 }
 
 /// A message: which job is ready. What the job is stands in the store.
@@ -38,7 +45,9 @@ pub struct Message {
     pub tenant: TenantId,
     /// Lane.
     pub lane: Lane,
-    /// Publication; `(job, publish)` is unique, and the broker drops a second one of both.
+    /// Publication; `(job, publish)` is unique, and the broker drops a second one of both as far as
+    /// its memory reaches: embedded and NATS for everybody within a window, RabbitMQ for the process
+    /// that published the first. What counts is the fence in the store.
     pub publish: PublishNo,
 }
 
@@ -59,8 +68,8 @@ pub enum BrokerError {
 /// A message in a worker's hands. Dropping it without an answer gives it back.
 #[async_trait]
 pub trait Delivery: Send + Sync {
-    /// The message.
-    fn message(&self) -> &Message;
+    /// What it carries.
+    fn payload(&self) -> &Payload;
 
     /// How often this publication was handed out, from 1, as far as the broker counts.
     fn deliveries(&self) -> u32;
@@ -106,7 +115,8 @@ pub trait Broker: Send + Sync {
     /// What this broker is.
     fn info(&self) -> BrokerInfo;
 
-    /// Publishes; `Ok` means confirmed, in the order given, each at most once per `(job, publish)`.
+    /// Publishes; `Ok` means confirmed, in the order given, a second one of a `(job, publish)` dropped
+    /// where [`Message::publish`] says so.
     /// On an error any part may have been published.
     async fn publish(&self, messages: &[Message]) -> Result<(), BrokerError>;
 
@@ -118,6 +128,13 @@ pub trait Broker: Send + Sync {
 
     /// Depth per lane, in the order of [`Lane::ALL`].
     async fn depths(&self) -> Result<[Depth; 4], BrokerError>;
+
+    /// Names the data that the broker holds. It stays the same across calls, connections and restarts;
+    /// once it has changed, messages that were confirmed before may be gone, and whoever keeps the record
+    /// publishes everything queued again.
+    async fn incarnation(&self) -> Result<String, BrokerError> {
+        Ok(String::from("constant"))
+    }
 
     /// Sends a lifecycle event to whoever listens; best effort, never blocks on slow listeners.
     async fn publish_event(&self, event: Event) -> Result<(), BrokerError>;

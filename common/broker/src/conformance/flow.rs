@@ -8,7 +8,7 @@ use bul_job::{JobId, Lane};
 
 use super::Fixture;
 use super::kit::*;
-use crate::{Broker, BrokerError, Message};
+use crate::{Broker, BrokerError, Depth, Message};
 
 const PRODUCERS: usize = 4;
 const CONSUMERS: usize = 4;
@@ -91,8 +91,7 @@ pub async fn nothing_is_lost_or_doubled_under_load(fixture: Box<dyn Fixture>) {
     let acked = std::mem::take(&mut *acked.lock().unwrap());
     assert_eq!(acked.len(), MESSAGES);
     assert!(acked.values().all(|times| *times == 1), "a message was acked twice");
-    let depths = broker.depths().await.unwrap();
-    assert!(depths.iter().all(|depth| depth.ready == 0 && depth.unacked == 0), "{depths:?}");
+    depths_become(&broker, [Depth::default(); 4]).await;
 }
 
 async fn produce(broker: Arc<dyn Broker>, producer: usize) {
@@ -118,7 +117,7 @@ async fn consume(broker: Arc<dyn Broker>, acked: Arc<Mutex<HashMap<JobId, u32>>>
                     (1, 0) => drop(delivery),
                     (1, 1) => delivery.nack(Duration::ZERO).await.unwrap(),
                     _ => {
-                        let job = delivery.message().job;
+                        let job = delivery.payload().ready().unwrap().job;
                         delivery.ack().await.unwrap();
                         *acked.lock().unwrap().entry(job).or_default() += 1;
                     }
@@ -155,7 +154,7 @@ pub async fn a_full_broker_refuses_and_recovers(fixture: Box<dyn Fixture>) {
     assert!(matches!(refused, Err(BrokerError::Full(_))), "{refused:?}");
     next(&broker, Lane::Normal).await.ack().await.unwrap();
     broker.publish(std::slice::from_ref(&one_more)).await.unwrap();
-    assert_eq!(next(&broker, Lane::High).await.message(), &one_more);
+    assert_eq!(next(&broker, Lane::High).await.payload().ready().unwrap(), &one_more);
     for _ in 1..FULL_AT {
         next(&broker, Lane::Normal).await.ack().await.unwrap();
     }
@@ -188,4 +187,15 @@ pub async fn check_and_info_answer(fixture: Box<dyn Fixture>) {
     broker.check().await.unwrap();
     let info = broker.info();
     assert!(!info.kind.is_empty() && !info.version.is_empty() && !info.durability.is_empty());
+}
+
+/// Whoever publishes everything again at each change would do so for ever.
+pub async fn an_incarnation_stays_the_same(fixture: Box<dyn Fixture>) {
+    let broker = fixture.broker();
+    let before = broker.incarnation().await.unwrap();
+    assert!(!before.is_empty());
+    publish(&broker, Lane::Normal).await;
+    assert_eq!(broker.incarnation().await.unwrap(), before);
+    next(&broker, Lane::Normal).await.ack().await.unwrap();
+    assert_eq!(broker.incarnation().await.unwrap(), before);
 }

@@ -1,12 +1,15 @@
 //! What the cases share.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bul_job::{JobId, Lane, PublishNo, TenantId};
 
+use futures::FutureExt;
+
 use super::Setup;
-use crate::{Broker, Delivery, Message};
+use crate::{Broker, Delivery, Depth, Message};
 
 /// No case takes this long: a broker that hangs fails its test instead of the whole run.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -58,4 +61,40 @@ pub async fn next(broker: &Arc<dyn Broker>, lane: Lane) -> Box<dyn Delivery> {
 pub async fn is_empty(broker: &Arc<dyn Broker>, lane: Lane) -> bool {
     // What was fetched goes back when it is dropped.
     broker.fetch(lane, 1).await.expect("fetch").is_empty()
+}
+
+/// Waits until the depths are these. A server counts a returned message when it has stored it, a
+/// moment after the answer was sent, and one on its way to a client a moment late.
+pub async fn depths_become(broker: &Arc<dyn Broker>, expected: [Depth; 4]) {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let depths = broker.depths().await.expect("depths");
+        if depths == expected {
+            return;
+        }
+        assert!(Instant::now() < end, "depths are {depths:?} instead of {expected:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Waits until a lane holds this many messages, waiting or in hands.
+pub async fn total_becomes(broker: &Arc<dyn Broker>, lane: Lane, expected: u64) {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let depth = broker.depths().await.expect("depths")[lane.index()];
+        if depth.ready + depth.unacked == expected {
+            return;
+        }
+        assert!(Instant::now() < end, "the depth is {depth:?}, {expected} in all were expected");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Runs a case among others: its panic does not end them, and it is told which one it was.
+pub async fn passes(case: &str, run: impl Future<Output = ()>) -> bool {
+    let start = Instant::now();
+    let passed = AssertUnwindSafe(run).catch_unwind().await.is_ok();
+    let outcome = if passed { "ok" } else { "FAILED" };
+    println!("{case}: {outcome} in {} ms", start.elapsed().as_millis());
+    passed
 }

@@ -1,8 +1,10 @@
 //! The suite every broker must pass, one test per case.
 //!
 //! A broker's tests call [`broker_conformance!`](crate::broker_conformance) with an async function
-//! that makes a [`Fixture`] on an empty broker. Where a case needs time to pass it asks the fixture:
-//! a broker in memory moves its clock, one on a server waits for its short deadline.
+//! that makes a [`Fixture`] on an empty broker, or
+//! [`broker_conformance_in_one!`](crate::broker_conformance_in_one) where a server takes seconds to
+//! start. Where a case needs time to pass it asks the fixture: a broker in memory moves its clock, one
+//! on a server waits for its short deadline.
 
 pub mod events;
 pub mod flow;
@@ -42,7 +44,10 @@ pub trait Fixture: Send + Sync {
 #[macro_export]
 macro_rules! broker_conformance {
     ($make:path) => {
-        $crate::broker_conformance! { @cases $make;
+        $crate::broker_conformance! { @list each $make }
+    };
+    (@list $form:ident $($given:path),+) => {
+        $crate::broker_conformance! { @$form $($given),+;
             messages::a_message_comes_back_as_it_was,
             messages::an_acked_message_is_gone,
             messages::a_nacked_message_returns,
@@ -64,12 +69,13 @@ macro_rules! broker_conformance {
             flow::a_full_broker_refuses_and_recovers,
             flow::a_closed_broker_says_so,
             flow::check_and_info_answer,
+            flow::an_incarnation_stays_the_same,
             events::listeners_see_what_passes_their_filter,
             events::a_slow_listener_blocks_nobody,
             events::close_ends_the_listeners,
         }
     };
-    (@cases $make:path; $($topic:ident :: $case:ident),* $(,)?) => {
+    (@each $make:path; $($topic:ident :: $case:ident),* $(,)?) => {
         $(
             #[tokio::test]
             async fn $case() {
@@ -77,5 +83,32 @@ macro_rules! broker_conformance {
                 $crate::conformance::$topic::$case($make(setup).await).await;
             }
         )*
+    };
+    (@in_one $start:path, $make:path; $($topic:ident :: $case:ident),* $(,)?) => {
+        #[tokio::test]
+        async fn conformance() {
+            let server = $start().await;
+            let mut failed = Vec::new();
+            $(
+                let case = async {
+                    let setup = $crate::conformance::kit::setup_of(stringify!($case));
+                    $crate::conformance::$topic::$case($make(&server, setup).await).await;
+                };
+                if !$crate::conformance::kit::passes(stringify!($case), case).await {
+                    failed.push(stringify!($case));
+                }
+            )*
+            assert!(failed.is_empty(), "failed: {}", failed.join(", "));
+        }
+    };
+}
+
+/// Makes one test of all cases, one after another on one server, for servers that take seconds to
+/// start. Each case has a fixture of its own; all are run, and those that failed are named at the end.
+/// The arguments are paths to `async fn() -> Server` and `async fn(&Server, Setup) -> Box<dyn Fixture>`.
+#[macro_export]
+macro_rules! broker_conformance_in_one {
+    ($start:path, $make:path) => {
+        $crate::broker_conformance! { @list in_one $start, $make }
     };
 }

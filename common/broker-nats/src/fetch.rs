@@ -1,0 +1,186 @@
+//! Fetching: one pull that does not wait.
+//!
+//! Invariant: it returns as soon as the server has said what it has, and never later than the client's
+//! own timeouts. Server 2.9 leaves some pulls open without an answer (when another took the last message,
+//! or too many are unacked); those are recognised by their silence and listened to for a while.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bul_broker::BrokerError;
+use bul_job::Lane;
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::delivery::NatsDelivery;
+use crate::lanes::Lanes;
+use crate::link::Session;
+use crate::pull::{Arrival, Inbox};
+
+/// Messages of one fetch. More are fetched with the next.
+const FETCH_MAX: usize = 1_024;
+/// Tries of a fetch: one more when the consumer was gone and is made anew.
+const TRIES_MAX: usize = 2;
+/// A pull without an answer for so long asks whether the server is there.
+const QUIET: Duration = Duration::from_millis(100);
+/// Pulls nobody waits for: how long and how many are listened to. A message of one that is not listened
+/// to returns after its ack wait.
+const PARKED: Duration = Duration::from_secs(60);
+const PARKED_MAX: usize = 64;
+
+/// How a pull went.
+enum Pulled {
+    /// The server has said all, or is silent and there.
+    Done,
+    /// The consumer was not there.
+    Gone,
+}
+
+/// A pull under way. Dropped before its end, what it brings is kept for the next fetch.
+pub(crate) struct Pulling {
+    lanes: Arc<Lanes>,
+    lane: Lane,
+    session: Session,
+    inbox: Option<Inbox>,
+}
+
+impl Pulling {
+    /// Asks for `count` messages; the server waits for the first for as long as `wait` says.
+    pub(crate) async fn begin(
+        lanes: &Arc<Lanes>,
+        lane: Lane,
+        session: Session,
+        count: usize,
+        wait: Option<Duration>,
+    ) -> Result<Self, BrokerError> {
+        let inbox = lanes.idle.take(&lanes.link, session).await?;
+        let mut pulling = Self { lanes: Arc::clone(lanes), lane, session, inbox: Some(inbox) };
+        if let Some(inbox) = &mut pulling.inbox {
+            inbox.ask(&lanes.link, session, lane, count, wait).await?;
+        }
+        Ok(pulling)
+    }
+
+    /// What comes next; pending for ever when nothing does.
+    pub(crate) async fn next(&mut self) -> Arrival {
+        match &mut self.inbox {
+            Some(inbox) => inbox.next().await,
+            None => Arrival::Ended,
+        }
+    }
+
+    /// The same; `None` when the server is there and says nothing.
+    async fn next_or_quiet(&mut self) -> Result<Option<Arrival>, BrokerError> {
+        if let Ok(arrival) = tokio::time::timeout(QUIET, self.next()).await {
+            return Ok(Some(arrival));
+        }
+        self.lanes.link.probe(self.session).await?;
+        Ok(self.inbox.as_mut().and_then(Inbox::try_next))
+    }
+
+    /// The server has ended it: its inbox may be used again.
+    pub(crate) fn end(mut self) {
+        if let Some(inbox) = self.inbox.take() {
+            self.lanes.idle.put(inbox);
+        }
+    }
+}
+
+impl Drop for Pulling {
+    fn drop(&mut self) {
+        let Some(inbox) = self.inbox.take() else { return };
+        // Outside of a runtime there is nobody to listen.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if self.lanes.parked.fetch_add(1, Ordering::Relaxed) < PARKED_MAX {
+            runtime.spawn(Arc::clone(&self.lanes).listen(self.lane, self.session, inbox));
+        } else {
+            self.lanes.parked.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Lanes {
+    /// See `Broker::fetch`.
+    pub(crate) async fn fetch(
+        self: &Arc<Self>,
+        lane: Lane,
+        max: usize,
+    ) -> Result<Vec<NatsDelivery>, BrokerError> {
+        let max = max.min(FETCH_MAX);
+        let mut taken = self.take_held(lane, max);
+        if max == 0 {
+            self.link.session().await?;
+        }
+        if taken.len() == max {
+            return Ok(taken);
+        }
+        for _ in 0..TRIES_MAX {
+            match self.pull(lane, max, &mut taken).await {
+                Ok(Pulled::Done) => return Ok(taken),
+                // What is in hand already is handed out; the error comes again with the next call.
+                Ok(Pulled::Gone) | Err(_) if !taken.is_empty() => return Ok(taken),
+                Ok(Pulled::Gone) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(self.link.unavailable("the consumer is not there"))
+    }
+
+    /// One pull that fills `taken`.
+    async fn pull(
+        self: &Arc<Self>,
+        lane: Lane,
+        max: usize,
+        taken: &mut Vec<NatsDelivery>,
+    ) -> Result<Pulled, BrokerError> {
+        let session = self.link.session().await?;
+        let mut pulling = Pulling::begin(self, lane, session, max - taken.len(), None).await?;
+        while let Some(arrival) = pulling.next_or_quiet().await? {
+            match arrival {
+                Arrival::Message(message) => {
+                    taken.extend(self.answers.delivery(lane, session, message));
+                    if taken.len() < max {
+                        continue;
+                    }
+                }
+                Arrival::Ended => {}
+                Arrival::Refused(why) => debug!(%lane, why, "a pull is refused"),
+                Arrival::Gone(why) => {
+                    self.link.doubt(session, &why);
+                    pulling.end();
+                    return Ok(Pulled::Gone);
+                }
+                Arrival::Closed => return Err(BrokerError::Closed),
+            }
+            pulling.end();
+            return Ok(Pulled::Done);
+        }
+        Ok(Pulled::Done)
+    }
+
+    /// Keeps what a pull brings that nobody waits for any more. Also over a doubt: a server that was
+    /// frozen answers at last.
+    async fn listen(self: Arc<Self>, lane: Lane, session: Session, mut inbox: Inbox) {
+        let end = Instant::now() + PARKED;
+        loop {
+            let arrival = tokio::select! {
+                arrival = tokio::time::timeout_at(end, inbox.next()) => arrival,
+                () = self.link.closed() => break,
+            };
+            match arrival {
+                Ok(Arrival::Message(message)) => {
+                    if let Some(message) = self.answers.delivery(lane, session, message) {
+                        self.keep(lane, message);
+                    }
+                }
+                Ok(Arrival::Ended | Arrival::Refused(_) | Arrival::Gone(_)) => {
+                    self.idle.put(inbox);
+                    break;
+                }
+                Ok(Arrival::Closed) | Err(_) => break,
+            }
+        }
+        self.parked.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,146 @@
+//! What the lanes share: messages that came without being fetched, and their way back.
+//!
+//! Invariant: a message that the server has handed to this process is in a caller's hands, kept here for
+//! a moment, or on its way back; whether callers are cancelled does not matter. `fetch` and `wait` work
+//! on this.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bul_job::Lane;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::delivery::{Answers, NatsDelivery};
+use crate::link::Link;
+use crate::pull::Idle;
+
+/// How long a message waits here for a fetch, when somebody waits for work.
+const HELD: Duration = Duration::from_millis(1_000);
+/// The same when nobody does: just long enough for who was woken a moment ago.
+const HELD_IDLE: Duration = Duration::from_millis(100);
+/// Messages kept per lane; more go back at once.
+const HELD_MAX: usize = 1_024;
+
+/// All lanes.
+pub(crate) struct Lanes {
+    pub(crate) link: Arc<Link>,
+    pub(crate) answers: Arc<Answers>,
+    /// Woken whenever a lane may have work.
+    pub(crate) changed: Notify,
+    pub(crate) idle: Idle,
+    /// Pulls that nobody waits for any more and that may still bring messages.
+    pub(crate) parked: AtomicUsize,
+    lanes: [Held; 4],
+    /// Woken when something is kept that must not stay long.
+    kept: Notify,
+}
+
+/// What is kept of a lane.
+#[derive(Default)]
+pub(crate) struct Held {
+    /// With the time at which each goes back.
+    messages: Mutex<VecDeque<(NatsDelivery, Instant)>>,
+    /// Callers that wait for work.
+    pub(crate) waiters: AtomicUsize,
+    /// Woken when somebody begins to wait.
+    pub(crate) wanted: Notify,
+}
+
+impl Held {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages.lock().is_empty()
+    }
+
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.waiters.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl Lanes {
+    /// Starts what waits for work and what sends back.
+    pub(crate) fn start(answers: &Arc<Answers>) -> Arc<Self> {
+        let lanes = Arc::new(Self {
+            link: Arc::clone(&answers.link),
+            answers: Arc::clone(answers),
+            changed: Notify::new(),
+            idle: Idle::default(),
+            parked: AtomicUsize::new(0),
+            lanes: Default::default(),
+            kept: Notify::new(),
+        });
+        for lane in Lane::ALL {
+            tokio::spawn(Arc::clone(&lanes).poll(lane));
+        }
+        tokio::spawn(Arc::clone(&lanes).sweep());
+        lanes
+    }
+
+    pub(crate) fn held(&self, lane: Lane) -> &Held {
+        &self.lanes[lane.index()]
+    }
+
+    /// Keeps a message for the next fetch of its lane.
+    pub(crate) fn keep(&self, lane: Lane, message: NatsDelivery) {
+        let held = self.held(lane);
+        let until = Instant::now() + if held.is_wanted() { HELD } else { HELD_IDLE };
+        {
+            let mut messages = held.messages.lock();
+            // Dropped here, it goes back at once.
+            if messages.len() >= HELD_MAX || self.link.is_closed() {
+                return;
+            }
+            messages.push_back((message, until));
+        }
+        self.changed.notify_waiters();
+        self.kept.notify_one();
+    }
+
+    /// Takes up to `max` of what is kept.
+    pub(crate) fn take_held(&self, lane: Lane, max: usize) -> Vec<NatsDelivery> {
+        let mut messages = self.held(lane).messages.lock();
+        let count = messages.len().min(max);
+        messages.drain(..count).map(|(message, _)| message).collect()
+    }
+
+    /// Gives back all that is kept; the link is closed already.
+    pub(crate) fn give_back(&self) {
+        for held in &self.lanes {
+            held.messages.lock().clear();
+        }
+    }
+
+    /// Gives back what nobody has fetched in time: its deadline burns, and others may be free.
+    async fn sweep(self: Arc<Self>) {
+        let closed = self.link.closed();
+        tokio::pin!(closed);
+        loop {
+            tokio::select! {
+                () = self.kept.notified() => {}
+                () = &mut closed => return,
+            }
+            while let Some(next) = self.give_back_overdue() {
+                tokio::time::sleep_until(next.into()).await;
+            }
+        }
+    }
+
+    /// When the next is due.
+    fn give_back_overdue(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut next: Option<Instant> = None;
+        for held in &self.lanes {
+            let mut messages = held.messages.lock();
+            let before = messages.len();
+            messages.retain(|(_, until)| *until > now);
+            if messages.len() < before && held.is_wanted() {
+                held.wanted.notify_one();
+            }
+            let earliest = messages.iter().map(|(_, until)| *until).min();
+            next = [next, earliest].into_iter().flatten().min();
+        }
+        next
+    }
+}

@@ -1,0 +1,154 @@
+//! The broker on NATS JetStream, from nats-server 2.9 on.
+//!
+//! One work-queue stream, one durable pull consumer per lane, whatever the release offers beyond that. It
+//! speaks JetStream's own requests over the core client: a pull's inbox must outlive its caller so that a
+//! late message is not lost, and a configuration must survive being read and written by an older program.
+//! Delivery is at least once: an ack is not confirmed, and one that is lost with a connection or a killed
+//! server brings its message again. Passes the suite `bul_broker::conformance`.
+
+mod api;
+mod connect;
+mod delivery;
+mod events;
+mod fetch;
+mod lanes;
+mod link;
+mod options;
+mod publish;
+mod pull;
+mod server;
+mod topology;
+mod wait;
+mod wire;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bul_broker::{Broker, BrokerError, BrokerInfo, Delivery, Depth, EventFilter, Message};
+use bul_job::{Event, Lane};
+use bytes::Bytes;
+use futures::future::try_join_all;
+use futures::stream::BoxStream;
+use serde_json::Value;
+
+use delivery::Answers;
+use events::Events;
+use lanes::Lanes;
+use link::Link;
+use options::Address;
+use publish::Publisher;
+use wire::Names;
+
+pub use options::{OpenError, Options};
+
+/// The broker. Dropped, it is closed.
+pub struct NatsBroker {
+    link: Arc<Link>,
+    answers: Arc<Answers>,
+    lanes: Arc<Lanes>,
+    publisher: Arc<Publisher>,
+    events: Arc<Events>,
+}
+
+impl NatsBroker {
+    /// Connects to `nats://[user:password@]host:port` (several joined by commas; `tls://` as well) and sees
+    /// to stream and consumers.
+    pub async fn open(url: &str, options: Options) -> Result<Self, OpenError> {
+        let address = Address::parse(url)?;
+        let names = Names::new(&options.prefix, options.domain.as_deref())
+            .ok_or_else(|| OpenError::Prefix(options.prefix.clone()))?;
+        let location = address.location.clone();
+        let link = Link::open(address, options, names).await?;
+        let publisher = match Publisher::start(&link).await {
+            Ok(publisher) => publisher,
+            Err(error) => {
+                link.close();
+                return Err(OpenError::Unreachable { location, reason: error.to_string() });
+            }
+        };
+        let answers = Answers::new(Arc::clone(&link));
+        let lanes = Lanes::start(&answers);
+        let events = Events::start(&link);
+        Ok(Self { link, answers, lanes, publisher, events })
+    }
+
+    async fn depth(&self, lane: Lane) -> Result<Depth, BrokerError> {
+        let endpoint = format!("CONSUMER.INFO.{}.{}", self.link.names.stream, self.link.names.consumer(lane));
+        let session = self.link.session().await?;
+        match self.link.api(&endpoint, Bytes::new()).await {
+            Ok(info) => {
+                let count = |key| info.get(key).and_then(Value::as_u64).unwrap_or(0);
+                Ok(Depth { ready: count("num_pending"), unacked: count("num_ack_pending") })
+            }
+            Err(error) => {
+                self.link.doubt(session, &error.to_string());
+                Err(self.link.unavailable(&error.to_string()))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Broker for NatsBroker {
+    fn info(&self) -> BrokerInfo {
+        let version = self.link.client.server_info().version;
+        BrokerInfo {
+            kind: "nats",
+            location: self.link.location.clone(),
+            durable: true,
+            durability: server::durability(&version),
+            notes: self.link.notes(),
+            version,
+        }
+    }
+
+    async fn publish(&self, messages: &[Message]) -> Result<(), BrokerError> {
+        self.publisher.publish(messages).await
+    }
+
+    async fn fetch(&self, lane: Lane, max: usize) -> Result<Vec<Box<dyn Delivery>>, BrokerError> {
+        let taken = self.lanes.fetch(lane, max).await?;
+        Ok(taken.into_iter().map(|delivery| -> Box<dyn Delivery> { Box::new(delivery) }).collect())
+    }
+
+    async fn ready(&self, lanes: &[Lane]) -> Result<(), BrokerError> {
+        self.lanes.ready(lanes).await
+    }
+
+    async fn depths(&self) -> Result<[Depth; 4], BrokerError> {
+        let depths = try_join_all(Lane::ALL.map(|lane| self.depth(lane))).await?;
+        let mut by_lane = [Depth::default(); 4];
+        by_lane.copy_from_slice(&depths);
+        Ok(by_lane)
+    }
+
+    async fn incarnation(&self) -> Result<String, BrokerError> {
+        self.link.incarnation().await
+    }
+
+    async fn publish_event(&self, event: Event) -> Result<(), BrokerError> {
+        self.events.publish(event).await
+    }
+
+    async fn events(&self, filter: EventFilter) -> Result<BoxStream<'static, Event>, BrokerError> {
+        self.events.listen(filter).await
+    }
+
+    async fn check(&self) -> Result<(), BrokerError> {
+        let session = self.link.session_now()?;
+        self.link.probe(session).await
+    }
+
+    async fn close(&self) {
+        self.link.close();
+        self.lanes.give_back();
+        self.answers.flush().await;
+    }
+}
+
+impl Drop for NatsBroker {
+    fn drop(&mut self) {
+        self.link.close();
+        self.lanes.give_back();
+    }
+}

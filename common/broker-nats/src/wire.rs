@@ -1,0 +1,229 @@
+//! Names on the server and the form of a message.
+//!
+//! A message of ours carries the header `Bul-Message`; whatever else lies on a lane is another program's.
+//! Tenant and lane of both come from the subject, which the server's permissions guard.
+
+use async_nats::{HeaderMap, HeaderName};
+use bul_broker::{EventFilter, Foreign, Message, Payload, Route};
+use bul_job::{Event, Lane};
+use bytes::Bytes;
+
+/// Our mark; its value is the version of the body's form.
+pub(crate) const MARK: HeaderName = HeaderName::from_static("Bul-Message");
+/// The version written and read here.
+pub(crate) const MARK_VERSION: &str = "1";
+/// What the server drops second publications by.
+const MESSAGE_ID: HeaderName = HeaderName::from_static("Nats-Msg-Id");
+/// Longest part of a foreign header that is taken over.
+const HEADER_LENGTH_MAX: usize = 512;
+
+/// Subjects, stream and consumers of one prefix.
+#[derive(Debug, Clone)]
+pub(crate) struct Names {
+    /// Start of JetStream's own subjects.
+    pub(crate) api: String,
+    pub(crate) stream: String,
+    prefix: String,
+}
+
+impl Names {
+    /// `None` for a prefix whose names could collide with another's.
+    pub(crate) fn new(prefix: &str, domain: Option<&str>) -> Option<Self> {
+        let is_narrow = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+        if !(1..=32).contains(&prefix.len()) || !prefix.chars().all(is_narrow) {
+            return None;
+        }
+        let api = domain.map_or_else(|| "$JS.API".into(), |domain| format!("$JS.{domain}.API"));
+        Some(Self { api, stream: format!("{}_JOBS", prefix.to_ascii_uppercase()), prefix: prefix.into() })
+    }
+
+    pub(crate) fn consumer(&self, lane: Lane) -> String {
+        format!("{}-{lane}", self.prefix)
+    }
+
+    /// What a lane's consumer is for.
+    pub(crate) fn lane_filter(&self, lane: Lane) -> String {
+        format!("{}.jobs.{lane}.*", self.prefix)
+    }
+
+    /// What the stream takes in: the four lanes and nothing else, so that a publisher whose subject names
+    /// no lane is told at once, instead of leaving a message that no consumer ever sees.
+    pub(crate) fn stream_subjects(&self) -> Vec<String> {
+        Lane::ALL.map(|lane| self.lane_filter(lane)).into()
+    }
+
+    fn jobs(&self) -> String {
+        format!("{}.jobs.", self.prefix)
+    }
+
+    pub(crate) fn subject(&self, message: &Message) -> String {
+        format!("{}.jobs.{}.{}", self.prefix, message.lane, message.tenant)
+    }
+
+    pub(crate) fn event_subject(&self, event: &Event) -> String {
+        format!("{}.events.{}.{}", self.prefix, event.tenant, event.job)
+    }
+
+    pub(crate) fn events_filter(&self, filter: &EventFilter) -> String {
+        match filter.job {
+            Some(job) => format!("{}.events.{}.{job}", self.prefix, filter.tenant),
+            None => format!("{}.events.{}.*", self.prefix, filter.tenant),
+        }
+    }
+}
+
+/// Headers of a message of ours.
+pub(crate) fn headers(message: &Message) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(MARK, MARK_VERSION);
+    headers.insert(MESSAGE_ID, format!("{}:{}", message.job, message.publish));
+    headers
+}
+
+/// Reads what lies on a lane.
+pub(crate) fn payload(names: &Names, lane: Lane, message: &async_nats::Message) -> Payload {
+    let subject = message.subject.as_str();
+    let route = subject.strip_prefix(&names.jobs()).and_then(Route::parse);
+    let header = |name: HeaderName| {
+        message.headers.as_ref().and_then(|headers| headers.get(name)).map(|value| value.as_str())
+    };
+    let broken = match header(MARK) {
+        None => None,
+        Some(version) => match ours(version, route.as_ref(), &message.payload) {
+            Ok(message) => return Payload::Ready(message),
+            Err(reason) => Some(reason),
+        },
+    };
+    let text = |name| header(name).map(|value| value.chars().take(HEADER_LENGTH_MAX).collect());
+    Payload::Foreign(Foreign {
+        subject: subject.into(),
+        tenant: route.map(|route| route.tenant),
+        lane,
+        content_type: text(HeaderName::from_static("Content-Type")),
+        message_id: text(MESSAGE_ID),
+        traceparent: text(HeaderName::from_static("traceparent")),
+        broken,
+        body: message.payload.clone(),
+    })
+}
+
+fn ours(version: &str, route: Option<&Route>, body: &Bytes) -> Result<Message, String> {
+    if version != MARK_VERSION {
+        return Err(format!("its form is {version:.16}, and this program reads {MARK_VERSION}"));
+    }
+    let message: Message = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    match route {
+        Some(route) if route.lane == message.lane && route.tenant == message.tenant => Ok(message),
+        _ => Err(format!("it says {}.{}, and its subject does not", message.lane, message.tenant)),
+    }
+}
+
+/// How often the message of this reply subject was handed out.
+///
+/// `$JS.ACK.<stream>.<consumer>.<deliveries>.<sequences and time>` or, of newer servers,
+/// `$JS.ACK.<domain>.<account>.<stream>.<consumer>.<deliveries>.<…>`.
+pub(crate) fn deliveries(reply: &str) -> Option<u32> {
+    let parts: Vec<&str> = reply.split('.').collect();
+    let at = match parts.len() {
+        9 => 4,
+        11.. => 6,
+        _ => return None,
+    };
+    let is_ack = parts[..2] == ["$JS", "ACK"];
+    parts.get(at).filter(|_| is_ack)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use bul_job::{JobId, PublishNo};
+
+    use super::*;
+
+    fn message() -> Message {
+        Message {
+            job: JobId::new(),
+            tenant: "acme".parse().unwrap(),
+            lane: Lane::High,
+            publish: PublishNo(3),
+        }
+    }
+
+    fn arrived(subject: &str, headers: &[(&'static str, &str)], body: &[u8]) -> Payload {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
+            .collect();
+        let message = async_nats::Message {
+            subject: subject.into(),
+            reply: None,
+            payload: Bytes::copy_from_slice(body),
+            headers: Some(headers),
+            status: None,
+            description: None,
+            length: 0,
+        };
+        payload(&Names::new("bul", None).unwrap(), Lane::High, &message)
+    }
+
+    #[test]
+    fn a_message_of_ours_is_read_back() {
+        let sent = message();
+        let body = serde_json::to_vec(&sent).unwrap();
+        assert_eq!(arrived("bul.jobs.high.acme", &[("Bul-Message", "1")], &body), Payload::Ready(sent));
+    }
+
+    #[test]
+    fn what_cannot_be_trusted_is_foreign() {
+        let body = serde_json::to_vec(&message()).unwrap();
+        for (subject, version, body, tenant, expected) in [
+            ("bul.jobs.high.globex", "1", &body[..], Some("globex"), "it says high.acme"),
+            ("bul.jobs.low.acme", "1", &body[..], Some("acme"), "it says high.acme"),
+            ("bul.jobs.high.A", "1", &body[..], None, "it says high.acme"),
+            ("bul.jobs.high.acme", "2", &body[..], Some("acme"), "its form is 2"),
+            ("bul.jobs.high.acme", "1", b"{}", Some("acme"), "missing field"),
+        ] {
+            let Payload::Foreign(foreign) = arrived(subject, &[("Bul-Message", version)], body) else {
+                panic!("{subject} {version} is taken for ours")
+            };
+            assert!(
+                foreign.broken.as_deref().is_some_and(|reason| reason.starts_with(expected)),
+                "{foreign:?}"
+            );
+            assert_eq!(foreign.tenant.as_ref().map(|tenant| tenant.as_str()), tenant);
+        }
+    }
+
+    #[test]
+    fn a_foreign_message_keeps_its_headers_and_bytes() {
+        let given =
+            [("Content-Type", "application/json"), ("Nats-Msg-Id", "order-7"), ("traceparent", "00-a-b-01")];
+        let Payload::Foreign(foreign) = arrived("bul.jobs.high.acme", &given, b"\xff{") else { panic!() };
+        assert_eq!(foreign.content_type.as_deref(), Some("application/json"));
+        assert_eq!(foreign.message_id.as_deref(), Some("order-7"));
+        assert_eq!(foreign.traceparent.as_deref(), Some("00-a-b-01"));
+        assert_eq!((foreign.broken, foreign.lane, &foreign.body[..]), (None, Lane::High, &b"\xff{"[..]));
+    }
+
+    #[test]
+    fn deliveries_stand_in_the_reply_subject() {
+        for (reply, expected) in [
+            ("$JS.ACK.BUL_JOBS.bul-high.3.17.20.1700000000.0", Some(3)),
+            ("$JS.ACK._.hash.BUL_JOBS.bul-high.4.17.20.1700000000.0", Some(4)),
+            ("$JS.ACK.hub.hash.BUL_JOBS.bul-high.5.17.20.1700000000.0.rand", Some(5)),
+            ("_INBOX.a.b", None),
+            ("a.b.c.d.5.f.g.h.i", None),
+        ] {
+            assert_eq!(deliveries(reply), expected, "{reply}");
+        }
+    }
+
+    #[test]
+    fn prefixes_are_narrow() {
+        for (prefix, is_good) in
+            [("bul", true), ("bul-2_x", true), ("", false), ("a.b", false), ("Bul", false), ("a*", false)]
+        {
+            assert_eq!(Names::new(prefix, None).is_some(), is_good, "{prefix}");
+        }
+        assert_eq!(Names::new("bul", Some("hub")).unwrap().api, "$JS.hub.API");
+    }
+}

@@ -1,0 +1,57 @@
+//! The NATS broker passes the suite of all brokers, each case on a server of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bul_broker::Broker;
+use bul_broker::conformance::{Fixture, Setup, flow};
+use bul_broker_nats::{NatsBroker, Options};
+use bul_harness::Nats;
+
+/// Short, so that a case may wait for it, and long enough for a busy machine.
+const ACK_WAIT: Duration = Duration::from_secs(3);
+
+struct OnNats {
+    broker: Arc<NatsBroker>,
+    _server: Nats,
+}
+
+#[async_trait]
+impl Fixture for OnNats {
+    fn broker(&self) -> Arc<dyn Broker> {
+        self.broker.clone()
+    }
+
+    async fn pass_ack_deadline(&self) {
+        tokio::time::sleep(ACK_WAIT + Duration::from_millis(500)).await;
+    }
+
+    fn is_limited(&self) -> bool {
+        true
+    }
+
+    /// Messages of a lane come in the order of their publication.
+    fn is_fair(&self) -> bool {
+        false
+    }
+}
+
+async fn nats(setup: Setup) -> Box<dyn Fixture> {
+    let server = Nats::start().expect("nats-server starts");
+    let messages_max = setup.messages_max.map(|max| max as u64);
+    let options = Options { ack_wait: ACK_WAIT, messages_max, ..Options::default() };
+    let broker = NatsBroker::open(&server.url(), options).await.expect("the broker opens");
+    Box::new(OnNats { broker: Arc::new(broker), _server: server })
+}
+
+bul_broker::broker_conformance!(nats);
+
+/// The suite runs on one thread; wake-ups race on several.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_is_lost_on_several_threads() {
+    let options = Options { ack_wait: Duration::from_secs(30), ..Options::default() };
+    let server = Nats::start().expect("nats-server starts");
+    let broker = Arc::new(NatsBroker::open(&server.url(), options).await.expect("the broker opens"));
+    flow::nothing_is_lost_or_doubled_under_load(Box::new(OnNats { broker, _server: server })).await;
+}

@@ -1,0 +1,74 @@
+//! What the tests on real servers share.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::time::{Duration, Instant};
+
+use bul_broker::{Broker, BrokerError, Delivery, Message};
+use bul_broker_nats::{NatsBroker, Options};
+use bul_harness::Nats;
+use bul_job::{JobId, Lane, PublishNo};
+
+/// No wait of these tests is longer.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Short, so that outages are told soon.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Options for tests of outages.
+pub fn options() -> Options {
+    Options { request_timeout: REQUEST_TIMEOUT, ..Options::default() }
+}
+
+/// A server and a broker on it.
+pub async fn start(options: Options) -> (Nats, NatsBroker) {
+    let server = Nats::start().expect("nats-server starts");
+    let broker = open(&server, options).await;
+    (server, broker)
+}
+
+/// A further broker on a server.
+pub async fn open(server: &Nats, options: Options) -> NatsBroker {
+    NatsBroker::open(&server.url(), options).await.expect("the broker opens")
+}
+
+/// A first publication of a new job of acme.
+pub fn message(lane: Lane) -> Message {
+    Message { job: JobId::new(), tenant: "acme".parse().expect("valid"), lane, publish: PublishNo(1) }
+}
+
+/// Publishes again and again until it is confirmed, as a dispatcher does.
+pub async fn publish_at_last(broker: &NatsBroker, messages: &[Message]) -> u32 {
+    let end = Instant::now() + PATIENCE;
+    let mut failures = 0;
+    while let Err(error) = broker.publish(messages).await {
+        assert!(matches!(error, BrokerError::Unavailable(_)), "{error}");
+        assert!(Instant::now() < end, "{error}");
+        failures += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    failures
+}
+
+/// Waits for one message of the lane.
+pub async fn next(broker: &NatsBroker, lane: Lane) -> Box<dyn Delivery> {
+    let wait = async {
+        loop {
+            match broker.fetch(lane, 1).await {
+                Ok(mut fetched) if !fetched.is_empty() => return fetched.remove(0),
+                Ok(_) => {
+                    let _ = broker.ready(&[lane]).await;
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("a message was expected and none came")
+}
+
+/// Asks again and again until it is so.
+pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so().await {
+        assert!(Instant::now() < end, "{what}: not within {} s", PATIENCE.as_secs());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,361 @@
+//! The broker on RabbitMQ: one durable quorum queue per lane, publisher confirms, and a supervisor
+//! that rebuilds connection, channels, queues and consumers for as long as it takes.
+//!
+//! Needs nothing newer than RabbitMQ 3.10, and no plugin. Two connections: jobs and events out, jobs
+//! and events in. What lies in this process is bounded by [`Options::prefetch`] per lane. Second
+//! publications are dropped within this process only: what counts is the fence in the store. Passes
+//! the suite `bul_broker::conformance` on a real server.
+
+mod delivery;
+mod demand;
+mod events;
+mod held;
+mod incarnation;
+mod lane;
+mod line;
+mod message;
+mod options;
+mod publish;
+mod recent;
+mod server;
+mod topology;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use async_trait::async_trait;
+use bul_broker::{Broker, BrokerError, BrokerInfo, Delivery, Depth, EventFilter, Message};
+use bul_job::{Event, Lane};
+use futures::stream::BoxStream;
+use lapin::options::QueueDeclareOptions;
+use lapin::types::FieldTable;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use delivery::{Answer, RabbitDelivery};
+use demand::Demand;
+use events::Outbox;
+use held::{Held, Hold};
+use line::{Line, Recipe, Role};
+use options::{FIRST_WAIT, LISTENERS_MAX};
+use publish::Publishers;
+use recent::Recent;
+use server::{Place, Server};
+use topology::{Names, TopologyError, within};
+
+pub use options::{HOARD_MAX, NACK_DELAY_MAX, OpenError, Options, RECENT_FOR};
+
+/// What a confirmed publication survives.
+const DURABILITY: &str = "confirmed = written and synced to disk by a majority of the quorum queue's replicas; \
+    on a single node that is this node's disk";
+
+/// The broker. Clones share it; when the last is dropped, its tasks and connections end.
+#[derive(Clone)]
+pub struct RabbitBroker {
+    shared: Arc<Shared>,
+    _open: Arc<DropGuard>,
+}
+
+/// What the broker's parts share.
+struct Shared {
+    options: Options,
+    recipe: Arc<Recipe>,
+    publishing: Line,
+    consuming: Line,
+    held: Mutex<Held<Answer>>,
+    demands: [Demand; 4],
+    /// Woken when a message has arrived, or a consumer started or ended.
+    changed: Notify,
+    /// Woken when a deadline may be nearer than the timer knows.
+    earlier: Notify,
+    recent: Arc<Mutex<Recent>>,
+    publishers: Publishers,
+    outbox: Outbox,
+    listeners: Arc<Semaphore>,
+    /// The server's incarnation as last read.
+    incarnation: Mutex<Option<String>>,
+    /// Whether a failed publication has set off a look for missing queues.
+    is_mending: AtomicBool,
+    closed: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl RabbitBroker {
+    /// Connects, makes what is missing on the server, and keeps the connections from then on.
+    pub async fn open(url: &str, options: Options) -> Result<Self, OpenError> {
+        options.check()?;
+        let recipe = Arc::new(Recipe {
+            place: Place::parse(url, &options)?,
+            name: options.name.clone(),
+            names: Names::new(&options.prefix),
+            call_timeout: options.call_timeout,
+            server: Mutex::new(Server { product: "unknown".into(), version: "unknown".into() }),
+        });
+        let publishing = recipe.connect(Role::Publishes).await?;
+        let consuming = recipe.connect(Role::Consumes).await?;
+        let (closed, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let recent = Arc::new(Mutex::new(Recent::new(options.recent_max, RECENT_FOR)));
+        let forget = {
+            let recent = Arc::clone(&recent);
+            // A server that was away may have lost everything.
+            move || recent.lock().forget()
+        };
+        let keep =
+            |role, first, on_up| Line::keep(Arc::clone(&recipe), role, first, closed.clone(), &tasks, on_up);
+        let consuming = keep(Role::Consumes, consuming, Box::new(forget.clone()) as line::OnUp);
+        let publishing = keep(Role::Publishes, publishing, Box::new(forget));
+        let shared = Arc::new(Shared {
+            recipe,
+            publishing,
+            consuming,
+            held: Mutex::new(Held::new()),
+            demands: Default::default(),
+            changed: Notify::new(),
+            earlier: Notify::new(),
+            recent,
+            publishers: Publishers::new(),
+            outbox: Outbox::new(),
+            listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),
+            incarnation: Mutex::new(None),
+            is_mending: AtomicBool::new(false),
+            closed: closed.clone(),
+            tasks,
+            options,
+        });
+        shared.start();
+        info!(broker.location = shared.recipe.place.location(), "connected to RabbitMQ");
+        Ok(Self { shared, _open: Arc::new(closed.drop_guard()) })
+    }
+}
+
+impl Shared {
+    fn start(self: &Arc<Self>) {
+        for lane in Lane::ALL {
+            let shared = Arc::clone(self);
+            self.until_closed(async move { lane::run(&shared, lane).await });
+        }
+        let shared = Arc::clone(self);
+        self.until_closed(async move { delivery::keep_time(&shared).await });
+        let shared = Arc::clone(self);
+        self.until_closed(async move { events::run(&shared).await });
+    }
+
+    fn until_closed(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let closed = self.closed.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = closed.cancelled() => {}
+                () = work => {}
+            }
+        });
+    }
+
+    fn demand(&self, lane: Lane) -> &Demand {
+        &self.demands[lane.index()]
+    }
+
+    fn open(&self) -> Result<(), BrokerError> {
+        if self.closed.is_cancelled() { Err(BrokerError::Closed) } else { Ok(()) }
+    }
+
+    /// Makes what is missing on a server that is there.
+    async fn mend(&self) {
+        let made = async {
+            let connection = self.publishing.get().await.map_err(|error| error.to_string())?;
+            let server = self.recipe.server.lock().clone();
+            let limit = self.options.call_timeout;
+            topology::make(&connection, &self.recipe.names, &server, limit)
+                .await
+                .map_err(|error| error.to_string())
+        };
+        match made.await {
+            Ok(false) => {}
+            Ok(true) => {
+                warn!("queues were missing on RabbitMQ and were made again");
+                self.recent.lock().forget();
+            }
+            Err(error) => warn!(error, "queues cannot be made on RabbitMQ"),
+        }
+    }
+
+    fn take(self: &Arc<Self>, lane: Lane, max: usize) -> Vec<Box<dyn Delivery>> {
+        let hold = Hold { ack_wait: self.options.ack_wait, hold_max: self.options.hold_max };
+        let mut held = self.held.lock();
+        let before = held.next_deadline();
+        let taken = held.take(lane, max, Instant::now(), hold);
+        let is_earlier = before.is_none_or(|before| held.next_deadline().is_some_and(|now| now < before));
+        drop(held);
+        if is_earlier {
+            self.earlier.notify_one();
+        }
+        let delivery = |taken| Box::new(RabbitDelivery::new(Arc::clone(self), taken)) as Box<dyn Delivery>;
+        taken.into_iter().map(delivery).collect()
+    }
+
+    /// Why a lane gives nothing.
+    fn unavailable(&self, lane: Lane) -> BrokerError {
+        if !self.consuming.is_up() {
+            return self.consuming.unavailable();
+        }
+        let reason = self.demand(lane).reason();
+        BrokerError::Unavailable(reason.unwrap_or_else(|| format!("lane {lane}: no consumer starts")))
+    }
+
+    /// Waits for the lane's consumer, then a moment for its first message.
+    async fn first_of(&self, lane: Lane) -> Result<(), BrokerError> {
+        let limit = Instant::now() + self.options.call_timeout;
+        let is_active = || self.demand(lane).is_active();
+        if !self.until(limit, is_active).await? {
+            return Err(self.unavailable(lane));
+        }
+        self.until(Instant::now() + FIRST_WAIT, || self.held.lock().has(lane)).await?;
+        Ok(())
+    }
+
+    /// Waits until it is so; `false` when it was not in time.
+    async fn until(&self, limit: Instant, is_so: impl Fn() -> bool) -> Result<bool, BrokerError> {
+        loop {
+            // Registered before the look: a change in between is not missed.
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            self.open()?;
+            if is_so() {
+                return Ok(true);
+            }
+            tokio::select! {
+                () = changed => {}
+                () = self.closed.cancelled() => {}
+                () = tokio::time::sleep_until(limit) => return Ok(is_so()),
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Broker for RabbitBroker {
+    fn info(&self) -> BrokerInfo {
+        let shared = &self.shared;
+        let server = shared.recipe.server.lock().clone();
+        BrokerInfo {
+            kind: "rabbitmq",
+            version: format!("{} {}", server.product, server.version),
+            location: shared.recipe.place.location(),
+            durable: true,
+            durability: DURABILITY.into(),
+            notes: server.notes(&shared.options),
+        }
+    }
+
+    async fn publish(&self, messages: &[Message]) -> Result<(), BrokerError> {
+        self.shared.open()?;
+        publish::publish(&self.shared, messages).await
+    }
+
+    async fn fetch(&self, lane: Lane, max: usize) -> Result<Vec<Box<dyn Delivery>>, BrokerError> {
+        let shared = &self.shared;
+        shared.open()?;
+        if max == 0 {
+            return Ok(Vec::new());
+        }
+        shared.demand(lane).touch();
+        let taken = shared.take(lane, max);
+        if !taken.is_empty() {
+            return Ok(taken);
+        }
+        if shared.demand(lane).is_active() {
+            // A caller that polls must not keep the consumer's task from running.
+            tokio::task::yield_now().await;
+        } else {
+            shared.first_of(lane).await?;
+        }
+        Ok(shared.take(lane, max))
+    }
+
+    async fn ready(&self, lanes: &[Lane]) -> Result<(), BrokerError> {
+        let shared = &self.shared;
+        let _waiting: Vec<_> = lanes.iter().map(|lane| shared.demand(*lane).wait()).collect();
+        let has_work = || {
+            let held = shared.held.lock();
+            lanes.iter().any(|lane| held.has(*lane))
+        };
+        loop {
+            if shared.until(Instant::now() + shared.options.call_timeout, has_work).await? {
+                return Ok(());
+            }
+            if let Some(lane) = lanes.iter().find(|lane| !shared.demand(**lane).is_active()) {
+                return Err(shared.unavailable(*lane));
+            }
+        }
+    }
+
+    async fn depths(&self) -> Result<[Depth; 4], BrokerError> {
+        let shared = &self.shared;
+        shared.open()?;
+        let connection = shared.consuming.get().await?;
+        let limit = shared.options.call_timeout;
+        let unavailable = |error: TopologyError| BrokerError::Unavailable(error.to_string());
+        let channel = within(limit, connection.create_channel()).await.map_err(unavailable)?;
+        let mut depths = [Depth::default(); 4];
+        for lane in Lane::ALL {
+            let look = QueueDeclareOptions::default().passive();
+            let queue = channel.queue_declare(shared.recipe.names.queue(lane), look, FieldTable::default());
+            let on_server = within(limit, queue).await.map_err(unavailable)?.message_count();
+            let here = shared.held.lock().count(lane);
+            // What others hold is not told to clients; what lies in a buffer waits all the same.
+            let ready = u64::from(on_server) + (here.buffered + here.delayed) as u64;
+            depths[lane.index()] = Depth { ready, unacked: here.in_hand as u64 };
+        }
+        Ok(depths)
+    }
+
+    async fn incarnation(&self) -> Result<String, BrokerError> {
+        let shared = &self.shared;
+        shared.open()?;
+        let (limit, names) = (shared.options.call_timeout, &shared.recipe.names);
+        let id = match incarnation::read(&*shared.consuming.get().await?, names, limit).await? {
+            Some(id) => id,
+            // The queue was deleted or purged: what else was, nobody knows.
+            None => incarnation::replace(&*shared.publishing.get().await?, names, limit).await?,
+        };
+        let last = shared.incarnation.lock().replace(id.clone());
+        if last.is_some_and(|last| last != id) {
+            // Another process may have made the queues again; what they held must be publishable.
+            shared.recent.lock().forget();
+        }
+        Ok(id)
+    }
+
+    async fn publish_event(&self, event: Event) -> Result<(), BrokerError> {
+        self.shared.open()?;
+        self.shared.outbox.post(event, self.shared.options.events_max as usize);
+        Ok(())
+    }
+
+    async fn events(&self, filter: EventFilter) -> Result<BoxStream<'static, Event>, BrokerError> {
+        self.shared.open()?;
+        events::listen(&self.shared, filter).await
+    }
+
+    async fn check(&self) -> Result<(), BrokerError> {
+        self.shared.open()?;
+        self.shared.publishing.get().await?;
+        if self.shared.publishing.is_blocked() {
+            return Err(publish::alarm());
+        }
+        self.depths().await.map(drop)
+    }
+
+    async fn close(&self) {
+        let shared = &self.shared;
+        shared.closed.cancel();
+        shared.changed.notify_waiters();
+        shared.tasks.close();
+        // Each task ends within its call; the connections close last.
+        let _ = tokio::time::timeout(shared.options.call_timeout, shared.tasks.wait()).await;
+    }
+}

@@ -1,0 +1,184 @@
+//! Messages as bytes and properties, and back.
+//!
+//! Ours carry the header `bul-message`; anything else is another program's submission. Tenant and
+//! lane of those come from the routing key, which the server's permissions guard. Called by `publish` and `lane`.
+
+use bul_broker::{Foreign, Message, Payload, Route};
+use bul_job::{Event, Lane};
+use bytes::Bytes;
+use lapin::BasicProperties;
+use lapin::message::Delivery;
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+
+/// Marks our own messages; its value is the version of their form.
+const MARK: &str = "bul-message";
+const VERSION: i32 = 1;
+/// How often the server has handed a message out before; absent on the first delivery.
+const DELIVERY_COUNT: &str = "x-delivery-count";
+const JSON: &str = "application/json";
+const PERSISTENT: u8 = 2;
+const TRANSIENT: u8 = 1;
+
+/// Routing key, properties and bytes of a message.
+pub(crate) fn encode(
+    message: &Message,
+) -> Result<(ShortString, BasicProperties, Vec<u8>), serde_json::Error> {
+    let route = Route { lane: message.lane, tenant: message.tenant.clone() };
+    let mut headers = FieldTable::default();
+    headers.insert(MARK.into(), AMQPValue::LongInt(VERSION));
+    let properties = BasicProperties::default()
+        .with_content_type(JSON.into())
+        .with_delivery_mode(PERSISTENT)
+        .with_message_id(format!("{}:{}", message.job, message.publish).into())
+        .with_headers(headers);
+    Ok((route.to_string().into(), properties, serde_json::to_vec(message)?))
+}
+
+/// Routing key, properties and bytes of an event.
+pub(crate) fn encode_event(
+    event: &Event,
+) -> Result<(ShortString, BasicProperties, Vec<u8>), serde_json::Error> {
+    let properties = BasicProperties::default().with_content_type(JSON.into()).with_delivery_mode(TRANSIENT);
+    Ok((event_key(event.tenant.as_str(), &event.job.to_string()), properties, serde_json::to_vec(event)?))
+}
+
+/// `<tenant>.<job>`; a tenant's name has no dot.
+pub(crate) fn event_key(tenant: &str, job: &str) -> ShortString {
+    format!("{tenant}.{job}").into()
+}
+
+/// What a delivery of a lane carries, and how often it was handed out, from 1.
+pub(crate) fn decode(lane: Lane, delivery: Delivery) -> (Payload, u32) {
+    let headers = delivery.properties.headers().as_ref();
+    let before = headers.and_then(|headers| integer(headers.inner().get(DELIVERY_COUNT)?)).unwrap_or(0);
+    let deliveries = u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1);
+    let broken = match headers.and_then(|headers| headers.inner().get(MARK)) {
+        None => None,
+        Some(mark) => match read(lane, integer(mark), &delivery) {
+            Ok(message) => return (Payload::Ready(message), deliveries),
+            Err(broken) => Some(broken),
+        },
+    };
+    (Payload::Foreign(foreign(lane, delivery, broken)), deliveries)
+}
+
+/// A message of ours, or why it is none.
+fn read(lane: Lane, version: Option<i64>, delivery: &Delivery) -> Result<Message, String> {
+    if version != Some(i64::from(VERSION)) {
+        return Err(format!("{MARK} {version:?} is not known to this version"));
+    }
+    let message: Message = serde_json::from_slice(&delivery.data).map_err(|error| error.to_string())?;
+    let route = Route { lane: message.lane, tenant: message.tenant.clone() };
+    if route.to_string() != delivery.routing_key.as_str() || message.lane != lane {
+        return Err(format!("it is for {route} and came by {}", delivery.routing_key));
+    }
+    Ok(message)
+}
+
+fn foreign(lane: Lane, delivery: Delivery, broken: Option<String>) -> Foreign {
+    let subject = delivery.routing_key.as_str().to_owned();
+    let properties = &delivery.properties;
+    let header = |name: &str| match properties.headers().as_ref()?.inner().get(name)? {
+        AMQPValue::LongString(text) => Some(text.to_string()),
+        AMQPValue::ShortString(text) => Some(text.to_string()),
+        _ => None,
+    };
+    Foreign {
+        tenant: Route::parse(&subject).filter(|route| route.lane == lane).map(|route| route.tenant),
+        lane,
+        content_type: properties.content_type().as_ref().map(ToString::to_string),
+        message_id: properties.message_id().as_ref().map(ToString::to_string),
+        traceparent: header("traceparent"),
+        subject,
+        broken,
+        body: Bytes::from(delivery.data),
+    }
+}
+
+/// Clients write small numbers in any width.
+fn integer(value: &AMQPValue) -> Option<i64> {
+    match value {
+        AMQPValue::ShortShortInt(n) => Some(i64::from(*n)),
+        AMQPValue::ShortShortUInt(n) => Some(i64::from(*n)),
+        AMQPValue::ShortInt(n) => Some(i64::from(*n)),
+        AMQPValue::ShortUInt(n) => Some(i64::from(*n)),
+        AMQPValue::LongInt(n) => Some(i64::from(*n)),
+        AMQPValue::LongUInt(n) => Some(i64::from(*n)),
+        AMQPValue::LongLongInt(n) => Some(*n),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bul_job::{JobId, PublishNo};
+
+    use super::*;
+
+    fn message() -> Message {
+        Message {
+            job: JobId::new(),
+            tenant: "acme".parse().unwrap(),
+            lane: Lane::High,
+            publish: PublishNo(3),
+        }
+    }
+
+    fn delivery(key: &str, properties: BasicProperties, data: Vec<u8>) -> Delivery {
+        let mut delivery = Delivery::mock(1, "bul.jobs".into(), key.into(), false, data);
+        delivery.properties = properties;
+        delivery
+    }
+
+    fn table(entries: &[(&str, AMQPValue)]) -> FieldTable {
+        let mut table = FieldTable::default();
+        for (key, value) in entries {
+            table.insert((*key).into(), value.clone());
+        }
+        table
+    }
+
+    #[test]
+    fn our_messages_come_back_as_they_were() {
+        let sent = message();
+        let (key, properties, body) = encode(&sent).unwrap();
+        assert_eq!(key.as_str(), "high.acme");
+        let (payload, deliveries) = decode(Lane::High, delivery(key.as_str(), properties, body));
+        assert_eq!((payload.ready(), deliveries), (Some(&sent), 1));
+    }
+
+    #[test]
+    fn marked_messages_that_contradict_themselves_are_broken() {
+        let (_, properties, body) = encode(&message()).unwrap();
+        let newer = properties.clone().with_headers(table(&[(MARK, AMQPValue::LongInt(2))]));
+        for (lane, key, properties, body) in [
+            (Lane::High, "high.globex", &properties, body.clone()),
+            (Lane::Low, "low.acme", &properties, body.clone()),
+            (Lane::High, "high.acme", &properties, b"{}".to_vec()),
+            (Lane::High, "high.acme", &newer, body.clone()),
+        ] {
+            let (payload, _) = decode(lane, delivery(key, properties.clone(), body));
+            let Payload::Foreign(foreign) = payload else { panic!("{key} was taken for ours") };
+            assert!(foreign.broken.is_some(), "{foreign:?}");
+        }
+    }
+
+    #[test]
+    fn other_programs_say_who_they_are_by_the_routing_key() {
+        let headers = table(&[
+            ("traceparent", AMQPValue::LongString("00-aa-bb-01".into())),
+            (DELIVERY_COUNT, AMQPValue::LongLongInt(4)),
+        ]);
+        let properties = BasicProperties::default()
+            .with_headers(headers)
+            .with_message_id("order-7".into())
+            .with_content_type("application/cloudevents+json".into());
+        let (payload, deliveries) = decode(Lane::Low, delivery("low.acme", properties, b"{".to_vec()));
+        let Payload::Foreign(foreign) = payload else { panic!("not ours") };
+        assert_eq!((foreign.tenant.as_ref().map(|t| t.as_str()), deliveries), (Some("acme"), 5));
+        assert_eq!((foreign.message_id.as_deref(), foreign.broken.as_deref()), (Some("order-7"), None));
+        assert_eq!(foreign.traceparent.as_deref(), Some("00-aa-bb-01"));
+        let unnamed = decode(Lane::Low, delivery("low.", BasicProperties::default(), vec![])).0;
+        assert!(matches!(unnamed, Payload::Foreign(Foreign { tenant: None, .. })));
+    }
+}

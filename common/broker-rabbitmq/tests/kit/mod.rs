@@ -1,0 +1,76 @@
+//! What the tests on a real server share.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::time::Duration;
+
+use bul_broker::{Broker, Delivery, Message};
+use bul_broker_rabbitmq::{Options, RabbitBroker};
+use bul_job::{JobId, Lane, PublishNo};
+
+/// No wait of a test takes this long.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Settings of a test: an outage is noticed soon.
+pub fn options() -> Options {
+    Options {
+        call_timeout: Duration::from_secs(2),
+        heartbeat: Duration::from_secs(1),
+        watchdog: Duration::from_secs(2),
+        ..Options::default()
+    }
+}
+
+pub async fn open(url: &str) -> RabbitBroker {
+    RabbitBroker::open(url, options()).await.expect("the server is there")
+}
+
+pub fn message(lane: Lane) -> Message {
+    Message { job: JobId::new(), tenant: "acme".parse().unwrap(), lane, publish: PublishNo(1) }
+}
+
+pub fn messages(lane: Lane, number: usize) -> Vec<Message> {
+    (0..number).map(|_| message(lane)).collect()
+}
+
+/// Publishes until it is confirmed, as a dispatcher does.
+pub async fn publish(broker: &RabbitBroker, messages: &[Message]) {
+    eventually("a publication is confirmed", async || broker.publish(messages).await.is_ok()).await;
+}
+
+/// The next message of a lane, over all outages.
+pub async fn next(broker: &RabbitBroker, lane: Lane) -> Box<dyn Delivery> {
+    let wait = async {
+        loop {
+            if let Ok(mut taken) = broker.fetch(lane, 1).await
+                && let Some(delivery) = taken.pop()
+            {
+                return delivery;
+            }
+            let _ = broker.ready(&[lane]).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("a message was expected and none came")
+}
+
+/// Asks again and again until it is so.
+pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "not so in time: {what}");
+}
+
+/// Takes and acks everything of a lane until nothing comes for a while; the jobs.
+pub async fn drain(broker: &RabbitBroker, lane: Lane, number: usize) -> Vec<JobId> {
+    let mut jobs = Vec::new();
+    while jobs.len() < number {
+        let delivery = next(broker, lane).await;
+        let job = delivery.payload().ready().expect("one of ours").job;
+        if delivery.ack().await.is_ok() {
+            jobs.push(job);
+        }
+    }
+    jobs
+}

@@ -1,0 +1,92 @@
+//! What a message on a lane carries: a job that the store knows, or a submission of a program that
+//! publishes straight onto the broker.
+//!
+//! Tenant and lane come from the subject or routing key, `<lane>.<tenant>`, which the broker's own
+//! permissions guard; never from the bytes.
+
+use bul_job::{Lane, TenantId};
+use bytes::Bytes;
+
+use crate::Message;
+
+/// What a delivery carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Payload {
+    /// A job that the store has accepted and that is ready now.
+    Ready(Message),
+    /// Something another program has published. It must be accepted first, or kept as a dead letter.
+    Foreign(Foreign),
+}
+
+impl Payload {
+    /// The message, if it is one of ours.
+    pub fn ready(&self) -> Option<&Message> {
+        match self {
+            Self::Ready(message) => Some(message),
+            Self::Foreign(_) => None,
+        }
+    }
+}
+
+/// Bytes of another program, with what the broker says about them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    /// Where it was published: the NATS subject or the AMQP routing key.
+    pub subject: String,
+    /// Whose it is; absent when the subject names no valid tenant.
+    pub tenant: Option<TenantId>,
+    /// The lane it came by.
+    pub lane: Lane,
+    /// Media type, if given: the NATS header `Content-Type` or the AMQP property `content_type`.
+    pub content_type: Option<String>,
+    /// What its publisher calls it: the NATS header `Nats-Msg-Id` or the AMQP property `message_id`.
+    pub message_id: Option<String>,
+    /// W3C trace context, if given.
+    pub traceparent: Option<String>,
+    /// Whether our mark was on it and the rest could not be read, for example after a downgrade.
+    pub broken: Option<String>,
+    /// The bytes as they came.
+    pub body: Bytes,
+}
+
+/// Lane and tenant of a subject's or routing key's end, `<lane>.<tenant>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Lane.
+    pub lane: Lane,
+    /// Tenant.
+    pub tenant: TenantId,
+}
+
+impl Route {
+    /// Reads `<lane>.<tenant>`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (lane, tenant) = text.split_once('.')?;
+        Some(Self { lane: Lane::parse(lane)?, tenant: tenant.parse().ok()? })
+    }
+}
+
+impl std::fmt::Display for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.lane.as_str(), self.tenant)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_is_lane_and_tenant() {
+        for (text, expected) in [
+            ("high.acme", Some("high.acme")),
+            ("normal.globex-2", Some("normal.globex-2")),
+            ("high", None),
+            ("urgent.acme", None),
+            ("high.", None),
+            ("high.a b", None),
+        ] {
+            assert_eq!(Route::parse(text).map(|route| route.to_string()).as_deref(), expected, "{text}");
+        }
+    }
+}

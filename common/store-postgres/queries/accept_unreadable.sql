@@ -1,0 +1,4 @@
+-- A message nobody could read is a dead letter from the start.
+INSERT INTO jobs (id, tenant, template, business_area, lane, source, digest, accepted_at, ended_at, state,
+    attempt, publish, failures, crashes, max_attempts, dead_reason, failure_code, failure_message, raw)
+VALUES ($1, $2, '', '', $3, $4, $5, $6, $6, 'dead', 0, 0, 0, 0, 1, $7, $7, $8, $9)

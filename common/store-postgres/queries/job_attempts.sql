@@ -1,0 +1,3 @@
+-- Attempts that ended without a result, oldest first.
+SELECT attempt, worker, started_at, ended_at, outcome, failure_class, failure_code, failure_message, retry_after_ms
+FROM attempts WHERE tenant = $1 AND job = $2 ORDER BY attempt

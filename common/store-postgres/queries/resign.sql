@@ -1,0 +1,2 @@
+-- Gives a role up, if held.
+DELETE FROM leaders WHERE role = $1 AND holder = $2

@@ -1,0 +1,357 @@
+//! Accepting: rows, watches and counts, in one transaction for all calls that wait.
+//!
+//! Jobs that claim nothing (no idempotency key, no `dedup`) are inserted without looking for rivals,
+//! which costs a third less; the rest, and batches in which an id turns out to be known, go the careful
+//! way. Invariant: the count of a tenant is raised by what was inserted, in the same transaction.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use bul_job::{Action, DeadReason, JobCore, JobId, Lane, PublishNo, TenantId, Timestamp};
+use bul_store::{Accepted, NewJob, Ready, StoreError, UnreadableMessage};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use sqlx::postgres::PgBindIterExt;
+use sqlx::{Executor, PgConnection};
+use uuid::Uuid;
+
+use crate::Shared;
+use crate::batch::{Waiting, Work};
+use crate::fault::{Fault, is_unique};
+use crate::rows::{id, lane_column, narrow, state, text, to_json, uuid};
+use crate::watches::Watches;
+
+/// Jobs in one transaction; a call with more gets one of its own. Too low: a sync of the disk for few.
+/// Too high: the first caller waits for the last.
+pub(crate) const ACCEPT_JOBS_MAX: usize = 2000;
+/// Rounds in which jobs look for their rivals: each settles at least one of those that meet in a batch.
+const ROUNDS_MAX: usize = 64;
+
+/// A job made ready for the batch: what costs time is done by the caller's task.
+pub(crate) struct Prepared {
+    id: JobId,
+    uuid: Uuid,
+    tenant: TenantId,
+    template: String,
+    business_area: String,
+    lane: Lane,
+    source: String,
+    key: Option<String>,
+    digest: [u8; 32],
+    dedup: bool,
+    run_at: Option<Timestamp>,
+    deadline: Option<Timestamp>,
+    max_attempts: u32,
+    body: String,
+}
+
+impl Prepared {
+    pub(crate) fn new(new: &NewJob) -> Result<Self, StoreError> {
+        let job = &new.job;
+        let body = to_json(job)?;
+        // Without a key and dedup only a repetition of this very call will ever be compared with it.
+        let claims = job.idempotency_key.is_some() || job.dedup;
+        let digest = if claims { job.digest() } else { *blake3::hash(body.as_bytes()).as_bytes() };
+        Ok(Self {
+            id: new.id,
+            uuid: uuid(new.id),
+            tenant: new.tenant.clone(),
+            template: text(&job.template).into_owned(),
+            business_area: text(job.business_area.as_deref().unwrap_or_default()).into_owned(),
+            lane: job.lane,
+            source: text(&new.source).into_owned(),
+            key: job.idempotency_key.as_deref().map(|key| text(key).into_owned()),
+            digest,
+            dedup: job.dedup,
+            run_at: job.run_at,
+            deadline: job.deadline,
+            max_attempts: job.max_attempts,
+            body,
+        })
+    }
+
+    fn open_digest(&self) -> Option<&[u8]> {
+        self.dedup.then_some(self.digest.as_slice())
+    }
+
+    fn claims(&self) -> bool {
+        self.dedup || self.key.is_some()
+    }
+}
+
+/// A job and how it starts.
+struct Start<'j> {
+    job: &'j Prepared,
+    core: JobCore,
+    action: Action,
+}
+
+impl<'j> Start<'j> {
+    fn new(job: &'j Prepared, shared: &Shared, now: Timestamp) -> Self {
+        let (core, action) = JobCore::accept(now, job.run_at, job.deadline, job.max_attempts, &shared.rules);
+        Self { job, core, action }
+    }
+
+    fn answer(&self) -> Accepted {
+        let job = self.job;
+        let ready =
+            |publish: PublishNo| Ready { id: job.id, tenant: job.tenant.clone(), lane: job.lane, publish };
+        let publish = match self.action {
+            Action::Publish(publish) => Some(ready(publish)),
+            Action::None | Action::Run(_) => None,
+        };
+        Accepted::New { id: job.id, state: self.core.state, publish }
+    }
+}
+
+/// [`bul_store::Store::accept`]: an operation is a whole call.
+pub(crate) struct AcceptWork;
+
+impl Work for AcceptWork {
+    type Op = Vec<Prepared>;
+    type Answer = Vec<Accepted>;
+    const NAME: &'static str = "accept";
+
+    fn size(op: &Self::Op) -> usize {
+        op.len()
+    }
+
+    fn bytes(op: &Self::Op) -> usize {
+        op.iter().map(|job| job.body.len()).sum()
+    }
+
+    fn flush<'f>(
+        shared: &'f Shared,
+        conn: &'f mut PgConnection,
+        batch: &'f mut [Waiting<Self>],
+    ) -> BoxFuture<'f, Result<(), Fault>> {
+        async move {
+            let jobs: Vec<&Prepared> = batch.iter().flat_map(|waiting| &waiting.op).collect();
+            let now = shared.time.now();
+            let mut answers = accept_all(shared, conn, &jobs, now).await?.into_iter();
+            for waiting in batch {
+                waiting.result = Some(Ok(answers.by_ref().take(waiting.op.len()).collect()));
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+async fn accept_all(
+    shared: &Shared,
+    conn: &mut PgConnection,
+    jobs: &[&Prepared],
+    now: Timestamp,
+) -> Result<Vec<Accepted>, Fault> {
+    if !jobs.iter().any(|job| job.claims()) {
+        let starts: Vec<Start> = jobs.iter().map(|job| Start::new(job, shared, now)).collect();
+        match insert_plain(shared, conn, &starts, now).await {
+            Ok(()) => return Ok(starts.iter().map(Start::answer).collect()),
+            // An id is there already: a caller repeats a call whose answer it did not get.
+            Err(Fault::Sql(error)) if is_unique(&error) => {}
+            Err(other) => return Err(other),
+        }
+    }
+    conn.execute("BEGIN").await?;
+    let answers = accept_careful(shared, conn, jobs, now).await?;
+    conn.execute("COMMIT").await?;
+    Ok(answers)
+}
+
+/// Accepts within the caller's transaction, whatever the jobs claim; the counts come last, since their
+/// rows stay locked until the commit.
+pub(crate) async fn accept_careful(
+    shared: &Shared,
+    conn: &mut PgConnection,
+    jobs: &[&Prepared],
+    now: Timestamp,
+) -> Result<Vec<Accepted>, Fault> {
+    let mut answers: Vec<Option<Accepted>> = jobs.iter().map(|_| None).collect();
+    let mut new: Vec<Start> = Vec::new();
+    for _ in 0..ROUNDS_MAX {
+        let open: Vec<usize> = (0..jobs.len()).filter(|place| answers[*place].is_none()).collect();
+        if open.is_empty() {
+            break;
+        }
+        let leaders = leaders(jobs, &open);
+        let starts: Vec<Start> = leaders.iter().map(|place| Start::new(jobs[*place], shared, now)).collect();
+        let inserted = insert_careful(conn, &starts, now).await?;
+        for (place, start) in leaders.into_iter().zip(starts) {
+            if inserted.contains(&start.job.uuid) {
+                answers[place] = Some(start.answer());
+                new.push(start);
+            }
+        }
+        let rest: Vec<usize> = open.into_iter().filter(|place| answers[*place].is_none()).collect();
+        for (place, claim) in find_claims(conn, jobs, &rest).await? {
+            answers[place] = Some(claim);
+        }
+    }
+    Watches::new(now, new.iter().filter_map(|start| Some((start.core.due_at?, start.job.uuid))))
+        .add(conn)
+        .await?;
+    let (tenants, counts) = counts(&new);
+    if !new.is_empty() {
+        sqlx::query(include_str!("../queries/count_accepted.sql"))
+            .bind(tenants)
+            .bind(counts)
+            .bind(shared.next_shard())
+            .execute(conn)
+            .await?;
+    }
+    let answers: Option<Vec<Accepted>> = answers.into_iter().collect();
+    Ok(answers.ok_or_else(|| StoreError::Unavailable("its rivals keep changing".into()))?)
+}
+
+/// Jobs that meet no earlier one of the same call: inserted in this round. They lock what they claim in
+/// one order, so that two batches with the same keys do not wait for each other.
+fn leaders(jobs: &[&Prepared], open: &[usize]) -> Vec<usize> {
+    let mut ids = HashSet::new();
+    let mut keys = HashSet::new();
+    let mut digests = HashSet::new();
+    let mut leads = |job: &Prepared| {
+        let new_id = ids.insert(job.uuid);
+        let new_key = job.key.clone().is_none_or(|key| keys.insert((job.tenant.clone(), key)));
+        let new_digest = !job.dedup || digests.insert((job.tenant.clone(), job.digest));
+        new_id && new_key && new_digest
+    };
+    let mut leaders: Vec<usize> = open.iter().copied().filter(|place| leads(jobs[*place])).collect();
+    leaders.sort_by_key(|place| {
+        let job = jobs[*place];
+        (job.tenant.clone(), job.key.clone(), job.dedup.then_some(job.digest), job.uuid)
+    });
+    leaders
+}
+
+/// New jobs per tenant, in the order of their names, in which every transaction locks their rows.
+fn counts(new: &[Start]) -> (Vec<String>, Vec<i64>) {
+    let mut counts: BTreeMap<&TenantId, i64> = BTreeMap::new();
+    for start in new {
+        *counts.entry(&start.job.tenant).or_default() += 1;
+    }
+    counts.into_iter().map(|(tenant, n)| (tenant.as_str().to_owned(), n)).unzip()
+}
+
+/// Binds the columns that both ways of inserting share, $1 to $14.
+macro_rules! bind_starts {
+    ($query:expr, $starts:expr, $now:expr) => {{
+        let jobs = || $starts.iter().map(|start| start.job);
+        let cores = || $starts.iter().map(|start| &start.core);
+        $query
+            .bind(jobs().map(|job| job.uuid).bind_iter())
+            .bind(jobs().map(|job| job.tenant.as_str()).bind_iter())
+            .bind(jobs().map(|job| job.template.as_str()).bind_iter())
+            .bind(jobs().map(|job| job.business_area.as_str()).bind_iter())
+            .bind(jobs().map(|job| lane_column(job.lane)).bind_iter())
+            .bind(jobs().map(|job| job.source.as_str()).bind_iter())
+            .bind(jobs().map(|job| job.digest.as_slice()).bind_iter())
+            .bind(cores().map(|core| core.state.as_str()).bind_iter())
+            .bind(cores().map(|core| narrow(core.publish.0)).bind_iter())
+            .bind(cores().map(|core| narrow(core.max_attempts)).bind_iter())
+            .bind(cores().map(|core| core.due_at).bind_iter())
+            .bind(cores().map(|core| core.deadline).bind_iter())
+            .bind(jobs().map(|job| job.body.as_str()).bind_iter())
+            .bind($now)
+    }};
+}
+
+async fn insert_plain(
+    shared: &Shared,
+    conn: &mut PgConnection,
+    starts: &[Start<'_>],
+    now: Timestamp,
+) -> Result<(), Fault> {
+    if starts.is_empty() {
+        return Ok(());
+    }
+    let due = starts.iter().filter_map(|start| Some((start.core.due_at?, start.job.uuid)));
+    let watches = Watches::new(now, due);
+    let (tenants, counts) = counts(starts);
+    bind_starts!(sqlx::query(include_str!("../queries/accept.sql")), starts, now)
+        .bind(&watches.look_at)
+        .bind(&watches.first)
+        .bind(&watches.last)
+        .bind(&watches.ids)
+        .bind(tenants)
+        .bind(counts)
+        .bind(shared.next_shard())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Ids of the jobs that were not there.
+async fn insert_careful(
+    conn: &mut PgConnection,
+    starts: &[Start<'_>],
+    now: Timestamp,
+) -> Result<HashSet<Uuid>, Fault> {
+    let query = sqlx::query_scalar(include_str!("../queries/accept_careful.sql"));
+    let inserted: Vec<Uuid> = bind_starts!(query, starts, now)
+        .bind(starts.iter().map(|start| start.job.key.as_deref()).bind_iter())
+        .bind(starts.iter().map(|start| start.job.open_digest()).bind_iter())
+        .fetch_all(conn)
+        .await?;
+    Ok(inserted.into_iter().collect())
+}
+
+/// The jobs that were there first.
+async fn find_claims(
+    conn: &mut PgConnection,
+    jobs: &[&Prepared],
+    rest: &[usize],
+) -> Result<HashMap<usize, Accepted>, Fault> {
+    if rest.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let seeking = || rest.iter().map(|place| jobs[*place]);
+    let found: Vec<(i64, Uuid, String, String, Vec<u8>)> =
+        sqlx::query_as(include_str!("../queries/find_claims.sql"))
+            .bind(seeking().map(|job| job.uuid).bind_iter())
+            .bind(seeking().map(|job| job.tenant.as_str()).bind_iter())
+            .bind(seeking().map(|job| job.key.as_deref()).bind_iter())
+            .bind(seeking().map(|job| job.open_digest()).bind_iter())
+            .fetch_all(conn)
+            .await?;
+    let mut claims = HashMap::with_capacity(found.len());
+    for (ordinal, holder, tenant, state_name, digest) in found {
+        let Some(&place) = usize::try_from(ordinal - 1).ok().and_then(|n| rest.get(n)) else { continue };
+        let job = jobs[place];
+        let holder = id(holder)?;
+        let same = digest == job.digest && tenant == job.tenant.as_str();
+        let answer = if same {
+            Accepted::Existing { id: holder, state: state(&state_name)? }
+        } else {
+            Accepted::Conflict { id: holder }
+        };
+        claims.insert(place, answer);
+    }
+    Ok(claims)
+}
+
+pub(crate) async fn accept_unreadable(
+    shared: &Shared,
+    conn: &mut PgConnection,
+    message: &UnreadableMessage,
+) -> Result<JobId, Fault> {
+    let id = JobId::new();
+    sqlx::query(include_str!("../queries/accept_unreadable.sql"))
+        .bind(uuid(id))
+        .bind(message.tenant.as_str())
+        .bind(lane_column(Lane::default()))
+        .bind(text(&message.source))
+        .bind(blake3::hash(&message.raw).as_bytes().as_slice())
+        .bind(shared.time.now())
+        .bind(DeadReason::Unreadable.as_str())
+        .bind(text(&message.reason))
+        .bind(message.raw.as_slice())
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query(include_str!("../queries/count_accepted.sql"))
+        .bind(vec![message.tenant.as_str()])
+        .bind(vec![1i64])
+        .bind(shared.next_shard())
+        .execute(conn)
+        .await?;
+    Ok(id)
+}

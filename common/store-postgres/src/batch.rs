@@ -1,0 +1,251 @@
+//! Calls that wait together share a transaction: a bounded queue, and a few tasks that empty it.
+//!
+//! Nobody waits for company: a task takes whatever is there when it is free. While its commit waits for
+//! the disk, calls gather, and the next batch is larger. Invariants: the answer of a call is sent once,
+//! after the commit that made it true; a caller that has gone away leaves nothing open, since its future
+//! only waits for an answer; the failure of one call is the failure of no other.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bul_job::Timestamp;
+use bul_store::StoreError;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use sqlx::{Executor, PgConnection};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::Shared;
+use crate::connect::{IDLE_MAX, Session};
+use crate::fault::{Fault, Kind, closed, repeat, unanswered};
+use crate::rows::Job;
+
+/// Calls that may wait in one queue. Beyond it callers wait for a place.
+const QUEUE_MAX: usize = 2048;
+/// Bytes of bodies and documents in one batch, about: the one that crosses the line is still in.
+const BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How long a batch may take before its connection counts as dead.
+const FLUSH_MAX: Duration = Duration::from_secs(10);
+/// Pauses before a batch is tried again, by deadlock victims or on a new connection.
+const RETRY_WAITS: [Duration; 4] = [
+    Duration::from_millis(5),
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+];
+/// No further try once a batch has taken this long: its callers have timeouts of their own.
+const RETRY_WITHIN: Duration = Duration::from_secs(3);
+
+/// A kind of call that is done in batches.
+pub(crate) trait Work: Send + Sync + Sized + 'static {
+    /// Arguments of a call.
+    type Op: Send + Sync + 'static;
+    /// Its result.
+    type Answer: Send + 'static;
+    /// For the log.
+    const NAME: &'static str;
+
+    /// How much of a batch it takes.
+    fn size(_op: &Self::Op) -> usize {
+        1
+    }
+
+    /// Bytes it carries.
+    fn bytes(_op: &Self::Op) -> usize {
+        0
+    }
+
+    /// Does what has no result yet and sets the results of what is committed. May be called again on the
+    /// same batch after an error.
+    fn flush<'f>(
+        shared: &'f Shared,
+        conn: &'f mut PgConnection,
+        batch: &'f mut [Waiting<Self>],
+    ) -> BoxFuture<'f, Result<(), Fault>>;
+}
+
+/// A call in a batch.
+pub(crate) struct Waiting<W: Work> {
+    pub(crate) op: W::Op,
+    pub(crate) result: Option<Result<W::Answer, StoreError>>,
+    /// What was sent to the server last, in case that its answer is lost.
+    pub(crate) sent: Option<Sent>,
+    reply: oneshot::Sender<Result<W::Answer, StoreError>>,
+}
+
+/// A transition whose commit may or may not have taken place. Its times, in microseconds, make it
+/// unlikely enough that another's looks the same.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Sent {
+    core: bul_job::JobCore,
+    started_at: Option<Timestamp>,
+    ended_at: Option<Timestamp>,
+}
+
+impl Sent {
+    pub(crate) fn of(job: &Job) -> Self {
+        Self { core: job.core.clone(), started_at: job.started_at, ended_at: job.ended_at }
+    }
+}
+
+/// The queue of one kind of call.
+pub(crate) struct Batcher<W: Work> {
+    queue: Mutex<Option<mpsc::Sender<Waiting<W>>>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl<W: Work> Batcher<W> {
+    /// Starts `writers` tasks.
+    pub(crate) fn start(shared: &Arc<Shared>, writers: usize, batch_max: usize) -> Self {
+        let (queue, inbox) = mpsc::channel(QUEUE_MAX);
+        let inbox = Arc::new(tokio::sync::Mutex::new(inbox));
+        let task = |_| {
+            let writer = Writer {
+                shared: Arc::clone(shared),
+                inbox: Arc::clone(&inbox),
+                conn: None,
+                batch_max: batch_max.max(1),
+            };
+            tokio::spawn(writer.serve())
+        };
+        let tasks = (0..writers.max(1)).map(task).collect();
+        Self { queue: Mutex::new(Some(queue)), tasks: Mutex::new(tasks) }
+    }
+
+    /// Puts a call into the queue and waits for its answer.
+    pub(crate) async fn run(&self, op: W::Op) -> Result<W::Answer, StoreError> {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
+        let (reply, answer) = oneshot::channel();
+        queue.send(Waiting { op, result: None, sent: None, reply }).await.map_err(|_| closed())?;
+        // Held any longer it would keep the tasks from ending.
+        drop(queue);
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// Does what waits already, and ends the tasks.
+    pub(crate) async fn close(&self) {
+        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let tasks: Vec<_> = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in tasks {
+            let _ = task.await;
+        }
+    }
+}
+
+struct Writer<W: Work> {
+    shared: Arc<Shared>,
+    inbox: Arc<tokio::sync::Mutex<mpsc::Receiver<Waiting<W>>>>,
+    conn: Option<PgConnection>,
+    batch_max: usize,
+}
+
+impl<W: Work> Writer<W> {
+    async fn serve(mut self) {
+        loop {
+            match tokio::time::timeout(IDLE_MAX, self.collect()).await {
+                Ok(Some(batch)) => self.run(batch).await,
+                Ok(None) => return,
+                Err(_) => self.conn = None,
+            }
+        }
+    }
+
+    /// The next call and whatever waits behind it; `None` at the end. Dropped at its await points it has
+    /// taken nothing yet.
+    async fn collect(&self) -> Option<Vec<Waiting<W>>> {
+        let mut inbox = self.inbox.lock().await;
+        let mut next = inbox.recv().await;
+        next.as_ref()?;
+        let (mut batch, mut size, mut bytes) = (Vec::new(), 0, 0);
+        while let Some(waiting) = next.take() {
+            // Nobody wants to know any more, and nothing has been done yet.
+            if !waiting.reply.is_closed() {
+                size += W::size(&waiting.op);
+                bytes += W::bytes(&waiting.op);
+                batch.push(waiting);
+            }
+            if size < self.batch_max && bytes < BYTES_MAX {
+                next = inbox.try_recv().ok();
+            }
+        }
+        Some(batch)
+    }
+
+    async fn run(&mut self, mut batch: Vec<Waiting<W>>) {
+        if batch.is_empty() {
+            return;
+        }
+        let fault = self.try_hard(&mut batch).await.err().map(StoreError::from);
+        if let Some(error) = &fault {
+            tracing::warn!(%error, batch = W::NAME, calls = batch.len(), "a batch was not written");
+        }
+        for waiting in batch {
+            let result = match (waiting.result, &fault) {
+                (Some(result), _) => result,
+                (None, Some(fault)) => Err(repeat(fault)),
+                (None, None) => Err(StoreError::Unavailable("the operation was not run".into())),
+            };
+            // A caller that has gone away does not want to know.
+            let _ = waiting.reply.send(result);
+        }
+    }
+
+    /// Tries a batch until it is done or nothing speaks for another try; alone where one spoils all.
+    async fn try_hard(&mut self, batch: &mut [Waiting<W>]) -> Result<(), Fault> {
+        let started = Instant::now();
+        let mut waits = RETRY_WAITS.iter();
+        loop {
+            let Err(fault) = self.try_once(batch).await else { return Ok(()) };
+            let kind = fault.kind();
+            if batch.len() > 1 && matches!(kind, Kind::Constraint | Kind::Other) {
+                for n in 0..batch.len() {
+                    let one = &mut batch[n..=n];
+                    if one[0].result.is_none()
+                        && let Err(fault) = self.try_once(one).await
+                    {
+                        one[0].result = Some(Err(fault.into()));
+                    }
+                }
+                return Ok(());
+            }
+            match waits.next() {
+                Some(wait)
+                    if matches!(kind, Kind::Contended | Kind::Broken) && started.elapsed() < RETRY_WITHIN =>
+                {
+                    tracing::debug!(error = %fault, batch = W::NAME, "trying again");
+                    tokio::time::sleep(*wait).await;
+                }
+                _ => return Err(fault),
+            }
+        }
+    }
+
+    async fn try_once(&mut self, batch: &mut [Waiting<W>]) -> Result<(), Fault> {
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => self.shared.door.connect(Session::Batch).await?,
+        };
+        // A panic must not take the task along; it fails its own batch only.
+        let flush = AssertUnwindSafe(W::flush(&self.shared, &mut conn, batch)).catch_unwind();
+        let result = match tokio::time::timeout(FLUSH_MAX, flush).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => {
+                return Err(StoreError::Failed("internal error, see the log".into()).into());
+            }
+            Err(_) => return Err(unanswered(W::NAME)),
+        };
+        match &result {
+            Ok(()) => self.conn = Some(conn),
+            Err(fault) if fault.kind() == Kind::Broken => {}
+            // Whether or not a transaction is open.
+            Err(_) => {
+                if conn.execute("ROLLBACK").await.is_ok() {
+                    self.conn = Some(conn);
+                }
+            }
+        }
+        result
+    }
+}

@@ -1,0 +1,319 @@
+//! The trait, method by method: arguments made fit for a batch or a transaction, nothing else.
+
+use std::future::Future;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bul_job::{
+    AttemptNo, Failure, Format, JobId, Ledger, PublishNo, ScheduleId, TenantId, Timestamp, ValidJob,
+};
+use bul_store::{
+    Accepted, ApiKey, AuditLine, Begin, DeadFilter, DeadLetter, Due, Extended, JobDetail, JobFilter,
+    JobStatus, JobSummary, NewJob, Output, Schedule, ScheduleChange, Store, StoreError, StoreInfo,
+    UnreadableMessage, UsageLine,
+};
+
+use crate::accept::Prepared;
+use crate::attempts::{BeginOp, Begun, CompleteOp, Other, OtherOp};
+use crate::fault::{Fault, Kind, unanswered};
+use crate::rows::{narrow, uuid};
+use crate::{PostgresStore, accept, confirm, dead_letters, dispatch, keys, ledger, queries, schedules};
+
+/// How long a call that is not batched may take, the wait for a connection included. The server's own
+/// limits end its statements earlier; this one ends the wait for a server that has vanished.
+const CALL_MAX: Duration = Duration::from_secs(45);
+/// Times a transaction is tried that lost to another one.
+const TRIES_MAX: usize = 4;
+/// Pages of orphans ended in one call.
+const ORPHAN_PAGES_MAX: usize = 100_000;
+
+/// Runs `$work` in a transaction of a pool, again while it only lost to another transaction.
+macro_rules! in_tx {
+    ($pool:expr, $begin:ident($($arg:expr),*), |$conn:ident| $work:expr) => {
+        limited(async {
+            let mut tries = 1;
+            loop {
+                let mut tx = $pool.$begin($($arg),*).await?;
+                let result = {
+                    let $conn = &mut tx.conn;
+                    $work.await
+                };
+                match tx.end(result).await {
+                    Err(fault) if fault.kind() == Kind::Contended && tries < TRIES_MAX => tries += 1,
+                    other => break other,
+                }
+            }
+        })
+        .await
+    };
+}
+
+async fn limited<T>(call: impl Future<Output = Result<T, Fault>> + Send) -> Result<T, StoreError> {
+    let answered = tokio::time::timeout(CALL_MAX, call).await;
+    answered.unwrap_or_else(|_| Err(unanswered("the call"))).map_err(StoreError::from)
+}
+
+impl PostgresStore {
+    async fn other(&self, id: JobId, what: Other) -> Result<crate::attempts::Now, StoreError> {
+        self.inner.others.run(OtherOp { id, what }).await
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    fn info(&self) -> StoreInfo {
+        StoreInfo {
+            kind: "postgres",
+            version: self.inner.version.clone(),
+            location: self.inner.location.clone(),
+            durability: self.inner.durability.clone(),
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.inner.shared.time.now()
+    }
+
+    async fn accept(&self, jobs: &[NewJob]) -> Result<Vec<Accepted>, StoreError> {
+        let jobs = jobs.iter().map(Prepared::new).collect::<Result<Vec<_>, _>>()?;
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.inner.accepts.run(jobs).await
+    }
+
+    async fn accept_unreadable(&self, message: &UnreadableMessage) -> Result<JobId, StoreError> {
+        let shared = &self.inner.shared;
+        in_tx!(self.inner.system, write(), |conn| accept::accept_unreadable(shared, conn, message))
+    }
+
+    async fn take_due(&self, limit: usize) -> Result<Due, StoreError> {
+        let shared = &self.inner.shared;
+        in_tx!(self.inner.dispatch, write(), |conn| dispatch::take_due(shared, conn, limit))
+    }
+
+    async fn published(&self, confirmed: &[(JobId, PublishNo)]) -> Result<(), StoreError> {
+        let confirmed = confirmed.iter().map(|(id, publish)| (uuid(*id), narrow(publish.0)));
+        let now = if self.inner.confirm_delay.is_zero() {
+            confirmed.collect()
+        } else {
+            self.inner.shared.confirmations.hold(confirmed)
+        };
+        confirm::write(&self.inner.confirms, &now).await
+    }
+
+    async fn next_due_at(&self) -> Result<Option<Timestamp>, StoreError> {
+        in_tx!(self.inner.dispatch, read(), |conn| dispatch::next_due_at(conn))
+    }
+
+    async fn republish_queued(&self) -> Result<u64, StoreError> {
+        // The broker has forgotten what these confirm.
+        drop(self.inner.shared.confirmations.take_all());
+        let shared = &self.inner.shared;
+        in_tx!(self.inner.system, write(), |conn| dispatch::republish_queued(shared, conn))
+    }
+
+    async fn end_orphaned(&self) -> Result<u64, StoreError> {
+        let shared = &self.inner.shared;
+        let mut total = 0;
+        for _ in 0..ORPHAN_PAGES_MAX {
+            let (found, ended) =
+                in_tx!(self.inner.system, write(), |conn| dispatch::end_orphans(shared, conn))?;
+            total += ended;
+            if found == 0 {
+                break;
+            }
+        }
+        Ok(total)
+    }
+
+    async fn begin(&self, id: JobId, worker: &str, lease: Duration) -> Result<Begin, StoreError> {
+        let begun = self.inner.begins.run(BeginOp { id, worker: worker.to_owned(), lease }).await?;
+        if matches!(begun, Begun::Run(_)) {
+            self.inner.shared.confirmations.forget([uuid(id)]);
+        }
+        Ok(begun.parse()?)
+    }
+
+    async fn extend(&self, id: JobId, attempt: AttemptNo, lease: Duration) -> Result<Extended, StoreError> {
+        Ok(self.other(id, Other::Extend { attempt, lease }).await?.extended)
+    }
+
+    async fn complete(&self, id: JobId, attempt: AttemptNo, output: &Output) -> Result<(), StoreError> {
+        self.inner.completes.run(CompleteOp::new(id, attempt, output)?).await
+    }
+
+    async fn fail(&self, id: JobId, attempt: AttemptNo, failure: &Failure) -> Result<JobStatus, StoreError> {
+        Ok(self.other(id, Other::Fail { attempt, failure: failure.clone() }).await?.status)
+    }
+
+    async fn hand_back(&self, id: JobId, attempt: AttemptNo) -> Result<JobStatus, StoreError> {
+        Ok(self.other(id, Other::HandBack { attempt }).await?.status)
+    }
+
+    async fn job(&self, tenant: &TenantId, id: JobId) -> Result<JobDetail, StoreError> {
+        in_tx!(self.inner.tenant, read_of(tenant), |conn| queries::job(conn, tenant, id))
+    }
+
+    async fn jobs(&self, tenant: &TenantId, filter: &JobFilter) -> Result<Vec<JobSummary>, StoreError> {
+        in_tx!(self.inner.tenant, read_of(tenant), |conn| queries::jobs(conn, tenant, filter))
+    }
+
+    async fn document(&self, tenant: &TenantId, id: JobId, format: Format) -> Result<Vec<u8>, StoreError> {
+        in_tx!(self.inner.tenant, read_of(tenant), |conn| queries::document(conn, tenant, id, format))
+    }
+
+    async fn cancel(&self, tenant: &TenantId, id: JobId) -> Result<JobStatus, StoreError> {
+        let shared = &self.inner.shared;
+        in_tx!(self.inner.tenant, write_of(tenant), |conn| queries::cancel(shared, conn, tenant, id))
+    }
+
+    async fn place(&self, id: JobId) -> Result<Option<u64>, StoreError> {
+        in_tx!(self.inner.system, read(), |conn| queries::place(conn, id))
+    }
+
+    async fn dead_letters(
+        &self,
+        tenant: &TenantId,
+        filter: &DeadFilter,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
+        in_tx!(self.inner.tenant, read_of(tenant), |conn| dead_letters::list(conn, tenant, filter))
+    }
+
+    async fn count_dead_letters(&self, tenant: &TenantId, filter: &DeadFilter) -> Result<u64, StoreError> {
+        in_tx!(self.inner.tenant, read_of(tenant), |conn| dead_letters::count_matching(conn, tenant, filter))
+    }
+
+    async fn edit_dead_letter(
+        &self,
+        tenant: &TenantId,
+        id: JobId,
+        job: &ValidJob,
+        actor: &str,
+    ) -> Result<(), StoreError> {
+        let shared = &self.inner.shared;
+        in_tx!(self.inner.tenant, write_of(tenant), |conn| dead_letters::edit(
+            shared, conn, tenant, id, job, actor
+        ))
+    }
+
+    async fn replay(
+        &self,
+        tenant: &TenantId,
+        id: JobId,
+        at: Option<Timestamp>,
+        actor: &str,
+    ) -> Result<(), StoreError> {
+        let shared = &self.inner.shared;
+        in_tx!(self.inner.tenant, write_of(tenant), |conn| dead_letters::replay(
+            shared, conn, tenant, id, at, actor
+        ))
+    }
+
+    async fn purge(&self, tenant: &TenantId, id: JobId, actor: &str) -> Result<(), StoreError> {
+        let shared = &self.inner.shared;
+        in_tx!(self.inner.tenant, write_of(tenant), |conn| dead_letters::purge(
+            shared, conn, tenant, id, actor
+        ))
+    }
+
+    async fn audit(&self, tenant: &TenantId, limit: usize) -> Result<Vec<AuditLine>, StoreError> {
+        in_tx!(self.inner.tenant, read_of(tenant), |conn| dead_letters::audit(conn, tenant, limit))
+    }
+
+    async fn add_schedule(&self, schedule: &Schedule) -> Result<(), StoreError> {
+        let tenant = &schedule.tenant;
+        in_tx!(self.inner.tenant, write_of(tenant), |conn| schedules::add(conn, schedule))
+    }
+
+    async fn schedules(&self, tenant: &TenantId) -> Result<Vec<Schedule>, StoreError> {
+        in_tx!(self.inner.tenant, read_of(tenant), |conn| schedules::list(conn, tenant))
+    }
+
+    async fn remove_schedule(&self, tenant: &TenantId, id: ScheduleId) -> Result<(), StoreError> {
+        in_tx!(self.inner.tenant, write_of(tenant), |conn| schedules::remove(conn, tenant, id))
+    }
+
+    async fn set_schedule(
+        &self,
+        tenant: &TenantId,
+        id: ScheduleId,
+        change: ScheduleChange,
+    ) -> Result<(), StoreError> {
+        in_tx!(self.inner.tenant, write_of(tenant), |conn| schedules::set(conn, tenant, id, change))
+    }
+
+    async fn due_schedules(&self, limit: usize) -> Result<Vec<Schedule>, StoreError> {
+        let now = self.now();
+        in_tx!(self.inner.system, read(), |conn| schedules::due(conn, now, limit))
+    }
+
+    async fn fire(
+        &self,
+        schedule: ScheduleId,
+        fires: &[(Timestamp, NewJob)],
+        next_at: Option<Timestamp>,
+    ) -> Result<Vec<Accepted>, StoreError> {
+        let prepare = |(at, job): &(Timestamp, NewJob)| Ok::<_, StoreError>((*at, Prepared::new(job)?));
+        let fires = fires.iter().map(prepare).collect::<Result<Vec<_>, _>>()?;
+        let shared = &self.inner.shared;
+        in_tx!(self.inner.system, write(), |conn| schedules::fire(shared, conn, schedule, &fires, next_at))
+    }
+
+    async fn lead(&self, role: &str, holder: &str, lease: Duration) -> Result<bool, StoreError> {
+        let now = self.now();
+        in_tx!(self.inner.system, write(), |conn| ledger::lead(conn, now, role, holder, lease))
+    }
+
+    async fn resign(&self, role: &str, holder: &str) -> Result<(), StoreError> {
+        in_tx!(self.inner.system, write(), |conn| ledger::resign(conn, role, holder))
+    }
+
+    async fn add_key(&self, key: &ApiKey) -> Result<(), StoreError> {
+        in_tx!(self.inner.system, write(), |conn| keys::add(conn, key))
+    }
+
+    async fn keys(&self) -> Result<Vec<ApiKey>, StoreError> {
+        in_tx!(self.inner.system, read(), |conn| keys::list(conn))
+    }
+
+    async fn find_key(&self, hash: &[u8; 32]) -> Result<Option<ApiKey>, StoreError> {
+        in_tx!(self.inner.system, read(), |conn| keys::find(conn, hash))
+    }
+
+    async fn revoke_key(&self, id: &str) -> Result<(), StoreError> {
+        let now = self.now();
+        in_tx!(self.inner.system, write(), |conn| keys::revoke(conn, now, id))
+    }
+
+    async fn ledger(&self) -> Result<Ledger, StoreError> {
+        in_tx!(self.inner.system, read(), |conn| ledger::ledger(conn))
+    }
+
+    async fn usage(&self, tenant: &TenantId, since: Timestamp) -> Result<Vec<UsageLine>, StoreError> {
+        in_tx!(self.inner.tenant, read_of(tenant), |conn| ledger::usage(conn, tenant, since))
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        let now = self.now();
+        in_tx!(self.inner.system, write(), |conn| ledger::check(conn, now))?;
+        self.next_due_at().await.map(drop)
+    }
+
+    async fn close(&self) {
+        let inner = &self.inner;
+        inner.stop.send_replace(());
+        let confirmed = inner.shared.confirmations.take_all();
+        if let Err(error) = confirm::write(&inner.confirms, &confirmed).await
+            && !confirmed.is_empty()
+        {
+            tracing::warn!(%error, jobs = confirmed.len(), "confirmations are lost; the jobs are published again");
+        }
+        inner.accepts.close().await;
+        inner.begins.close().await;
+        inner.completes.close().await;
+        inner.others.close().await;
+        inner.confirms.close().await;
+        [&inner.tenant, &inner.system, &inner.dispatch].iter().for_each(|pool| pool.close());
+    }
+}

@@ -1,0 +1,186 @@
+//! A TCP proxy that misbehaves on request: what lies between two parts of a real installation.
+//!
+//! One thread accepts, two pump each connection. A changed fault acts on open connections at once, since a network fails
+//! under them and not between them.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+
+/// How often a pump that has nothing to read looks for a changed fault.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What the network does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Bytes pass.
+    None,
+    /// Bytes pass later.
+    Delay(Duration),
+    /// Connections are closed, new ones refused by closing them: failing fast.
+    Cut,
+    /// Connections stay open and nothing passes: failing without a word.
+    BlackHole,
+    /// Bytes towards the server pass, answers do not: the work is done and nobody learns of it.
+    LostAnswers,
+}
+
+struct Shared {
+    fault: Mutex<Fault>,
+    closed: AtomicBool,
+}
+
+impl Shared {
+    fn fault(&self) -> Fault {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A proxy on a free port.
+pub struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+impl Proxy {
+    /// Stands in front of a port of this machine.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub fn start(target_port: u16) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared { fault: Mutex::new(Fault::None), closed: AtomicBool::new(false) });
+        let theirs = shared.clone();
+        thread::spawn(move || accept(&listener, target_port, &theirs));
+        Ok(Self { address, shared })
+    }
+
+    /// Port to connect to.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// From now on.
+    pub fn set(&self, fault: Fault) {
+        *self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.closed.store(true, Ordering::SeqCst);
+        self.set(Fault::Cut);
+        // Wakes the accepting thread, which then ends.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+fn accept(listener: &TcpListener, target_port: u16, shared: &Arc<Shared>) {
+    for client in listener.incoming() {
+        if shared.closed.load(Ordering::SeqCst) {
+            return;
+        }
+        let Ok(client) = client else { continue };
+        if shared.fault() == Fault::Cut {
+            continue;
+        }
+        let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, target_port)) else { continue };
+        let (Ok(from_client), Ok(from_server)) = (client.try_clone(), server.try_clone()) else { continue };
+        let (ours, theirs) = (shared.clone(), shared.clone());
+        thread::spawn(move || pump(from_client, server, &ours, false));
+        thread::spawn(move || pump(from_server, client, &theirs, true));
+    }
+}
+
+/// Copies one direction until it ends or is cut.
+fn pump(mut from: TcpStream, mut to: TcpStream, shared: &Shared, is_answer: bool) {
+    let mut buffer = [0; 16 * 1024];
+    let _ = from.set_read_timeout(Some(LOOK_EVERY));
+    let _ = from.set_nodelay(true);
+    let _ = to.set_nodelay(true);
+    loop {
+        let fault = shared.fault();
+        let is_held = fault == Fault::BlackHole || (fault == Fault::LostAnswers && is_answer);
+        if fault == Fault::Cut {
+            break;
+        }
+        if is_held {
+            // What was read before is lost for good: a network does not keep it either.
+            thread::sleep(LOOK_EVERY);
+            continue;
+        }
+        match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => {
+                if let Fault::Delay(time) = fault {
+                    thread::sleep(time);
+                }
+                if to.write_all(&buffer[..n]).is_err() {
+                    break;
+                }
+            }
+            Err(error) if is_timeout(&error) => {}
+            Err(_) => break,
+        }
+    }
+    let _ = from.shutdown(Shutdown::Both);
+    let _ = to.shutdown(Shutdown::Both);
+}
+
+fn is_timeout(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn echo() -> u16 {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                thread::spawn(move || {
+                    let mut buffer = [0; 64];
+                    while let Ok(n @ 1..) = stream.read(&mut buffer) {
+                        let _ = stream.write_all(&buffer[..n]);
+                    }
+                });
+            }
+        });
+        port
+    }
+
+    fn say(stream: &mut TcpStream) -> std::io::Result<usize> {
+        stream.set_read_timeout(Some(Duration::from_millis(300)))?;
+        stream.write_all(b"hello")?;
+        stream.read(&mut [0; 16])
+    }
+
+    #[test]
+    fn every_fault_acts_on_open_connections() {
+        let proxy = Proxy::start(echo()).unwrap();
+        let connect = || TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).unwrap();
+        let mut open = connect();
+        assert_eq!(say(&mut open).unwrap(), 5);
+        proxy.set(Fault::BlackHole);
+        assert!(is_timeout(&say(&mut open).unwrap_err()));
+        proxy.set(Fault::None);
+        assert!(say(&mut open).unwrap() >= 5);
+        proxy.set(Fault::Cut);
+        thread::sleep(Duration::from_millis(100));
+        assert!(!matches!(say(&mut open), Ok(1..)));
+        assert!(!matches!(say(&mut connect()), Ok(1..)));
+        proxy.set(Fault::LostAnswers);
+        assert!(is_timeout(&say(&mut connect()).unwrap_err()));
+        proxy.set(Fault::Delay(Duration::from_millis(20)));
+        assert_eq!(say(&mut connect()).unwrap(), 5);
+    }
+}

@@ -1,0 +1,278 @@
+//! A RabbitMQ node of its own: ports, folders, cookie and port mapper, so that nothing of the machine's
+//! is touched and nothing is left behind.
+//!
+//! The node's Erlang machine is the child itself, and it and its port mapper die with the test.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use crate::process::{Process, free_port, wait_until};
+
+/// Debian's folder of the scripts themselves; the wrappers in the path change the user and the folder.
+const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
+/// Virtual hosts made by one call of the slow command.
+const VHOSTS_AT_ONCE: u32 = 8;
+/// "AMQP" and version 0-9-1.
+const HEADER: &[u8; 8] = b"AMQP\0\0\x09\x01";
+
+/// A node of RabbitMQ.
+pub struct RabbitMq {
+    dir: TempDir,
+    ports: Ports,
+    mapper: Process,
+    node: Option<Process>,
+    /// Names of virtual hosts made in advance.
+    fresh: Mutex<Vec<String>>,
+    made: AtomicU32,
+}
+
+#[derive(Clone, Copy)]
+struct Ports {
+    amqp: u16,
+    between_nodes: u16,
+    mapper: u16,
+}
+
+impl RabbitMq {
+    /// Starts an empty node and waits until it takes connections.
+    pub fn start() -> Result<Self> {
+        Self::start_with(|_| Ok(String::new()))
+    }
+
+    /// Starts a node that also takes encrypted connections; with the address and the certificate.
+    pub fn start_tls() -> Result<(Self, String, String)> {
+        let port = free_port();
+        let server = Self::start_with(|dir| certify(dir, port))?;
+        let certificate = std::fs::read_to_string(server.dir.path().join("cert.pem"))?;
+        Ok((server, format!("amqps://guest:guest@localhost:{port}/%2f"), certificate))
+    }
+
+    fn start_with(further: impl FnOnce(&Path) -> Result<String>) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("bul-rabbitmq-").tempdir()?;
+        let ports = Ports { amqp: free_port(), between_nodes: free_port(), mapper: free_port() };
+        configure(dir.path(), ports.amqp, &further(dir.path())?)?;
+        let mapper = Process::start("epmd", None, |command| {
+            command.args(["-address", "127.0.0.1", "-port", &ports.mapper.to_string()]);
+        })?;
+        wait_until("the port mapper listens", || connect(ports.mapper).is_some())?;
+        let (fresh, made) = (Mutex::default(), AtomicU32::new(0));
+        let mut server = Self { dir, ports, mapper, node: None, fresh, made };
+        server.run()?;
+        Ok(server)
+    }
+
+    /// Port for clients.
+    pub fn port(&self) -> u16 {
+        self.ports.amqp
+    }
+
+    /// Address of the default virtual host.
+    pub fn url(&self) -> String {
+        self.url_of("/")
+    }
+
+    /// Address of a virtual host.
+    pub fn url_of(&self, vhost: &str) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/{}", self.ports.amqp, vhost.replace('/', "%2f"))
+    }
+
+    /// Address of a virtual host that nobody has used.
+    pub fn new_vhost(&self) -> Result<String> {
+        let mut fresh = self.fresh.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if fresh.is_empty() {
+            let from = self.made.fetch_add(VHOSTS_AT_ONCE, Ordering::SeqCst);
+            // One call for several: each starts an Erlang machine, which takes a second.
+            self.ctl(&["eval", &make_vhosts(from..from + VHOSTS_AT_ONCE)])?;
+            fresh.extend((from..from + VHOSTS_AT_ONCE).map(|n| format!("v{n}")));
+        }
+        fresh.pop().map(|name| self.url_of(&name)).context("a virtual host was just made")
+    }
+
+    /// `rabbitmqctl` on this node; its output.
+    pub fn ctl(&self, args: &[&str]) -> Result<String> {
+        let mut command = Command::new(format!("{SCRIPTS}/rabbitmqctl"));
+        self.environment(&mut command);
+        let output =
+            command.arg("--quiet").args(args).stdin(Stdio::null()).output().context("rabbitmqctl")?;
+        if !output.status.success() {
+            bail!("rabbitmqctl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    /// Pulls the plug: the node is gone before it has written anything more.
+    pub fn kill(&mut self) {
+        if let Some(mut node) = self.node.take() {
+            node.kill();
+        }
+    }
+
+    /// Asks the node to stop, and waits until it has.
+    pub fn stop(&mut self) -> Result<()> {
+        let Some(mut node) = self.node.take() else { return Ok(()) };
+        node.signal("TERM")?;
+        wait_until("the node stops", || !node.is_running())
+    }
+
+    /// Starts it again on the same port and folder; killed before if it runs.
+    pub fn restart(&mut self) -> Result<()> {
+        self.kill();
+        self.run()
+    }
+
+    /// Pulls the plug, loses the disk, and starts an empty node on the same port.
+    pub fn wipe(&mut self) -> Result<()> {
+        self.kill();
+        std::fs::remove_dir_all(self.data())?;
+        self.fresh.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clear();
+        self.run()
+    }
+
+    /// Holds the node as it is: sockets stay open, and nothing answers.
+    pub fn freeze(&self) -> Result<()> {
+        self.node.as_ref().context("the node does not run")?.signal("STOP")
+    }
+
+    /// Lets a frozen node go on.
+    pub fn thaw(&self) -> Result<()> {
+        self.node.as_ref().context("the node does not run")?.signal("CONT")
+    }
+
+    /// The end of its log, to look at after a failure.
+    pub fn log(&self) -> String {
+        let read = |entry: std::fs::DirEntry| std::fs::read_to_string(entry.path()).unwrap_or_default();
+        let logs = std::fs::read_dir(self.dir.path().join("log")).into_iter().flatten().flatten().map(read);
+        logs.collect::<Vec<_>>().join("\n")
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("mnesia")
+    }
+
+    fn run(&mut self) -> Result<()> {
+        if !self.mapper.is_running() {
+            bail!("the port mapper has ended");
+        }
+        let mut node = Process::start(&format!("{SCRIPTS}/rabbitmq-server"), None, |command| {
+            self.environment(command);
+        })?;
+        let amqp = self.ports.amqp;
+        let up = wait_until("RabbitMQ takes connections", || greets(amqp) || !node.is_running());
+        if up.is_err() || !node.is_running() {
+            node.kill();
+            bail!("RabbitMQ does not start: {}", self.log());
+        }
+        self.node = Some(node);
+        Ok(())
+    }
+
+    fn environment(&self, command: &mut Command) {
+        let dir = self.dir.path();
+        let Ports { amqp, between_nodes, mapper } = self.ports;
+        command
+            .current_dir(dir)
+            .env("HOME", dir)
+            .env("ERL_EPMD_PORT", mapper.to_string())
+            .env("ERL_INETRC", dir.join("inetrc"))
+            .env("RABBITMQ_NODENAME", format!("bul{amqp}@localhost"))
+            .env("RABBITMQ_DIST_PORT", between_nodes.to_string())
+            .env("RABBITMQ_MNESIA_BASE", self.data())
+            .env("RABBITMQ_LOG_BASE", dir.join("log"))
+            .env("RABBITMQ_CONFIG_FILE", dir.join("rabbitmq.conf"))
+            .env("RABBITMQ_ADVANCED_CONFIG_FILE", dir.join("none.config"))
+            .env("RABBITMQ_CONF_ENV_FILE", dir.join("none.conf"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", dir.join("enabled_plugins"))
+            // Two schedulers that sleep when idle: many nodes share a small machine.
+            .env(
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                "+S 2:2 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}",
+            )
+            // The script then becomes the Erlang machine instead of waiting for it, so that the signal
+            // at the test's end reaches the machine.
+            .env("RUNNING_UNDER_SYSTEMD", "true")
+            .env_remove("NOTIFY_SOCKET");
+    }
+}
+
+impl Drop for RabbitMq {
+    fn drop(&mut self) {
+        self.kill();
+        self.mapper.kill();
+    }
+}
+
+/// Settings: one listener on the loopback, small files, no plugins.
+fn configure(dir: &Path, port: u16, further: &str) -> Result<()> {
+    let settings = format!(
+        "listeners.tcp.test = 127.0.0.1:{port}\n\
+         log.file.level = warning\n\
+         log.console = false\n\
+         raft.wal_max_size_bytes = 64000000\n\
+         disk_free_limit.absolute = 50MB\n\
+         {further}"
+    );
+    std::fs::create_dir(dir.join("mnesia"))?;
+    std::fs::create_dir(dir.join("log"))?;
+    std::fs::write(dir.join("rabbitmq.conf"), settings)?;
+    std::fs::write(dir.join("enabled_plugins"), "[].\n")?;
+    // Names from the file alone: otherwise a process of its own looks them up, and outlives the node.
+    std::fs::write(dir.join("inetrc"), "{lookup, [file]}.\n{file, hosts, \"/etc/hosts\"}.\n")?;
+    Ok(())
+}
+
+/// Makes a certificate of its own for localhost; the settings of a listener that shows it.
+fn certify(dir: &Path, port: u16) -> Result<String> {
+    let form = "[req]\ndistinguished_name = name\nx509_extensions = own\nprompt = no\n[name]\nCN = localhost\n\
+                [own]\nbasicConstraints = critical,CA:FALSE\nsubjectAltName = DNS:localhost\n";
+    std::fs::write(dir.join("form.cnf"), form)?;
+    let make = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -config form.cnf \
+                -keyout key.pem -out cert.pem";
+    let made =
+        Command::new("openssl").args(make.split_whitespace()).current_dir(dir).output().context("openssl")?;
+    if !made.status.success() {
+        bail!("openssl: {}", String::from_utf8_lossy(&made.stderr));
+    }
+    let file = |name: &str| dir.join(name).display().to_string();
+    Ok(format!(
+        "listeners.ssl.test = 127.0.0.1:{port}\n\
+         ssl_options.certfile = {}\n\
+         ssl_options.keyfile = {}\n\
+         ssl_options.verify = verify_none\n",
+        file("cert.pem"),
+        file("key.pem")
+    ))
+}
+
+/// Erlang that makes virtual hosts and lets the default user use them.
+fn make_vhosts(numbers: std::ops::Range<u32>) -> String {
+    let list: Vec<String> = numbers.map(|n| format!("<<\"v{n}\">>")).collect();
+    format!(
+        "[begin rabbit_vhost:add(V, <<\"test\">>), \
+         rabbit_auth_backend_internal:set_permissions(<<\"guest\">>, V, <<\".*\">>, <<\".*\">>, <<\".*\">>, <<\"test\">>) \
+         end || V <- [{}]].",
+        list.join(", ")
+    )
+}
+
+fn connect(port: u16) -> Option<TcpStream> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok()
+}
+
+/// Whether it speaks AMQP: the port is open a little before.
+fn greets(port: u16) -> bool {
+    let Some(mut stream) = connect(port) else { return false };
+    let mut first = [0];
+    stream.set_read_timeout(Some(Duration::from_secs(1))).is_ok()
+        && stream.write_all(HEADER).is_ok()
+        && stream.read_exact(&mut first).is_ok()
+        && first == [1]
+}
