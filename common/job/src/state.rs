@@ -344,16 +344,18 @@ impl JobCore {
         }
     }
 
+    /// A job that was cancelled ends cancelled, however its attempt failed: as a dead letter it would be
+    /// among those that an operator replays, and run although nobody wants it.
     fn fail(&mut self, failure: &Failure, now: Timestamp, rules: &Rules, rng: &mut impl Rng) -> Applied {
+        if self.cancel_requested {
+            return self.end(State::Cancelled, None);
+        }
         match failure.class {
             FailureClass::Cancelled => self.end(State::Cancelled, None),
             FailureClass::Permanent => self.end(State::Dead, Some(DeadReason::Permanent)),
             FailureClass::Poison => self.end(State::Dead, Some(DeadReason::Poison)),
             FailureClass::Transient => {
                 self.failures = self.failures.saturating_add(1);
-                if self.cancel_requested {
-                    return self.end(State::Cancelled, None);
-                }
                 if self.failures >= self.max_attempts {
                     return self.end(State::Dead, Some(DeadReason::AttemptsSpent));
                 }
@@ -392,8 +394,9 @@ impl JobCore {
     }
 
     /// A replayed job keeps its id and its attempt numbers, so that late messages of its first life
-    /// stay fenced; its counters of failure start anew. A deadline that has passed is dropped: the
-    /// operator decided that the document is still wanted.
+    /// stay fenced; its counters of failure start anew. A deadline that has passed, or will have when the
+    /// job is let go, is dropped: the operator decided that the document is still wanted, and with it the
+    /// job would only die again.
     fn replay(&mut self, now: Timestamp, at: Option<Timestamp>) -> Result<Applied, Refused> {
         if self.state != State::Dead {
             return Err(Refused::NotNow(self.state));
@@ -401,8 +404,9 @@ impl JobCore {
         self.failures = 0;
         self.crashes = 0;
         self.cancel_requested = false;
-        self.deadline = self.deadline.filter(|deadline| *deadline > now);
-        Ok(self.wait_until(at.unwrap_or(now)))
+        let at = at.map_or(now, |at| at.max(now));
+        self.deadline = self.deadline.filter(|deadline| *deadline > at);
+        Ok(self.wait_until(at))
     }
 
     fn queue(&mut self, now: Timestamp, rules: &Rules) -> Action {

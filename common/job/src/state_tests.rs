@@ -112,6 +112,29 @@ fn cancelling_reaches_every_state() {
 }
 
 #[test]
+fn a_cancelled_job_is_no_dead_letter_however_its_attempt_fails() {
+    for class in [FailureClass::Transient, FailureClass::Permanent, FailureClass::Poison] {
+        let mut core = running(3);
+        step(&mut core, Input::Cancel, 1).unwrap();
+        let fail = Input::Fail { attempt: AttemptNo(1), failure: failure(class) };
+        assert_eq!(step(&mut core, fail, 2).unwrap().dead, None);
+        assert_eq!(core.state, State::Cancelled);
+    }
+}
+
+#[test]
+fn a_replay_for_later_drops_a_deadline_that_lies_before_it() {
+    for (at_s, kept) in [(None, true), (Some(20), true), (Some(90), false)] {
+        let (mut core, _) = JobCore::accept(at(0), None, Some(at(60)), 1, &Rules::default());
+        step(&mut core, Input::Begin { lease: LEASE }, 0).unwrap();
+        let failure = failure(FailureClass::Permanent);
+        step(&mut core, Input::Fail { attempt: AttemptNo(1), failure }, 1).unwrap();
+        step(&mut core, Input::Replay { at: at_s.map(at) }, 2).unwrap();
+        assert_eq!(core.deadline.is_some(), kept, "released at {at_s:?}");
+    }
+}
+
+#[test]
 fn a_passed_deadline_ends_waiting_jobs_and_never_running_ones() {
     let (mut core, _) = JobCore::accept(at(0), Some(at(10)), Some(at(5)), 3, &Rules::default());
     assert_eq!(step(&mut core, Input::Due, 10).unwrap().dead, Some(DeadReason::DeadlinePassed));
