@@ -13,10 +13,10 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bul_broker::Delivery;
+use bul_broker::{Delivery, Payload};
 use bul_engine::Receipt;
-use bul_job::{EventKind, Failure, FailureClass, Format, State};
-use bul_store::{Attempt, Begin, Output, StoreError, Usage};
+use bul_job::{EventKind, Failure, FailureClass, Format, JobId, State};
+use bul_store::{Attempt, Begin, Output, StoreError, StoreErrorClass, Usage};
 use bul_template::{Order, Plan};
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
@@ -31,11 +31,23 @@ const BEGIN_AGAIN: Duration = Duration::from_secs(2);
 impl Worker {
     /// Runs the job of a message to an outcome that the store has recorded, then answers the message.
     pub(crate) async fn attempt(&self, delivery: Box<dyn Delivery>, halting: CancellationToken) {
-        let message = delivery.message().clone();
+        let message = match delivery.payload() {
+            Payload::Ready(message) => message.clone(),
+            Payload::Foreign(foreign) => {
+                let adopted = self.adopt.adopt(foreign).await;
+                return match adopted {
+                    Ok(()) => self.answer(delivery).await,
+                    Err(error) => {
+                        warn!(%error, "a message of another program cannot be taken over yet");
+                        self.give_back(delivery).await;
+                    }
+                };
+            }
+        };
         let span =
             info_span!("attempt", job.id = %message.job, tenant = %message.tenant, lane = %message.lane);
         async {
-            let attempt = match self.fence(delivery.as_ref()).await {
+            let attempt = match self.fence(message.job).await {
                 Fence::Run(attempt) => attempt,
                 Fence::Nothing => return self.answer(delivery).await,
                 Fence::Unknown => return self.give_back(delivery).await,
@@ -54,9 +66,13 @@ impl Worker {
     }
 
     /// Takes the lease.
-    async fn fence(&self, delivery: &dyn Delivery) -> Fence {
-        let id = delivery.message().job;
-        match self.store.begin(id, &self.options.name, self.options.lease).await {
+    async fn fence(&self, id: JobId) -> Fence {
+        let begin = self.store.begin(id, &self.options.name, self.options.lease);
+        let is_down = |error: &StoreError| error.class() == StoreErrorClass::Transient;
+        let begun = self.gate.call(begin, is_down).await;
+        self.metrics.breaker.with_label_values(&["store"]).set(self.gate.state());
+        let Some(begun) = begun else { return Fence::Unknown };
+        match begun {
             Ok(Begin::Run(attempt)) => {
                 self.event(
                     &attempt,
@@ -185,8 +201,11 @@ impl Worker {
         }
     }
 
-    /// Progress within a stage.
+    /// Progress within a stage of several parts.
     pub(crate) async fn progress(&self, attempt: &Attempt, stage: &str, done: usize, total: usize) {
+        if total < 2 {
+            return;
+        }
         let kind = EventKind::Progress { stage: stage.into(), done: done as u32, total: total as u32 };
         self.event(attempt, kind).await;
     }

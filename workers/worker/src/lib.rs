@@ -4,6 +4,7 @@
 //! committed what became of the job.
 
 mod attempt;
+mod gate;
 mod heartbeat;
 mod metrics;
 mod outcome;
@@ -14,14 +15,16 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bul_broker::Broker;
+use async_trait::async_trait;
+use bul_broker::{Broker, Foreign};
 use bul_engine::Generate;
 use bul_job::Lane;
 use bul_pdf::PdfWriter;
-use bul_store::Store;
+use bul_store::{Store, StoreError};
 use bul_template::Catalog;
 use tokio::sync::Semaphore;
 
+use gate::Gate;
 pub use metrics::Metrics;
 
 /// How a worker works.
@@ -60,16 +63,28 @@ impl Default for WorkerOptions {
     }
 }
 
+/// Takes over jobs that other programs publish straight onto the broker.
+#[async_trait]
+pub trait Adopt: Send + Sync {
+    /// `Ok` once the store holds what the message was: its jobs, or a dead letter.
+    ///
+    /// # Errors
+    /// Those of the store: nothing was decided, the message must come again.
+    async fn adopt(&self, foreign: &Foreign) -> Result<(), StoreError>;
+}
+
 /// Everything an attempt needs.
 pub struct Worker {
     store: Arc<dyn Store>,
     broker: Arc<dyn Broker>,
+    adopt: Arc<dyn Adopt>,
     model: Arc<dyn Generate>,
     catalog: Arc<Catalog>,
     pdf: Arc<PdfWriter>,
     writers: Arc<Semaphore>,
     options: WorkerOptions,
     metrics: Metrics,
+    gate: Gate,
 }
 
 /// What a worker is made of.
@@ -78,6 +93,8 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// Source of work.
     pub broker: Arc<dyn Broker>,
+    /// Intake of messages from other programs.
+    pub adopt: Arc<dyn Adopt>,
     /// Writer of prose.
     pub model: Arc<dyn Generate>,
     /// Templates.
@@ -95,12 +112,14 @@ impl Worker {
         Arc::new(Self {
             store: parts.store,
             broker: parts.broker,
+            adopt: parts.adopt,
             model: parts.model,
             catalog: parts.catalog,
             pdf: parts.pdf,
             metrics: parts.metrics,
             writers,
             options,
+            gate: Gate::new(),
         })
     }
 }

@@ -13,6 +13,7 @@ pub struct Metrics {
     attempts: IntCounterVec,
     seconds: HistogramVec,
     tokens: IntCounterVec,
+    pub(crate) breaker: IntGaugeVec,
 }
 
 impl Metrics {
@@ -23,6 +24,7 @@ impl Metrics {
             attempts: bul_telemetry::counter(registry, names::ATTEMPTS, &["template", "outcome"]),
             seconds: bul_telemetry::seconds(registry, names::ATTEMPT_SECONDS, &["stage"]),
             tokens: bul_telemetry::counter(registry, names::TOKENS, &["kind"]),
+            breaker: bul_telemetry::gauge(registry, names::BREAKER, &["dependency"]),
         }
     }
 

@@ -31,6 +31,11 @@ pub(crate) enum Stop {
     Fenced,
     /// The process shuts down.
     Halting,
+    /// A dependency is known to be down: nothing was tried, and no attempt is spent.
+    Paused {
+        /// Which, in words.
+        reason: String,
+    },
 }
 
 impl From<TemplateError> for Stop {
@@ -49,6 +54,9 @@ impl From<GenerateError> for Stop {
     fn from(error: GenerateError) -> Self {
         let class = match error.class() {
             GenerateErrorClass::Cancelled => return Self::Cancelled,
+            GenerateErrorClass::Transient if matches!(error, GenerateError::BreakerOpen { .. }) => {
+                return Self::Paused { reason: error.to_string() };
+            }
             GenerateErrorClass::Transient => FailureClass::Transient,
             GenerateErrorClass::Permanent => FailureClass::Permanent,
         };
@@ -139,6 +147,12 @@ impl Worker {
             Err(Stop::Halting) => {
                 let status = self.store.hand_back(id, no).await?;
                 info!(attempt = no.0, "handed back unfinished: shutting down");
+                self.tell(attempt, status).await;
+                Ok("handed_back")
+            }
+            Err(Stop::Paused { reason }) => {
+                let status = self.store.hand_back(id, no).await?;
+                info!(attempt = no.0, reason, "handed back unfinished");
                 self.tell(attempt, status).await;
                 Ok("handed_back")
             }
