@@ -4,12 +4,14 @@
 //! HTTP; [`auth`] knows who calls; [`ingest`] reads what other systems send. Links no store, no
 //! broker and no model: the composition root puts them in.
 
+pub mod adopt;
 pub mod auth;
 pub mod http;
 pub mod ingest;
 pub mod submit;
 pub mod templates;
 
+pub use adopt::Adopted;
 pub use http::{
     AppState, ProducerOptions, explanation, metrics_router, openapi, router, serve, serve_router,
 };

@@ -158,6 +158,10 @@ impl Intake {
         self
     }
 
+    pub(crate) fn store(&self) -> &dyn Store {
+        self.store.as_ref()
+    }
+
     /// Limits in force.
     pub fn limits(&self) -> &Limits {
         &self.limits

@@ -8,6 +8,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use bul_broker::Broker;
+use bul_store::Store;
 use serde::Serialize;
 use tracing::warn;
 use utoipa::ToSchema;
@@ -90,8 +92,17 @@ async fn health(state: &AppState) -> Health {
 }
 
 async fn check(state: &AppState) -> Health {
-    let store = async { state.inner.store.check().await.map_err(|e| e.to_string()) };
-    let broker = async { state.inner.broker.check().await.map_err(|e| e.to_string()) };
+    look(state.inner.store.as_ref(), state.inner.broker.as_ref()).await
+}
+
+/// Health of a process without the API, such as a worker.
+pub(crate) async fn of_parts(store: &dyn Store, broker: &dyn Broker) -> Response {
+    answer(look(store, broker).await)
+}
+
+async fn look(store: &dyn Store, broker: &dyn Broker) -> Health {
+    let store = async { store.check().await.map_err(|e| e.to_string()) };
+    let broker = async { broker.check().await.map_err(|e| e.to_string()) };
     let (store, broker) = tokio::join!(part("store", store), part("broker", broker));
     Health { status: store, store, broker, version: env!("CARGO_PKG_VERSION") }
 }
