@@ -8,6 +8,7 @@ mod dispatch;
 mod leader;
 mod metrics;
 mod observe;
+mod reconcile;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,12 +74,13 @@ impl Scheduler {
     pub async fn run(self, shutdown: Shutdown) {
         let mut leader = Leader::new(self.options.name.clone(), self.options.leader_lease);
         let mut observed = tokio::time::Instant::now();
+        let mut seen = reconcile::Seen::default();
         while !shutdown.stopping().is_cancelled() {
             let leads = leader.holds(self.store.as_ref()).await;
             self.metrics.leader.with_label_values::<&str>(&[]).set(leads.into());
             let busy = leads && self.turn().await;
-            if observed <= tokio::time::Instant::now() {
-                self.observe().await;
+            if leads && observed <= tokio::time::Instant::now() {
+                self.observe(&mut seen).await;
                 observed = tokio::time::Instant::now() + observe::EVERY;
             }
             if !busy {

@@ -1,46 +1,63 @@
-//! Gauges that somebody has to look up: depth of the lanes, jobs by state.
+//! Gauges that somebody has to look up: depth of the lanes, jobs by state. The leader looks.
 
 use std::time::Duration;
 
-use bul_job::Lane;
+use bul_broker::Depth;
+use bul_job::{Counts, Lane};
 use tracing::debug;
 
 use crate::Scheduler;
+use crate::reconcile::Seen;
 
 /// How often; an autoscaler reads these at most every ten seconds or so.
 pub(crate) const EVERY: Duration = Duration::from_secs(5);
 
 impl Scheduler {
-    pub(crate) async fn observe(&self) {
-        match self.broker.depths().await {
+    pub(crate) async fn observe(&self, seen: &mut Seen) {
+        let held = match self.broker.depths().await {
             Ok(depths) => {
-                for lane in Lane::ALL {
-                    let depth = depths[lane.index()];
-                    self.metrics.depth.with_label_values(&[lane.as_str(), "ready"]).set(depth.ready as i64);
-                    self.metrics
-                        .depth
-                        .with_label_values(&[lane.as_str(), "unacked"])
-                        .set(depth.unacked as i64);
-                }
+                self.show_depths(&depths);
+                Some(depths.iter().map(|depth| depth.ready + depth.unacked).sum())
             }
-            Err(error) => debug!(%error, "depths unknown"),
-        }
-        match self.store.ledger().await {
+            Err(error) => {
+                debug!(%error, "depths unknown");
+                None
+            }
+        };
+        let queued = match self.store.ledger().await {
             Ok(ledger) => {
-                let total = ledger.total;
-                let counts = [
-                    ("waiting", total.waiting),
-                    ("queued", total.queued),
-                    ("running", total.running),
-                    ("completed", total.completed),
-                    ("cancelled", total.cancelled),
-                    ("dead", total.dead),
-                ];
-                for (state, count) in counts {
-                    self.metrics.jobs.with_label_values(&[state]).set(count as i64);
-                }
+                self.show_jobs(&ledger.total);
+                Some(ledger.total.queued)
             }
-            Err(error) => debug!(%error, "ledger unknown"),
+            Err(error) => {
+                debug!(%error, "ledger unknown");
+                None
+            }
+        };
+        if let (Some(held), Some(queued)) = (held, queued) {
+            self.reconcile(seen, held, queued).await;
+        }
+    }
+
+    fn show_depths(&self, depths: &[Depth; 4]) {
+        for lane in Lane::ALL {
+            let depth = depths[lane.index()];
+            let gauge = |kind| self.metrics.depth.with_label_values(&[lane.as_str(), kind]);
+            gauge("ready").set(depth.ready as i64);
+            gauge("unacked").set(depth.unacked as i64);
+        }
+    }
+
+    fn show_jobs(&self, total: &Counts) {
+        for (state, count) in [
+            ("waiting", total.waiting),
+            ("queued", total.queued),
+            ("running", total.running),
+            ("completed", total.completed),
+            ("cancelled", total.cancelled),
+            ("dead", total.dead),
+        ] {
+            self.metrics.jobs.with_label_values(&[state]).set(count as i64);
         }
     }
 }
