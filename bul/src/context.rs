@@ -52,15 +52,15 @@ pub struct Context {
 }
 
 impl Context {
-    /// Reads all layers of the configuration.
-    pub fn load(global: Global) -> anyhow::Result<Self> {
+    /// Reads all layers of the configuration; `flags` are option paths and values of the command's own flags.
+    pub fn load(global: Global, mut flags: Vec<(String, String)>) -> anyhow::Result<Self> {
         let environment: BTreeMap<String, String> = std::env::vars().collect();
         let mut search = vec![PathBuf::from("bul.toml")];
         let home = environment.get("HOME").map(PathBuf::from);
         let xdg = environment.get("XDG_CONFIG_HOME").map(PathBuf::from).or(home.map(|h| h.join(".config")));
         search.extend(xdg.map(|folder| folder.join("bul/bul.toml")));
         search.push(PathBuf::from("/etc/bul/bul.toml"));
-        let flags = global.url.into_iter().map(|url| ("url".to_owned(), url)).collect();
+        flags.extend(global.url.map(|url| ("url".to_owned(), url)));
         let sources = Sources { file: global.config, search, environment, flags };
         let loaded = sources.load().map_err(|e| Fault::usage(e.to_string()))?;
         Ok(Self { loaded, output: global.output, direct: global.direct, verbose: global.verbose })

@@ -25,6 +25,7 @@ impl Broker for Elsewhere {
             location: "in the server's process".into(),
             durable: true,
             durability: "the store keeps every job until the server's dispatcher publishes it".into(),
+            notes: Vec::new(),
         }
     }
 

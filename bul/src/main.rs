@@ -33,6 +33,12 @@ enum Command {
     Demo(cmd::demo::Args),
     /// Run all roles in one process
     Up(cmd::up::Args),
+    /// Serve the HTTP API
+    Producer(cmd::roles::ProducerArgs),
+    /// Run jobs
+    Worker(cmd::roles::WorkerArgs),
+    /// Move what is due, and fire schedules
+    Scheduler(cmd::roles::SchedulerArgs),
     /// Hand in jobs and business events
     Submit(cmd::submit::Args),
     /// Look at jobs, watch and cancel them, fetch their documents
@@ -45,6 +51,8 @@ enum Command {
     Template(cmd::template::Args),
     /// The model that writes
     Model(cmd::model::Args),
+    /// Measure the pipeline
+    Bench(cmd::bench::Args),
     /// The conservation equation, per tenant, from the store
     Ledger(cmd::ledger::Args),
     /// Tokens and times by template and business area
@@ -61,6 +69,16 @@ enum Command {
     Completions(cmd::completions::Args),
 }
 
+impl Command {
+    /// Flags that set an option of the configuration.
+    fn flags(&self) -> Vec<(String, String)> {
+        let Self::Worker(args) = self else { return Vec::new() };
+        let replicas = args.replicas.map(|n| ("worker.replicas".to_owned(), n.to_string()));
+        let lanes = (!args.lanes.is_empty()).then(|| ("worker.lanes".to_owned(), args.lanes.join(",")));
+        replicas.into_iter().chain(lanes).collect()
+    }
+}
+
 fn main() -> std::process::ExitCode {
     // Two crypto providers in one process would make rustls panic at the first connection.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -71,7 +89,7 @@ fn main() -> std::process::ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }
     };
-    let context = match Context::load(cli.global) {
+    let context = match Context::load(cli.global, cli.command.flags()) {
         Ok(context) => context,
         Err(error) => return exit::report(&error),
     };
@@ -90,12 +108,16 @@ async fn run(command: Command, context: &Context) -> anyhow::Result<Exit> {
     match command {
         Command::Demo(args) => cmd::demo::run(args, context).await,
         Command::Up(args) => cmd::up::run(args, context).await,
+        Command::Producer(args) => cmd::roles::producer(args, context).await,
+        Command::Worker(args) => cmd::roles::worker(args, context).await,
+        Command::Scheduler(args) => cmd::roles::scheduler(args, context).await,
         Command::Submit(args) => cmd::submit::run(args, context).await,
         Command::Jobs(args) => cmd::jobs::run(args, context).await,
         Command::Schedule(args) => cmd::schedule::run(args, context).await,
         Command::Dlq(args) => cmd::dlq::run(args, context).await,
         Command::Template(args) => cmd::template::run(args, context).await,
         Command::Model(args) => cmd::model::run(args, context).await,
+        Command::Bench(args) => cmd::bench::run(args, context).await,
         Command::Ledger(args) => cmd::ledger::run(args, context).await,
         Command::Usage(args) => cmd::usage::run(args, context).await,
         Command::Key(args) => cmd::key::run(args, context).await,

@@ -1,22 +1,43 @@
-//! All roles in one process: what `bul up` serves and `bul demo` runs.
+//! The roles of one process: what `bul up`, `bul worker`, `bul scheduler` and `bul producer` run, and `bul demo`.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bul_broker::Broker;
+use async_trait::async_trait;
+use bul_broker::{Broker, Foreign};
 use bul_engine::Generate;
 use bul_pdf::PdfWriter;
+use bul_producer::Intake;
 use bul_runtime::{Shutdown, Tasks};
 use bul_scheduler::{Scheduler, SchedulerOptions};
-use bul_store::Store;
+use bul_store::{Store, StoreError};
 use bul_template::Catalog;
-use bul_worker::{Parts, Worker, WorkerOptions};
+use bul_worker::{Adopt, Parts, Worker, WorkerOptions};
 use prometheus::Registry;
 use tracing::info;
 
 use crate::context::Context;
-use crate::wire;
+use crate::exit::Fault;
+use crate::wire::{self, BrokerSpec, StoreSpec};
+
+/// Which roles to start beside the producer, which its command starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    /// Workers; 0 for none.
+    pub workers: usize,
+    /// A scheduler; of several in one installation the leader works.
+    pub scheduler: bool,
+    /// All roles that the store needs are here, and only here.
+    pub alone: bool,
+}
+
+impl Roles {
+    /// Everything in one process.
+    pub fn all(workers: usize) -> Self {
+        Self { workers: workers.max(1), scheduler: true, alone: true }
+    }
+}
 
 /// A running system.
 pub struct System {
@@ -26,57 +47,102 @@ pub struct System {
     pub broker: Arc<dyn Broker>,
     /// Templates.
     pub catalog: Arc<Catalog>,
-    /// Model.
-    pub model: Arc<dyn Generate>,
+    /// Model, where a worker runs.
+    pub model: Option<Arc<dyn Generate>>,
     /// Metrics of all roles.
     pub registry: Registry,
     /// Its end.
     pub shutdown: Shutdown,
     /// Its tasks; more may be added.
     pub tasks: Tasks,
-    _exclusive: wire::Exclusive,
+    _exclusive: Option<wire::Exclusive>,
 }
 
 impl System {
-    /// Opens everything on the store in `path` and starts worker and scheduler.
-    pub async fn start(context: &Context, path: &Path) -> anyhow::Result<Self> {
+    /// Opens everything the roles need and starts them.
+    pub async fn start(
+        context: &Context,
+        store: &StoreSpec,
+        broker: &BrokerSpec,
+        roles: Roles,
+    ) -> anyhow::Result<Self> {
         let config = context.config();
-        let lanes = wire::lanes(config)?;
-        if let Some(folder) = path.parent() {
+        check_roles(broker, roles)?;
+        wire::lanes(config)?;
+        if let StoreSpec::Sqlite(path) = store
+            && let Some(folder) = path.parent()
+        {
             create_private(folder)?;
         }
-        let exclusive = wire::lock_store(path)?;
+        let exclusive = wire::lock_store(store, broker)?;
         let registry = Registry::new();
-        let (store, broker) = (wire::open_store_at(path, config).await?, wire::open_broker(config)?);
+        let store = wire::open_store_of(store, config).await?;
+        let broker = wire::open_broker_of(broker, config).await?;
         let catalog = wire::open_catalog(context)?;
-        let model = wire::open_model(config, Some(&registry)).await?;
-        recover(store.as_ref(), broker.as_ref()).await?;
+        let model = match roles.workers {
+            0 => None,
+            _ => Some(wire::open_model(config, Some(&registry)).await?),
+        };
+        recover(store.as_ref(), broker.as_ref(), exclusive.is_some()).await?;
+        let (shutdown, tasks) = (Shutdown::new(), Tasks::new());
+        let mut system =
+            Self { store, broker, catalog, model, registry, shutdown, tasks, _exclusive: exclusive };
+        system.start_workers(context, roles.workers)?;
+        if roles.scheduler {
+            system.start_scheduler();
+        }
+        Ok(system)
+    }
 
-        let options = WorkerOptions {
-            name: format!("worker-{}", std::process::id()),
-            concurrency: config.worker.concurrency,
-            lease: Duration::from_secs(config.worker.lease_s.max(1)),
-            attempt_max: Duration::from_secs(config.worker.attempt_s_max.max(1)),
-            lanes,
-            ..wire::sampling(config)
-        };
-        let parts = Parts {
-            store: store.clone(),
-            broker: broker.clone(),
-            model: model.clone(),
-            catalog: catalog.clone(),
-            pdf: Arc::new(PdfWriter::new()),
-            metrics: bul_worker::Metrics::new(&registry),
-        };
-        let shutdown = Shutdown::new();
-        let mut tasks = Tasks::new();
-        tasks.spawn("worker", Worker::new(parts, options).run(shutdown.clone()));
+    /// An intake of this system.
+    pub fn intake(&self) -> Intake {
+        Intake::new(self.store.clone(), self.broker.clone(), self.catalog.clone())
+    }
+
+    fn start_workers(&mut self, context: &Context, count: usize) -> anyhow::Result<()> {
+        let Some(model) = self.model.clone() else { return Ok(()) };
+        let config = context.config();
+        let metrics = bul_worker::Metrics::new(&self.registry);
+        let (pdf, adopt) = (Arc::new(PdfWriter::new()), Arc::new(Gate(self.intake())));
+        for replica in 1..=count {
+            // Unique among all hosts and restarts: it is the name in the record of attempts.
+            let instance = &uuid::Uuid::new_v4().simple().to_string()[..8];
+            let options = WorkerOptions {
+                name: format!("worker-{}-{replica}-{instance}", std::process::id()),
+                concurrency: config.worker.concurrency,
+                lease: Duration::from_secs(config.worker.lease_s.max(1)),
+                attempt_max: Duration::from_secs(config.worker.attempt_s_max.max(1)),
+                lanes: wire::lanes(config)?,
+                ..wire::sampling(config)
+            };
+            let parts = Parts {
+                store: self.store.clone(),
+                broker: self.broker.clone(),
+                adopt: adopt.clone(),
+                model: model.clone(),
+                catalog: self.catalog.clone(),
+                pdf: pdf.clone(),
+                metrics: metrics.clone(),
+            };
+            self.tasks.spawn("worker", Worker::new(parts, options).run(self.shutdown.clone()));
+        }
+        Ok(())
+    }
+
+    fn start_scheduler(&mut self) {
         let options =
             SchedulerOptions { name: format!("scheduler-{}", uuid::Uuid::new_v4()), ..Default::default() };
-        let metrics = bul_scheduler::Metrics::new(&registry);
-        let scheduler = Scheduler::new(store.clone(), broker.clone(), options, metrics);
-        tasks.spawn("scheduler", scheduler.run(shutdown.clone()));
-        Ok(Self { store, broker, catalog, model, registry, shutdown, tasks, _exclusive: exclusive })
+        let metrics = bul_scheduler::Metrics::new(&self.registry);
+        let scheduler = Scheduler::new(self.store.clone(), self.broker.clone(), options, metrics);
+        self.tasks.spawn("scheduler", scheduler.run(self.shutdown.clone()));
+    }
+
+    /// Starts workers later, with the model they need.
+    pub async fn add_workers(&mut self, context: &Context, count: usize) -> anyhow::Result<()> {
+        if self.model.is_none() {
+            self.model = Some(wire::open_model(context.config(), Some(&self.registry)).await?);
+        }
+        self.start_workers(context, count)
     }
 
     /// Waits until all tasks have ended; a panic of one ends them all. Closes broker and store last.
@@ -94,10 +160,30 @@ impl System {
     }
 }
 
-/// This process is alone on the store: running attempts belong to one that is gone, and what the
-/// broker forgot is published again.
-async fn recover(store: &dyn Store, broker: &dyn Broker) -> anyhow::Result<()> {
-    let orphaned = store.end_orphaned().await?;
+/// Messages of other programs go through the same intake as everything else.
+struct Gate(Intake);
+
+#[async_trait]
+impl Adopt for Gate {
+    async fn adopt(&self, foreign: &Foreign) -> Result<(), StoreError> {
+        self.0.adopt(foreign).await.map(drop)
+    }
+}
+
+/// The embedded broker lives in one process; a role alone would never meet the others.
+fn check_roles(broker: &BrokerSpec, roles: Roles) -> anyhow::Result<()> {
+    if *broker == BrokerSpec::Embedded && !roles.alone {
+        return Err(Fault::usage("a role of its own needs a broker outside of this process")
+            .hint("set BUL_BROKER to nats://… or amqp://…, or run everything with bul up")
+            .into());
+    }
+    Ok(())
+}
+
+/// A process that is alone on its store knows that running attempts belong to one that is gone; others wait
+/// for the leases to end. What a broker without memory forgot is published again.
+async fn recover(store: &dyn Store, broker: &dyn Broker, alone: bool) -> anyhow::Result<()> {
+    let orphaned = if alone { store.end_orphaned().await? } else { 0 };
     let republished = if broker.info().durable { 0 } else { store.republish_queued().await? };
     if orphaned + republished > 0 {
         info!(orphaned, republished, "took over where another process ended");
@@ -112,7 +198,7 @@ pub fn create_private(folder: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| {
-        crate::exit::Fault::failed(format!("{}: {e}", folder.display()))
+        Fault::failed(format!("{}: {e}", folder.display()))
             .hint("set BUL_DATA_DIR to a folder you may write to")
             .into()
     })

@@ -7,10 +7,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bul_broker::Broker;
 use bul_broker_embedded::EmbeddedBroker;
+use bul_broker_nats::NatsBroker;
+use bul_broker_rabbitmq::RabbitBroker;
 use bul_config::Config;
 use bul_engine::{EngineOptions, Generate, ModelSpec};
 use bul_job::{Lane, RetryPolicy, Rules, TenantId};
 use bul_store::Store;
+use bul_store_postgres::PostgresStore;
 use bul_store_sqlite::SqliteStore;
 use bul_template::Catalog;
 use bul_worker::WorkerOptions;
@@ -25,8 +28,8 @@ use crate::shipped;
 pub struct Direct {
     /// Store.
     pub store: Arc<dyn Store>,
-    /// A broker of this process: what it is given stays in the store as unconfirmed, so that the
-    /// server's dispatcher takes it from there.
+    /// The broker. Where the embedded one is configured, it lives in the server's process: what is given here stays
+    /// in the store as unconfirmed, so that the server's dispatcher takes it from there.
     pub broker: Arc<dyn Broker>,
     /// Templates.
     pub catalog: Arc<Catalog>,
@@ -34,15 +37,57 @@ pub struct Direct {
     pub tenant: TenantId,
 }
 
-/// The database file the configuration names.
-pub fn store_path(context: &Context) -> anyhow::Result<PathBuf> {
+/// Which store.
+#[derive(Debug, Clone)]
+pub enum StoreSpec {
+    /// A file.
+    Sqlite(PathBuf),
+    /// A server.
+    Postgres(String),
+}
+
+/// The store the configuration names.
+pub fn store_spec(context: &Context) -> anyhow::Result<StoreSpec> {
     let spec = &context.config().store;
-    match spec.strip_prefix("sqlite:") {
-        Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
-        None if spec.is_empty() => Ok(context.data_dir()?.join("bul.db")),
-        _ => Err(Fault::usage(format!("store {spec:?} is not known, expected sqlite:PATH"))
-            .hint("PostgreSQL is not available in this version")
-            .into()),
+    if spec.is_empty() {
+        return Ok(StoreSpec::Sqlite(context.data_dir()?.join("bul.db")));
+    }
+    if spec.starts_with("postgres://") || spec.starts_with("postgresql://") {
+        return Ok(StoreSpec::Postgres(spec.clone()));
+    }
+    match spec.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
+        Some(path) => Ok(StoreSpec::Sqlite(path.into())),
+        // The text may hold a password that was meant for another scheme.
+        None => {
+            Err(Fault::usage("store: expected sqlite:PATH or postgres://user:password@host/database").into())
+        }
+    }
+}
+
+/// Which broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BrokerSpec {
+    /// In this process.
+    Embedded,
+    /// NATS JetStream.
+    Nats(String),
+    /// RabbitMQ.
+    Rabbit(String),
+}
+
+/// The broker the configuration names.
+pub fn broker_spec(config: &Config) -> anyhow::Result<BrokerSpec> {
+    let spec = &config.broker;
+    let starts = |schemes: &[&str]| schemes.iter().any(|scheme| spec.starts_with(scheme));
+    if spec == "embedded" {
+        Ok(BrokerSpec::Embedded)
+    } else if starts(&["nats://", "tls://"]) {
+        Ok(BrokerSpec::Nats(spec.clone()))
+    } else if starts(&["amqp://", "amqps://"]) {
+        Ok(BrokerSpec::Rabbit(spec.clone()))
+    } else {
+        Err(Fault::usage("broker: expected embedded, nats://host:4222 or amqp://user:password@host:5672")
+            .into())
     }
 }
 
@@ -54,42 +99,79 @@ pub fn rules(config: &Config) -> Rules {
 
 /// Opens the store, creating it and bringing its schema up to date.
 pub async fn open_store(context: &Context) -> anyhow::Result<Arc<dyn Store>> {
-    open_store_at(&store_path(context)?, context.config()).await
+    open_store_of(&store_spec(context)?, context.config()).await
 }
 
-/// Opens the store in a given file.
-pub async fn open_store_at(path: &Path, config: &Config) -> anyhow::Result<Arc<dyn Store>> {
-    let options = bul_store_sqlite::Options { rules: rules(config), ..Default::default() };
-    let store = SqliteStore::open(path, options)
-        .await
-        .map_err(|e| Fault::unavailable(format!("store {}: {e}", path.display())))?;
-    Ok(Arc::new(store))
+/// Opens a given store.
+pub async fn open_store_of(spec: &StoreSpec, config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    match spec {
+        StoreSpec::Sqlite(path) => {
+            let options = bul_store_sqlite::Options { rules: rules(config), ..Default::default() };
+            let store = SqliteStore::open(path, options)
+                .await
+                .map_err(|e| Fault::unavailable(format!("store {}: {e}", path.display())))?;
+            Ok(Arc::new(store))
+        }
+        StoreSpec::Postgres(url) => {
+            let options = bul_store_postgres::Options { rules: rules(config), ..Default::default() };
+            let store = PostgresStore::open(url, options)
+                .await
+                .map_err(|e| Fault::unavailable(format!("store: {e}")))?;
+            Ok(Arc::new(store))
+        }
+    }
 }
 
 /// Keeps other servers off a store; held for the life of the process.
 pub struct Exclusive(#[expect(dead_code, reason = "held, never read")] bul_store_sqlite::ExclusiveLock);
 
-/// Locks the store for a server with the embedded broker: two of them would each hand out all jobs.
-pub fn lock_store(path: &Path) -> anyhow::Result<Exclusive> {
-    let lock = SqliteStore::lock_exclusive(path).map_err(|e| {
-        Fault::failed(format!("store {}: {e}", path.display()))
-            .hint("stop the other bul, or give this one another BUL_DATA_DIR")
-    })?;
-    Ok(Exclusive(lock))
+/// Locks a file for a server with the embedded broker: two of them would each hand out all jobs. A
+/// broker outside of the process may serve several on one store.
+pub fn lock_store(store: &StoreSpec, broker: &BrokerSpec) -> anyhow::Result<Option<Exclusive>> {
+    match (store, broker) {
+        (StoreSpec::Sqlite(path), BrokerSpec::Embedded) => {
+            let lock = SqliteStore::lock_exclusive(path).map_err(|e| {
+                Fault::failed(format!("store {}: {e}", path.display()))
+                    .hint("stop the other bul, or give this one another BUL_DATA_DIR")
+            })?;
+            Ok(Some(Exclusive(lock)))
+        }
+        (StoreSpec::Sqlite(_), BrokerSpec::Nats(_) | BrokerSpec::Rabbit(_)) | (StoreSpec::Postgres(_), _) => {
+            Ok(None)
+        }
+    }
 }
 
 /// Opens the broker.
-pub fn open_broker(config: &Config) -> anyhow::Result<Arc<dyn Broker>> {
-    if config.broker != "embedded" {
-        return Err(Fault::usage(format!("broker {:?} is not known, expected embedded", config.broker))
-            .hint("NATS and RabbitMQ are not available in this version")
-            .into());
+pub async fn open_broker(config: &Config) -> anyhow::Result<Arc<dyn Broker>> {
+    open_broker_of(&broker_spec(config)?, config).await
+}
+
+/// Opens a given broker.
+pub async fn open_broker_of(spec: &BrokerSpec, config: &Config) -> anyhow::Result<Arc<dyn Broker>> {
+    match spec {
+        BrokerSpec::Embedded => {
+            let options = bul_broker_embedded::Options {
+                messages_max: config.limits.broker_messages_max,
+                ..Default::default()
+            };
+            Ok(Arc::new(EmbeddedBroker::new(options)))
+        }
+        BrokerSpec::Nats(url) => {
+            let options = bul_broker_nats::Options::default();
+            let broker = NatsBroker::open(url, options)
+                .await
+                .map_err(|e| Fault::unavailable(format!("broker: {e}")))?;
+            Ok(Arc::new(broker))
+        }
+        BrokerSpec::Rabbit(url) => {
+            let options = bul_broker_rabbitmq::Options::default();
+            let broker = RabbitBroker::open(url, options)
+                .await
+                .map_err(|e| Fault::unavailable(format!("broker: {e}")))?;
+            Ok(Arc::new(broker))
+        }
     }
-    let options = bul_broker_embedded::Options {
-        messages_max: config.limits.broker_messages_max,
-        ..Default::default()
-    };
-    Ok(Arc::new(EmbeddedBroker::new(options)))
 }
 
 /// The shipped templates and those of the configured folder.
@@ -104,11 +186,18 @@ pub fn open_catalog(context: &Context) -> anyhow::Result<Arc<Catalog>> {
     Ok(Arc::new(catalog))
 }
 
-/// Store, broker and templates without a server.
+/// Store, broker and templates without a server. With a broker outside of this process jobs are
+/// published right away.
 pub async fn open_direct(context: &Context) -> anyhow::Result<Direct> {
+    let broker: Arc<dyn Broker> = match broker_spec(context.config())? {
+        BrokerSpec::Embedded => Arc::new(Elsewhere),
+        spec @ (BrokerSpec::Nats(_) | BrokerSpec::Rabbit(_)) => {
+            open_broker_of(&spec, context.config()).await?
+        }
+    };
     Ok(Direct {
         store: open_store(context).await?,
-        broker: Arc::new(Elsewhere),
+        broker,
         catalog: open_catalog(context)?,
         tenant: TenantId::default_tenant(),
     })

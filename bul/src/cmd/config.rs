@@ -141,12 +141,14 @@ fn redacted(value: &Value) -> Value {
 /// Everything that is wrong, by option.
 fn problems(config: &Config) -> Vec<(&'static str, String)> {
     let mut found: Vec<(&'static str, String)> = Vec::new();
-    if !(config.store.is_empty() || config.store.strip_prefix("sqlite:").is_some_and(|path| !path.is_empty()))
-    {
-        found.push(("store", "must be sqlite:PATH, or empty for the data folder".into()));
+    let is_store = config.store.is_empty()
+        || ["postgres://", "postgresql://"].iter().any(|scheme| config.store.starts_with(scheme))
+        || config.store.strip_prefix("sqlite:").is_some_and(|path| !path.is_empty());
+    if !is_store {
+        found.push(("store", "must be sqlite:PATH, postgres://…, or empty for the data folder".into()));
     }
-    if config.broker != "embedded" {
-        found.push(("broker", "must be embedded in this version".into()));
+    if crate::wire::broker_spec(config).is_err() {
+        found.push(("broker", "must be embedded, nats://host:4222 or amqp://user:password@host:5672".into()));
     }
     if let Err(why) = address(&config.listen) {
         found.push(("listen", why));
@@ -183,11 +185,12 @@ fn problems(config: &Config) -> Vec<(&'static str, String)> {
 /// Ranges outside of which a process would stand still or fall over.
 fn numbers(config: &Config) -> Vec<(&'static str, String)> {
     let (model, worker, retry, limits) = (&config.model, &config.worker, &config.retry, &config.limits);
-    let ranges: [(&'static str, u64, u64, u64); 12] = [
+    let ranges: [(&'static str, u64, u64, u64); 13] = [
         ("model.threads", model.threads as u64, 0, 1_024),
         ("model.kv_mib_max", model.kv_mib_max as u64, 16, 1 << 20),
         ("model.running_max", model.running_max as u64, 1, 1_024),
         ("worker.concurrency", worker.concurrency as u64, 1, 1_024),
+        ("worker.replicas", worker.replicas as u64, 1, 256),
         ("worker.lease_s", worker.lease_s, 5, 3_600),
         ("worker.grace_s", worker.grace_s, 0, 3_600),
         ("worker.attempt_s_max", worker.attempt_s_max, 1, 86_400),

@@ -16,7 +16,8 @@ use crate::client::print;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::shipped::{SAMPLES, Sample};
-use crate::system::System;
+use crate::system::{Roles, System};
+use crate::wire::{BrokerSpec, StoreSpec};
 
 /// Options of `bul demo`.
 #[derive(Debug, clap::Args)]
@@ -31,7 +32,8 @@ pub struct Args {
 pub async fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
     context.init_logs(false)?;
     let temporary = tempfile::tempdir()?;
-    let system = System::start(context, &temporary.path().join("demo.db")).await?;
+    let store = StoreSpec::Sqlite(temporary.path().join("demo.db"));
+    let system = System::start(context, &store, &BrokerSpec::Embedded, Roles::all(1)).await?;
     let result = demonstrate(&args.out, context, &system).await;
     system.shutdown.halt();
     system.join().await?;
@@ -42,7 +44,7 @@ async fn demonstrate(out: &Path, context: &Context, system: &System) -> anyhow::
     let tenant = TenantId::default_tenant();
     let filter = bul_broker::EventFilter { tenant: tenant.clone(), job: None };
     let events = system.broker.events(filter).await?;
-    let intake = Intake::new(system.store.clone(), system.broker.clone(), system.catalog.clone());
+    let intake = system.intake();
     let mut jobs = Vec::new();
     for sample in SAMPLES {
         jobs.extend(submit(&intake, &tenant, sample).await?);

@@ -16,6 +16,8 @@ struct Finding {
     part: &'static str,
     ok: bool,
     detail: String,
+    /// What an operator should know although it works.
+    notes: Vec<String>,
 }
 
 /// Runs the checks; exit code 4 when one fails.
@@ -25,7 +27,7 @@ pub async fn run(_args: Args, context: &Context) -> anyhow::Result<Exit> {
         finding("configuration", configuration(context)),
         finding("store", store(context).await),
         finding("ledger", ledger(context).await),
-        finding("broker", broker(context).await),
+        broker(context).await,
         finding("templates", templates(context)),
         finding("model", model(context).await),
         finding("disk", disk(context)),
@@ -34,7 +36,11 @@ pub async fn run(_args: Args, context: &Context) -> anyhow::Result<Exit> {
     context.print(&findings, || {
         findings
             .iter()
-            .map(|f| format!("{:<4} {:<14} {}\n", if f.ok { "ok" } else { "FAIL" }, f.part, f.detail))
+            .map(|f| {
+                let notes: String =
+                    f.notes.iter().map(|note| format!("     {:<14} note: {note}\n", "")).collect();
+                format!("{:<4} {:<14} {}\n{notes}", if f.ok { "ok" } else { "FAIL" }, f.part, f.detail)
+            })
             .collect()
     })?;
     Ok(if failed { Exit::Unavailable } else { Exit::Done })
@@ -42,8 +48,8 @@ pub async fn run(_args: Args, context: &Context) -> anyhow::Result<Exit> {
 
 fn finding(part: &'static str, result: anyhow::Result<String>) -> Finding {
     match result {
-        Ok(detail) => Finding { part, ok: true, detail },
-        Err(error) => Finding { part, ok: false, detail: format!("{error:#}") },
+        Ok(detail) => Finding { part, ok: true, detail, notes: Vec::new() },
+        Err(error) => Finding { part, ok: false, detail: format!("{error:#}"), notes: Vec::new() },
     }
 }
 
@@ -75,11 +81,26 @@ async fn ledger(context: &Context) -> anyhow::Result<String> {
     Ok(format!("balances: {} accepted, {} open, {} dead letters", total.accepted, total.open(), total.dead))
 }
 
-async fn broker(context: &Context) -> anyhow::Result<String> {
-    let broker = wire::open_broker(context.config())?;
-    broker.check().await?;
-    let info = broker.info();
-    Ok(format!("{} {}; {}", info.kind, info.version, info.durability))
+/// What the broker really promises, and what is known to be wrong with its version.
+async fn broker(context: &Context) -> Finding {
+    let mut notes = Vec::new();
+    let looked = async {
+        let broker = wire::open_broker(context.config()).await?;
+        let checked = broker.check().await;
+        let depths = broker.depths().await;
+        let info = broker.info();
+        broker.close().await;
+        checked?;
+        let (ready, unacked) =
+            depths?.iter().fold((0, 0), |(ready, unacked), d| (ready + d.ready, unacked + d.unacked));
+        notes = info.notes;
+        Ok(format!(
+            "{} {} at {}; {ready} messages waiting, {unacked} in workers' hands; {}",
+            info.kind, info.version, info.location, info.durability
+        ))
+    };
+    let result = looked.await;
+    Finding { notes, ..finding("broker", result) }
 }
 
 fn templates(context: &Context) -> anyhow::Result<String> {

@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub mod bench;
 pub mod completions;
 pub mod config;
 pub mod demo;
@@ -10,6 +11,7 @@ pub mod key;
 pub mod ledger;
 pub mod migrate;
 pub mod model;
+pub mod roles;
 pub mod schedule;
 pub mod submit;
 pub mod template;

@@ -1,9 +1,10 @@
-//! `bul up`: producer, worker and scheduler in one process.
+//! `bul up`: producer, workers and scheduler in one process; and what the roles alone share with it.
 
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
+use bul_config::Config;
 use bul_job::TenantId;
 use bul_producer::{AppState, ProducerOptions};
 use bul_store::{Permission, Store};
@@ -12,7 +13,7 @@ use tracing::info;
 
 use crate::context::Context;
 use crate::exit::{Exit, Fault};
-use crate::system::System;
+use crate::system::{Roles, System};
 use crate::wire;
 
 /// Name of the key for commands of the same user.
@@ -29,20 +30,52 @@ pub struct Args {
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
+    let config = context.config();
+    let address = args.listen.unwrap_or_else(|| config.listen.clone());
+    serve(context, Some(address), Roles::all(config.worker.replicas)).await
+}
+
+/// Runs the roles, with the HTTP API on `address` where one is given, until SIGTERM or SIGINT.
+pub(super) async fn serve(context: &Context, address: Option<String>, roles: Roles) -> anyhow::Result<Exit> {
     context.init_logs(true)?;
     for warning in &context.loaded.warnings {
         tracing::warn!("{warning}");
     }
     let config = context.config();
-    let address = args.listen.as_deref().unwrap_or(&config.listen);
-    let listener = listen(address).await?;
-    let mut system = System::start(context, &wire::store_path(context)?).await?;
-    ensure_local_key(&context.local_key_file()?, system.store.as_ref()).await?;
+    let listener = match &address {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
+    let (store, broker) = (wire::store_spec(context)?, wire::broker_spec(config)?);
+    let mut system = System::start(context, &store, &broker, roles).await?;
+    if let Some(listener) = listener {
+        ensure_local_key(&context.local_key_file()?, system.store.as_ref()).await?;
+        start_http(&mut system, config, listener);
+    }
+    if !config.metrics_listen.is_empty() {
+        start_metrics(&mut system, listen(&config.metrics_listen).await?);
+    }
+    let grace = Duration::from_secs(config.worker.grace_s);
+    tokio::spawn(bul_runtime::watch_signals(system.shutdown.clone(), grace));
+    let model = system.model.as_ref().map(|model| model.info());
+    info!(
+        address = address.as_deref().unwrap_or("none"),
+        workers = roles.workers,
+        scheduler = roles.scheduler,
+        model = model.as_ref().map_or("none", |m| m.name.as_str()),
+        kind = model.as_ref().map_or("none", |m| m.kind),
+        store = system.store.info().location,
+        broker = system.broker.info().location,
+        "ready to take jobs"
+    );
+    system.join().await?;
+    Ok(Exit::Done)
+}
 
-    let separate = !config.metrics_listen.is_empty();
+fn start_http(system: &mut System, config: &Config, listener: TcpListener) {
     let options = ProducerOptions {
         requests_max: config.limits.requests_max,
-        serve_metrics: !separate,
+        serve_metrics: config.metrics_listen.is_empty(),
         ..Default::default()
     };
     let state = AppState::new(
@@ -52,36 +85,24 @@ pub async fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
         system.registry.clone(),
         options,
     );
-    let stopping = system.shutdown.stopping().clone();
-    if separate {
-        let metrics = listen(&config.metrics_listen).await?;
-        let router = bul_producer::metrics_router(system.registry.clone());
-        let stopping = stopping.clone();
-        system.tasks.spawn("metrics", async move {
-            if let Err(error) = bul_producer::serve_router(metrics, router, stopping).await {
-                tracing::error!(%error, "the metrics listener ended");
-            }
-        });
-    }
-    let halt = system.shutdown.clone();
+    let (stopping, halt) = (system.shutdown.stopping().clone(), system.shutdown.clone());
     system.tasks.spawn("http", async move {
         if let Err(error) = bul_producer::serve(listener, state, stopping).await {
             tracing::error!(%error, "the HTTP listener ended");
             halt.halt();
         }
     });
-    let grace = Duration::from_secs(config.worker.grace_s);
-    tokio::spawn(bul_runtime::watch_signals(system.shutdown.clone(), grace));
-    let model = system.model.info();
-    info!(
-        address,
-        model = model.name,
-        kind = model.kind,
-        store = system.store.info().location,
-        "ready to take jobs"
-    );
-    system.join().await?;
-    Ok(Exit::Done)
+}
+
+fn start_metrics(system: &mut System, listener: TcpListener) {
+    let (store, broker) = (system.store.clone(), system.broker.clone());
+    let router = bul_producer::metrics_router(system.registry.clone(), store, broker);
+    let stopping = system.shutdown.stopping().clone();
+    system.tasks.spawn("metrics", async move {
+        if let Err(error) = bul_producer::serve_router(listener, router, stopping).await {
+            tracing::error!(%error, "the metrics listener ended");
+        }
+    });
 }
 
 async fn listen(address: &str) -> anyhow::Result<TcpListener> {

@@ -9,9 +9,9 @@ use crate::Secret;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `sqlite:PATH`; empty puts the file into the data folder.
+    /// `sqlite:PATH` or `postgres://user:password@host/database`; empty puts a file into the data folder.
     pub store: String,
-    /// `embedded`.
+    /// `embedded`, `nats://host:4222` or `amqp://user:password@host:5672`.
     pub broker: String,
     /// Address of the HTTP API.
     pub listen: String,
@@ -97,11 +97,13 @@ pub struct Worker {
     pub attempt_s_max: u64,
     /// Lanes to serve; empty for all.
     pub lanes: Vec<String>,
+    /// Workers in one process, each with `concurrency` jobs in work; they share the model.
+    pub replicas: usize,
 }
 
 impl Default for Worker {
     fn default() -> Self {
-        Self { concurrency: 4, lease_s: 30, grace_s: 20, attempt_s_max: 1800, lanes: Vec::new() }
+        Self { concurrency: 4, lease_s: 30, grace_s: 20, attempt_s_max: 1800, lanes: Vec::new(), replicas: 1 }
     }
 }
 
@@ -175,6 +177,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("BUL_WORKER_GRACE_S", "worker.grace_s"),
     ("BUL_WORKER_ATTEMPT_S_MAX", "worker.attempt_s_max"),
     ("BUL_WORKER_LANES", "worker.lanes"),
+    ("BUL_WORKER_REPLICAS", "worker.replicas"),
     ("BUL_RETRY_BASE_MS", "retry.base_ms"),
     ("BUL_RETRY_CAP_MS", "retry.cap_ms"),
     ("BUL_RETRY_CRASHES_MAX", "retry.crashes_max"),
@@ -184,8 +187,8 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("BUL_LOG", "log.filter"),
 ];
 
-/// Options whose value is a secret; each may also come from a file (`VARIABLE_FILE`).
-pub(crate) const SECRETS: &[&str] = &["key", "model.key"];
+/// Options whose value is or holds a secret; each may also come from a file (`VARIABLE_FILE`).
+pub(crate) const SECRETS: &[&str] = &["key", "model.key", "store", "broker"];
 
 /// JSON Schema (2020-12) of the configuration file, from the defaults.
 pub fn schema() -> Value {

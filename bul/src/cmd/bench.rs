@@ -1,0 +1,33 @@
+//! `bul bench`: how fast this installation is, measured on the whole path a job takes.
+
+mod load;
+mod pipeline;
+
+use clap::Subcommand;
+
+use crate::context::Context;
+use crate::exit::Exit;
+
+/// Options of `bul bench`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Jobs per second and latency through store, broker and workers, with the scripted model
+    #[command(
+        after_help = "Jobs go through the same intake, state machine, lease, commit and acknowledgement as any other; only the model is\nscripted and the one format is JSON. Everything runs in this process, on the configured store and broker, under a tenant\nof its own.\n\nExamples:\n  bul bench pipeline\n  BUL_STORE=postgres://bul@localhost/bul BUL_BROKER=nats://localhost bul bench pipeline --jobs 50000 -o json"
+    )]
+    Pipeline(pipeline::Args),
+}
+
+/// Runs the command.
+pub async fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
+    context.init_logs(false)?;
+    match args.command {
+        Command::Pipeline(args) => pipeline::run(args, context).await,
+    }
+}
