@@ -28,6 +28,10 @@ deny:
 test-deps:
 	./scripts/test-deps
 
+# The pipeline beside other job queues, on the same servers in one run.
+bench: build
+	./bench/pipeline
+
 clean:
 	cargo clean
 	rm -rf out
