@@ -181,8 +181,8 @@ fn foreign_programs_publish_straight_onto_the_broker(kind: BrokerKind) {
     let client = |file: String| repository().join("tests/it/clients").join(file).display().to_string();
     let (url, tenant) = (cluster.broker_url(), "default");
     for _ in 0..runs {
-        run(&python, &[&client(format!("{name}.py")), &url, tenant, "Plan from Python"]);
-        run("node", &[&client(format!("{name}.mjs")), &modules, &url, tenant, "Plan from Node"]);
+        run(&python, &[&client(format!("publish_{name}.py")), &url, tenant, "Plan from Python"]);
+        run("node", &[&client(format!("publish_{name}.mjs")), &modules, &url, tenant, "Plan from Node"]);
     }
     cluster.wait_for("completed", 2);
     run(&python, &[&client(format!("{name}_bytes.py")), &url, &format!("low.{tenant}"), "{\"query\": 7}"]);

@@ -1,4 +1,4 @@
-//! Messages a second over a server: `throughput nats://127.0.0.1:4222 [MESSAGES]`.
+//! Messages a second over a server: `nats_throughput nats://127.0.0.1:4222 [MESSAGES]`.
 //!
 //! Publishes in batches of 1,000, then fetches and acks; each part three times, the median is told. The
 //! machine's load stands beside the figures, since a busy one makes them worthless.

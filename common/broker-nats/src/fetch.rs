@@ -71,12 +71,16 @@ impl Pulling {
     }
 
     /// The same; `None` when the server is there and says nothing.
-    async fn next_or_quiet(&mut self) -> Result<Option<Arrival>, BrokerError> {
+    async fn next_or_quiet(&mut self) -> Option<Arrival> {
         if let Ok(arrival) = tokio::time::timeout(QUIET, self.next()).await {
-            return Ok(Some(arrival));
+            return Some(arrival);
         }
-        self.lanes.link.probe(self.session).await?;
-        Ok(self.inbox.as_mut().and_then(Inbox::try_next))
+        let probed = self.lanes.link.probe(self.session).await;
+        let arrival = self.inbox.as_mut().and_then(Inbox::try_next);
+        match probed {
+            Ok(()) => arrival,
+            Err(error) => arrival.or_else(|| Some(Arrival::Gone(error.to_string()))),
+        }
     }
 
     /// The server has ended it: its inbox may be used again.
@@ -136,7 +140,7 @@ impl Lanes {
     ) -> Result<Pulled, BrokerError> {
         let session = self.link.session().await?;
         let mut pulling = Pulling::begin(self, lane, session, max - taken.len(), None).await?;
-        while let Some(arrival) = pulling.next_or_quiet().await? {
+        while let Some(arrival) = pulling.next_or_quiet().await {
             match arrival {
                 Arrival::Message(message) => {
                     taken.extend(self.answers.delivery(lane, session, message));
@@ -146,9 +150,9 @@ impl Lanes {
                 }
                 Arrival::Ended => {}
                 Arrival::Refused(why) => debug!(%lane, why, "a pull is refused"),
+                // Dropped, not ended: a server that was only silent may still answer.
                 Arrival::Gone(why) => {
                     self.link.doubt(session, &why);
-                    pulling.end();
                     return Ok(Pulled::Gone);
                 }
                 Arrival::Closed => return Err(BrokerError::Closed),

@@ -60,8 +60,8 @@ struct Batch {
 enum Failure {
     /// The connection was lost meanwhile.
     Lost,
-    /// The stream is not there.
-    Gone,
+    /// The stream is not there, or not whole: 2.9 takes messages in while it removes it.
+    Gone(String),
     Full(String),
     Refused(String),
     Down(String),
@@ -121,10 +121,10 @@ impl Publisher {
             };
             let is_last = tries == TRIES_MAX;
             match failure {
-                Failure::Gone => {
-                    self.link.doubt(session, "the stream is not there");
+                Failure::Gone(why) => {
+                    self.link.doubt(session, &why);
                     if is_last {
-                        return Err(self.link.unavailable("the stream is not there"));
+                        return Err(self.link.unavailable(&why));
                     }
                 }
                 Failure::Lost if is_last => {
@@ -283,15 +283,19 @@ impl Publisher {
 /// The message's place in the stream, or why it has none.
 fn read(arrived: &Arrived) -> Result<u64, Failure> {
     if arrived.status == Some(StatusCode::NO_RESPONDERS) {
-        return Err(Failure::Gone);
+        return Err(Failure::Gone("the stream is not there".into()));
     }
     let confirmation: Confirmation = serde_json::from_slice(&arrived.payload)
         .map_err(|error| Failure::Refused(format!("a confirmation that is not understood: {error}")))?;
     let Some(refusal) = confirmation.error else { return Ok(confirmation.seq) };
-    let is_full = refusal.err_code == STORE_FAILED
-        || refusal.code == TOO_MANY_REQUESTS
-        || is_shortage(refusal.err_code);
-    Err(if is_full { Failure::Full(refusal.description) } else { Failure::Refused(refusal.description) })
+    let why = refusal.description;
+    let is_limit = why.contains("maximum") || why.contains("no space");
+    Err(match refusal.err_code {
+        STORE_FAILED if is_limit => Failure::Full(why),
+        STORE_FAILED => Failure::Gone(why),
+        code if refusal.code == TOO_MANY_REQUESTS || is_shortage(code) => Failure::Full(why),
+        _ => Failure::Refused(why),
+    })
 }
 
 #[cfg(test)]
@@ -315,7 +319,7 @@ mod tests {
     fn confirmations_are_told_from_refusals() {
         check(None, r#"{"stream":"BUL_JOBS","seq":7}"#, Ok(7));
         check(None, r#"{"stream":"BUL_JOBS","seq":7,"duplicate":true}"#, Ok(7));
-        check(Some(StatusCode::NO_RESPONDERS), "", Err(Failure::Gone));
+        check(Some(StatusCode::NO_RESPONDERS), "", Err(Failure::Gone("the stream is not there".into())));
         let full = r#"{"error":{"code":503,"err_code":10077,"description":"maximum messages exceeded"}}"#;
         check(None, full, Err(Failure::Full("maximum messages exceeded".into())));
         let refused =
@@ -325,8 +329,8 @@ mod tests {
 
     #[test]
     fn the_most_lasting_failure_counts() {
-        let failures = [Failure::Gone, Failure::Full("a".into()), Failure::Refused("a".into())];
+        let failures = [Failure::Gone("b".into()), Failure::Full("a".into()), Failure::Refused("a".into())];
         assert_eq!(failures.iter().max(), Some(&Failure::Refused("a".into())));
-        assert!(Some(Failure::Gone) > None);
+        assert!(Some(Failure::Lost) > None);
     }
 }

@@ -1,20 +1,24 @@
-//! The NATS broker passes the suite of all brokers, each case on a server of its own.
+//! The NATS broker passes the suite of all brokers: each case on a server of its own of the old release
+//! that distributions ship, and all of them on one server of the newest.
+
+mod kit;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bul_broker::Broker;
 use bul_broker::conformance::{Fixture, Setup, flow};
 use bul_broker_nats::{NatsBroker, Options};
-use bul_harness::Nats;
+use bul_harness::{Nats, NatsOptions};
 
 /// Short, so that a case may wait for it, and long enough for a busy machine.
 const ACK_WAIT: Duration = Duration::from_secs(3);
 
 struct OnNats {
     broker: Arc<NatsBroker>,
-    _server: Nats,
+    _server: Option<Nats>,
 }
 
 #[async_trait]
@@ -42,7 +46,7 @@ async fn nats(setup: Setup) -> Box<dyn Fixture> {
     let messages_max = setup.messages_max.map(|max| max as u64);
     let options = Options { ack_wait: ACK_WAIT, messages_max, ..Options::default() };
     let broker = NatsBroker::open(&server.url(), options).await.expect("the broker opens");
-    Box::new(OnNats { broker: Arc::new(broker), _server: server })
+    Box::new(OnNats { broker: Arc::new(broker), _server: Some(server) })
 }
 
 bul_broker::broker_conformance!(nats);
@@ -53,5 +57,28 @@ async fn nothing_is_lost_on_several_threads() {
     let options = Options { ack_wait: Duration::from_secs(30), ..Options::default() };
     let server = Nats::start().expect("nats-server starts");
     let broker = Arc::new(NatsBroker::open(&server.url(), options).await.expect("the broker opens"));
-    flow::nothing_is_lost_or_doubled_under_load(Box::new(OnNats { broker, _server: server })).await;
+    flow::nothing_is_lost_or_doubled_under_load(Box::new(OnNats { broker, _server: Some(server) })).await;
+}
+
+/// A short name for each case, so that the cases share a server.
+fn next_prefix() -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    format!("case{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+async fn newest_server() -> Nats {
+    kit::newest(NatsOptions::default())
+}
+
+async fn on_newest(server: &Nats, setup: Setup) -> Box<dyn Fixture> {
+    let messages_max = setup.messages_max.map(|max| max as u64);
+    let options = Options { prefix: next_prefix(), ack_wait: ACK_WAIT, messages_max, ..Options::default() };
+    Box::new(OnNats { broker: Arc::new(kit::open(server, options).await), _server: None })
+}
+
+/// On the newest release.
+mod newest {
+    use super::{newest_server, on_newest};
+
+    bul_broker::broker_conformance_in_one!(newest_server, on_newest);
 }

@@ -11,15 +11,6 @@ use serde_json::{Value, json};
 
 use kit::*;
 
-/// Where `scripts/test-deps` puts what it installs.
-fn tools() -> PathBuf {
-    let set = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let cache = || {
-        set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache"))).map(|dir| dir.join("bul/tools"))
-    };
-    set("BUL_TOOLS_DIR").or_else(cache).expect("HOME is set")
-}
-
 /// Runs a program of `tests/it/clients` and fetches what it has published.
 async fn published_by(program: PathBuf, script: &str, before: &[&str]) -> Foreign {
     let (server, broker) = start(Options::default()).await;
@@ -40,7 +31,7 @@ async fn published_by(program: PathBuf, script: &str, before: &[&str]) -> Foreig
 
 #[tokio::test]
 async fn a_python_program_publishes() {
-    let foreign = published_by(tools().join("python/bin/python"), "nats.py", &[]).await;
+    let foreign = published_by(tools().join("python/bin/python"), "publish_nats.py", &[]).await;
     assert_eq!(
         (foreign.subject.as_str(), foreign.lane, foreign.broken),
         ("bul.jobs.high.acme", Lane::High, None)
@@ -59,7 +50,7 @@ async fn a_python_program_publishes() {
 #[tokio::test]
 async fn a_node_program_publishes() {
     let modules = tools().join("node_modules").display().to_string();
-    let foreign = published_by("node".into(), "nats.mjs", &[&modules]).await;
+    let foreign = published_by("node".into(), "publish_nats.mjs", &[&modules]).await;
     assert_eq!(
         (foreign.subject.as_str(), foreign.lane, foreign.broken),
         ("bul.jobs.high.acme", Lane::High, None)

@@ -91,6 +91,22 @@ async fn another_stream_of_the_name_is_refused() {
     assert!(error.contains("X_JOBS") && error.contains("overlap"), "{error}");
 }
 
+/// The newest release, told to sync each write, which the old one refuses to start with.
+#[tokio::test]
+async fn a_server_may_sync_every_write() {
+    let server = newest(NatsOptions { sync_always: true, ..NatsOptions::default() });
+    let broker = open(&server, Options::default()).await;
+    let sent: Vec<_> = (0..200).map(|_| message(Lane::High)).collect();
+    broker.publish(&sent).await.unwrap();
+    for expected in &sent {
+        let delivery = next(&broker, Lane::High).await;
+        assert_eq!(delivery.payload().ready(), Some(expected));
+        delivery.ack().await.unwrap();
+    }
+    let old = Nats::start_with(NatsOptions { sync_always: true, ..NatsOptions::default() });
+    assert!(old.is_err() || std::env::var_os("BUL_TEST_NATS_SERVER").is_some());
+}
+
 #[tokio::test]
 async fn installations_share_a_server() {
     let (server, first) = start(Options::default()).await;

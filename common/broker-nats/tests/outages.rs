@@ -220,10 +220,10 @@ async fn a_removed_stream_is_made_again() {
         let before = broker.incarnation().await.unwrap();
         operator.request("$JS.API.STREAM.DELETE.BUL_JOBS", "".into()).await.unwrap();
         if lane == Lane::High {
-            broker.publish(&[message(lane)]).await.unwrap();
+            publish_at_last(&broker, &[message(lane)]).await;
         } else {
             assert!(broker.fetch(lane, 1).await.unwrap().is_empty());
-            broker.publish(&[message(lane)]).await.unwrap();
+            publish_at_last(&broker, &[message(lane)]).await;
         }
         next(&broker, lane).await.ack().await.unwrap();
         assert_ne!(broker.incarnation().await.unwrap(), before);
@@ -242,7 +242,7 @@ async fn a_waiter_outlasts_a_removed_stream() {
     });
     tokio::time::sleep(Duration::from_millis(200)).await;
     operator.request("$JS.API.STREAM.DELETE.BUL_JOBS", "".into()).await.unwrap();
-    broker.publish(&[message(Lane::Normal)]).await.unwrap();
+    publish_at_last(&broker, &[message(Lane::Normal)]).await;
     tokio::time::timeout(PATIENCE, waiter).await.expect("the waiter sleeps over work").unwrap().unwrap();
 }
 

@@ -33,7 +33,8 @@ async fn main() -> anyhow::Result<()> {
         let consumed = consume(&consumer, number).await?;
         let start = Instant::now();
         let (first, second) = tokio::join!(publish(&producer, number), consume(&consumer, number));
-        (first?, second?);
+        first?;
+        second?;
         let both = number as f64 / start.elapsed().as_secs_f64();
         println!(
             "round {round}: published {published:.0}/s, fetched and acked {consumed:.0}/s, both at once {both:.0}/s; {}",

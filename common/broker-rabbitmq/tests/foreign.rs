@@ -41,7 +41,7 @@ async fn pika_and_amqplib_publish_jobs() {
     let server = RabbitMq::start().expect("RabbitMQ starts");
     let broker = open(&server.url()).await;
 
-    publish_with(tools().join("python/bin/python"), "rabbitmq.py", &[&server.url(), "acme", "Grüße"]);
+    publish_with(tools().join("python/bin/python"), "publish_rabbitmq.py", &[&server.url(), "acme", "Grüße"]);
     let from_python = foreign(&broker).await;
     assert_eq!(from_python.subject, "high.acme");
     assert_eq!((from_python.tenant, from_python.lane), (Some("acme".parse().unwrap()), Lane::High));
@@ -53,7 +53,7 @@ async fn pika_and_amqplib_publish_jobs() {
 
     let modules = tools().join("node_modules");
     let args = [&modules.display().to_string(), &server.url(), "globex-2", "Grüße"];
-    publish_with("node".into(), "rabbitmq.mjs", &args.map(|arg| &arg[..]));
+    publish_with("node".into(), "publish_rabbitmq.mjs", &args);
     let from_node = foreign(&broker).await;
     assert_eq!((from_node.tenant, from_node.lane), (Some("globex-2".parse().unwrap()), Lane::High));
     assert_eq!(from_node.content_type.as_deref(), Some("application/cloudevents+json"));

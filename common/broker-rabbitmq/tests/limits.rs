@@ -91,6 +91,13 @@ async fn a_full_queue_is_back_pressure(server: &RabbitMq) {
     server
         .ctl(&["-p", vhost_of(&url), "set_policy", "few", "jobs.normal", limit, "--apply-to", "queues"])
         .expect("a policy");
+    // A policy reaches its queues a moment later.
+    let policies = ["-p", vhost_of(&url), "-q", "list_queues", "name", "policy"];
+    eventually("the policy is in force", async || {
+        let queues = server.ctl(&policies).expect("a list");
+        queues.lines().any(|line| line.contains("normal") && line.contains("few"))
+    })
+    .await;
     let batch = messages(Lane::Normal, 40);
     eventually("it is full", async || {
         let published = broker.publish(&batch).await;

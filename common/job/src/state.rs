@@ -404,8 +404,8 @@ impl JobCore {
         self.failures = 0;
         self.crashes = 0;
         self.cancel_requested = false;
-        let at = at.map_or(now, |at| at.max(now));
-        self.deadline = self.deadline.filter(|deadline| *deadline > at);
+        let at = at.unwrap_or(now);
+        self.deadline = self.deadline.filter(|deadline| *deadline > at.max(now));
         Ok(self.wait_until(at))
     }
 

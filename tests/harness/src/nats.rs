@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::process::{Process, free_port, wait_until};
 
-/// The program; `BUL_TEST_NATS_SERVER` names another, to test a newer release.
+/// The program; `BUL_TEST_NATS_SERVER` names another, to run all tests on another release.
 const PROGRAM: &str = "nats-server";
 
 /// How a server is started.
@@ -25,6 +25,8 @@ pub struct NatsOptions {
     pub login: Option<(String, String)>,
     /// Further lines of its configuration file.
     pub lines: String,
+    /// The program of another release.
+    pub program: Option<PathBuf>,
 }
 
 /// A running server.
@@ -46,7 +48,7 @@ impl Nats {
         let folder = tempfile::tempdir()?;
         let port = free_port();
         std::fs::write(folder.path().join("nats.conf"), configuration(&options, port, &folder)?)?;
-        let process = launch(&folder)?;
+        let process = launch(&options, &folder)?;
         let mut nats = Self { process, options, folder, port };
         nats.wait()?;
         Ok(nats)
@@ -87,7 +89,7 @@ impl Nats {
     /// Starts it again on the same port and folder; one that still runs is killed before.
     pub fn restart(&mut self) -> Result<()> {
         self.process.kill();
-        self.process = launch(&self.folder)?;
+        self.process = launch(&self.options, &self.folder)?;
         self.wait()
     }
 
@@ -138,9 +140,10 @@ fn configuration(options: &NatsOptions, port: u16, folder: &TempDir) -> Result<S
     Ok(text)
 }
 
-fn launch(folder: &TempDir) -> Result<Process> {
-    let program = std::env::var("BUL_TEST_NATS_SERVER").unwrap_or_else(|_| PROGRAM.into());
-    Process::start(&program, None, |command| {
+fn launch(options: &NatsOptions, folder: &TempDir) -> Result<Process> {
+    let other = || std::env::var_os("BUL_TEST_NATS_SERVER").map(PathBuf::from);
+    let program = options.program.clone().or_else(other).unwrap_or_else(|| PROGRAM.into());
+    Process::start(&program.to_string_lossy(), None, |command| {
         command.arg("-c").arg(folder.path().join("nats.conf"));
     })
 }

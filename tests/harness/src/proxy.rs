@@ -105,20 +105,17 @@ fn pump(mut from: TcpStream, mut to: TcpStream, shared: &Shared, is_answer: bool
     let _ = from.set_nodelay(true);
     let _ = to.set_nodelay(true);
     loop {
-        let fault = shared.fault();
-        let is_held = fault == Fault::BlackHole || (fault == Fault::LostAnswers && is_answer);
-        if fault == Fault::Cut {
+        if !wait_while_held(shared, is_answer) {
             break;
-        }
-        if is_held {
-            // What was read before is lost for good: a network does not keep it either.
-            thread::sleep(LOOK_EVERY);
-            continue;
         }
         match from.read(&mut buffer) {
             Ok(0) => break,
             Ok(n) => {
-                if let Fault::Delay(time) = fault {
+                // The fault may have come while it waited for these bytes.
+                if !wait_while_held(shared, is_answer) {
+                    break;
+                }
+                if let Fault::Delay(time) = shared.fault() {
                     thread::sleep(time);
                 }
                 if to.write_all(&buffer[..n]).is_err() {
@@ -131,6 +128,18 @@ fn pump(mut from: TcpStream, mut to: TcpStream, shared: &Shared, is_answer: bool
     }
     let _ = from.shutdown(Shutdown::Both);
     let _ = to.shutdown(Shutdown::Both);
+}
+
+/// Holds bytes back for as long as the fault does; `false` when the connection is cut.
+fn wait_while_held(shared: &Shared, is_answer: bool) -> bool {
+    loop {
+        match shared.fault() {
+            Fault::Cut => return false,
+            Fault::BlackHole => thread::sleep(LOOK_EVERY),
+            Fault::LostAnswers if is_answer => thread::sleep(LOOK_EVERY),
+            Fault::None | Fault::Delay(_) | Fault::LostAnswers => return true,
+        }
+    }
 }
 
 fn is_timeout(error: &std::io::Error) -> bool {

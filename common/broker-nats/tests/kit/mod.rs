@@ -1,11 +1,12 @@
 //! What the tests on real servers share.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bul_broker::{Broker, BrokerError, Delivery, Message};
 use bul_broker_nats::{NatsBroker, Options};
-use bul_harness::Nats;
+use bul_harness::{Nats, NatsOptions};
 use bul_job::{JobId, Lane, PublishNo};
 
 /// No wait of these tests is longer.
@@ -16,6 +17,20 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 /// Options for tests of outages.
 pub fn options() -> Options {
     Options { request_timeout: REQUEST_TIMEOUT, ..Options::default() }
+}
+
+/// Where `scripts/test-deps` puts what it installs.
+pub fn tools() -> PathBuf {
+    let set = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let cache = || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
+    let tools = set("BUL_TOOLS_DIR").or_else(|| Some(cache()?.join("bul/tools")));
+    tools.expect("HOME is set")
+}
+
+/// A server of the newest release, beside the old one of the distribution.
+pub fn newest(options: NatsOptions) -> Nats {
+    let program = Some(tools().join("python/bin/nats-server"));
+    Nats::start_with(NatsOptions { program, ..options }).expect("the newest nats-server starts")
 }
 
 /// A server and a broker on it.
