@@ -41,6 +41,9 @@ use wire::Names;
 
 pub use options::{OpenError, Options};
 
+/// Longest wait for work before the caller looks for itself.
+const READY_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// The broker. Dropped, it is closed.
 pub struct NatsBroker {
     link: Arc<Link>,
@@ -112,7 +115,9 @@ impl Broker for NatsBroker {
     }
 
     async fn ready(&self, lanes: &[Lane]) -> Result<(), BrokerError> {
-        self.lanes.ready(lanes).await
+        // A pull that waits on a stream which was removed and made again hears nothing; early wake-ups are allowed, missed
+        // ones not.
+        tokio::time::timeout(READY_MAX, self.lanes.ready(lanes)).await.unwrap_or(Ok(()))
     }
 
     async fn depths(&self) -> Result<[Depth; 4], BrokerError> {
