@@ -1,5 +1,6 @@
 //! How fast the store is on a server that syncs: `cargo run --release -p bul-store-postgres --example
-//! throughput [JOBS]`.
+//! throughput [JOBS [WRITERS [SETTING=VALUE…]]]`. With `shared_preload_libraries=pg_stat_statements` it also
+//! prints where the server's time went.
 //!
 //! Accepts jobs of some 500 bytes in calls of 1000, then begins and completes them with 512 callers, then
 //! does all of it at once. Prints jobs per second, bytes of the server's log per job, and the processor
@@ -24,14 +25,25 @@ const WORK_CALLERS: usize = 512;
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Result<()> {
     let jobs: usize = std::env::args().nth(1).map_or(Ok(50_000), |n| n.parse())?;
-    let settings = [("shared_buffers", "256MB"), ("max_wal_size", "4GB")];
-    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let mut options = Options::default();
+    if let Some(writers) = std::env::args().nth(2) {
+        options.writers = writers.parse()?;
+    }
+    let given: Vec<String> = std::env::args().skip(3).collect();
+    let settings =
+        ["shared_buffers=256MB", "max_wal_size=4GB"].into_iter().chain(given.iter().map(String::as_str));
+    let settings = settings.filter_map(|setting| setting.split_once('='));
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let profiled = given.iter().any(|setting| setting.contains("pg_stat_statements"));
     let server = Postgres::start_with(PostgresOptions { fsync: true, settings })?;
-    let store: Arc<dyn Store> = Arc::new(PostgresStore::open(&server.url(), Options::default()).await?);
+    let store: Arc<dyn Store> = Arc::new(PostgresStore::open(&server.url(), options).await?);
     println!("{} jobs, PostgreSQL {}, {}", jobs, store.info().version, store.info().durability);
     println!("load average: {}", std::fs::read_to_string("/proc/loadavg")?.trim());
 
     warm_up(&store).await?;
+    if profiled {
+        server.psql("CREATE EXTENSION pg_stat_statements; SELECT pg_stat_statements_reset()")?;
+    }
     let mut meter = Meter::start(&server)?;
     let ids = accept(&store, jobs).await?;
     meter.report("accept, 4 callers of 1000 jobs", ids.len(), &server)?;
@@ -46,9 +58,18 @@ async fn main() -> Result<()> {
     println!("heap-only updates: {}", server.psql(
         "SELECT n_tup_hot_upd || ' of ' || n_tup_upd || ', table ' || pg_size_pretty(pg_table_size('bul.jobs'))
          FROM pg_stat_user_tables WHERE relname = 'jobs'")?);
+    if profiled {
+        println!("{}", server.psql(PROFILE)?);
+    }
     store.close().await;
     Ok(())
 }
+
+/// Milliseconds, calls, microseconds per row, and the statement.
+const PROFILE: &str = "SELECT round(total_exec_time::numeric), calls,
+        round((total_exec_time / greatest(rows, 1) * 1000)::numeric, 1), rows,
+        left(regexp_replace(regexp_replace(query, '--[^\n]*\n', '', 'g'), '\\s+', ' ', 'g'), 90)
+    FROM pg_stat_statements ORDER BY total_exec_time DESC LIMIT 16";
 
 fn new_job(store: &Arc<dyn Store>, n: usize) -> Result<NewJob> {
     let raw = RawJob::from_value(json!({
@@ -189,12 +210,19 @@ struct Meter {
     started: Instant,
     wal: f64,
     own_ms: f64,
+    server_ms: f64,
     all_ms: f64,
 }
 
 impl Meter {
     fn start(server: &Postgres) -> Result<Self> {
-        Ok(Self { started: Instant::now(), wal: wal(server)?, own_ms: own_ms()?, all_ms: all_ms()? })
+        Ok(Self {
+            started: Instant::now(),
+            wal: wal(server)?,
+            own_ms: cpu_ms("self")?.1,
+            server_ms: server_ms(server)?,
+            all_ms: all_ms()?,
+        })
     }
 
     fn report(&mut self, what: &str, jobs: usize, server: &Postgres) -> Result<()> {
@@ -202,10 +230,12 @@ impl Meter {
         let now = Self::start(server)?;
         let each = |before: f64, after: f64| (after - before) / jobs as f64;
         println!(
-            "{what}: {:.0} jobs/s ({seconds:.2} s); per job {:.0} bytes of log, {:.1} µs here, {:.1} µs on the whole machine",
+            "{what}: {:.0} jobs/s ({seconds:.2} s); per job {:.0} bytes of log, {:.1} µs here, \
+             {:.1} µs in the server, {:.1} µs on the whole machine",
             jobs as f64 / seconds,
             each(self.wal, now.wal),
             each(self.own_ms, now.own_ms) * 1000.0,
+            each(self.server_ms, now.server_ms) * 1000.0,
             each(self.all_ms, now.all_ms) * 1000.0,
         );
         *self = now;
@@ -217,11 +247,29 @@ fn wal(server: &Postgres) -> Result<f64> {
     Ok(server.psql("SELECT pg_current_wal_insert_lsn() - '0/0'")?.parse()?)
 }
 
-/// Processor time of this process. The kernel counts in hundredths of a second.
-fn own_ms() -> Result<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
+/// Parent and processor time of a process. The kernel counts in hundredths of a second.
+fn cpu_ms(process: &str) -> Result<(u32, f64)> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
     let fields: Vec<&str> = stat.rsplit(')').next().context("no fields")?.split_whitespace().collect();
-    Ok((fields[11].parse::<f64>()? + fields[12].parse::<f64>()?) * 10.0)
+    Ok((fields[1].parse()?, (fields[11].parse::<f64>()? + fields[12].parse::<f64>()?) * 10.0))
+}
+
+/// Processor time of the server's processes that are alive.
+fn server_ms(server: &Postgres) -> Result<f64> {
+    let postmaster = server.pid().context("the server does not run")?;
+    let mut sum = 0.0;
+    for entry in std::fs::read_dir("/proc")?.flatten() {
+        let name = entry.file_name();
+        let Some(process) = name.to_str().filter(|name| name.bytes().all(|b| b.is_ascii_digit())) else {
+            continue;
+        };
+        if let Ok((parent, ms)) = cpu_ms(process)
+            && parent == postmaster
+        {
+            sum += ms;
+        }
+    }
+    Ok(sum)
 }
 
 /// Busy time of all processors, whoever uses them.

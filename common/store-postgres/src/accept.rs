@@ -11,7 +11,7 @@ use bul_store::{Accepted, NewJob, Ready, StoreError, UnreadableMessage};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use sqlx::postgres::PgBindIterExt;
-use sqlx::{Executor, PgConnection};
+use sqlx::{Executor, PgConnection, Row};
 use uuid::Uuid;
 
 use crate::Shared;
@@ -78,6 +78,13 @@ impl Prepared {
     }
 }
 
+/// A job of a call, and when the call was sent before without an answer.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'j> {
+    pub(crate) job: &'j Prepared,
+    pub(crate) sent_at: &'j [Timestamp],
+}
+
 /// A job and how it starts.
 struct Start<'j> {
     job: &'j Prepared,
@@ -125,8 +132,14 @@ impl Work for AcceptWork {
         batch: &'f mut [Waiting<Self>],
     ) -> BoxFuture<'f, Result<(), Fault>> {
         async move {
-            let jobs: Vec<&Prepared> = batch.iter().flat_map(|waiting| &waiting.op).collect();
             let now = shared.time.now();
+            // If the answer to this try is lost, the next one knows its own rows by the time.
+            batch.iter_mut().for_each(|waiting| waiting.sent_at.push(now));
+            let mut jobs: Vec<Asked<'_>> = Vec::new();
+            for waiting in batch.iter() {
+                let sent_at = &waiting.sent_at[..waiting.sent_at.len() - 1];
+                jobs.extend(waiting.op.iter().map(|job| Asked { job, sent_at }));
+            }
             let mut answers = accept_all(shared, conn, &jobs, now).await?.into_iter();
             for waiting in batch {
                 waiting.result = Some(Ok(answers.by_ref().take(waiting.op.len()).collect()));
@@ -140,11 +153,11 @@ impl Work for AcceptWork {
 async fn accept_all(
     shared: &Shared,
     conn: &mut PgConnection,
-    jobs: &[&Prepared],
+    jobs: &[Asked<'_>],
     now: Timestamp,
 ) -> Result<Vec<Accepted>, Fault> {
-    if !jobs.iter().any(|job| job.claims()) {
-        let starts: Vec<Start> = jobs.iter().map(|job| Start::new(job, shared, now)).collect();
+    if !jobs.iter().any(|asked| asked.job.claims()) {
+        let starts: Vec<Start> = jobs.iter().map(|asked| Start::new(asked.job, shared, now)).collect();
         match insert_plain(shared, conn, &starts, now).await {
             Ok(()) => return Ok(starts.iter().map(Start::answer).collect()),
             // An id is there already: a caller repeats a call whose answer it did not get.
@@ -163,7 +176,7 @@ async fn accept_all(
 pub(crate) async fn accept_careful(
     shared: &Shared,
     conn: &mut PgConnection,
-    jobs: &[&Prepared],
+    jobs: &[Asked<'_>],
     now: Timestamp,
 ) -> Result<Vec<Accepted>, Fault> {
     let mut answers: Vec<Option<Accepted>> = jobs.iter().map(|_| None).collect();
@@ -174,7 +187,8 @@ pub(crate) async fn accept_careful(
             break;
         }
         let leaders = leaders(jobs, &open);
-        let starts: Vec<Start> = leaders.iter().map(|place| Start::new(jobs[*place], shared, now)).collect();
+        let starts: Vec<Start> =
+            leaders.iter().map(|place| Start::new(jobs[*place].job, shared, now)).collect();
         let inserted = insert_careful(conn, &starts, now).await?;
         for (place, start) in leaders.into_iter().zip(starts) {
             if inserted.contains(&start.job.uuid) {
@@ -183,7 +197,7 @@ pub(crate) async fn accept_careful(
             }
         }
         let rest: Vec<usize> = open.into_iter().filter(|place| answers[*place].is_none()).collect();
-        for (place, claim) in find_claims(conn, jobs, &rest).await? {
+        for (place, claim) in find_claims(shared, conn, jobs, &rest).await? {
             answers[place] = Some(claim);
         }
     }
@@ -205,7 +219,7 @@ pub(crate) async fn accept_careful(
 
 /// Jobs that meet no earlier one of the same call: inserted in this round. They lock what they claim in
 /// one order, so that two batches with the same keys do not wait for each other.
-fn leaders(jobs: &[&Prepared], open: &[usize]) -> Vec<usize> {
+fn leaders(jobs: &[Asked<'_>], open: &[usize]) -> Vec<usize> {
     let mut ids = HashSet::new();
     let mut keys = HashSet::new();
     let mut digests = HashSet::new();
@@ -215,9 +229,9 @@ fn leaders(jobs: &[&Prepared], open: &[usize]) -> Vec<usize> {
         let new_digest = !job.dedup || digests.insert((job.tenant.clone(), job.digest));
         new_id && new_key && new_digest
     };
-    let mut leaders: Vec<usize> = open.iter().copied().filter(|place| leads(jobs[*place])).collect();
+    let mut leaders: Vec<usize> = open.iter().copied().filter(|place| leads(jobs[*place].job)).collect();
     leaders.sort_by_key(|place| {
-        let job = jobs[*place];
+        let job = jobs[*place].job;
         (job.tenant.clone(), job.key.clone(), job.dedup.then_some(job.digest), job.uuid)
     });
     leaders
@@ -295,34 +309,38 @@ async fn insert_careful(
     Ok(inserted.into_iter().collect())
 }
 
-/// The jobs that were there first.
+/// The jobs that were there first. One that a call of ours inserted before its answer was lost is new.
 async fn find_claims(
+    shared: &Shared,
     conn: &mut PgConnection,
-    jobs: &[&Prepared],
+    jobs: &[Asked<'_>],
     rest: &[usize],
 ) -> Result<HashMap<usize, Accepted>, Fault> {
     if rest.is_empty() {
         return Ok(HashMap::new());
     }
-    let seeking = || rest.iter().map(|place| jobs[*place]);
-    let found: Vec<(i64, Uuid, String, String, Vec<u8>)> =
-        sqlx::query_as(include_str!("../queries/find_claims.sql"))
-            .bind(seeking().map(|job| job.uuid).bind_iter())
-            .bind(seeking().map(|job| job.tenant.as_str()).bind_iter())
-            .bind(seeking().map(|job| job.key.as_deref()).bind_iter())
-            .bind(seeking().map(|job| job.open_digest()).bind_iter())
-            .fetch_all(conn)
-            .await?;
+    let seeking = || rest.iter().map(|place| jobs[*place].job);
+    let found = sqlx::query(include_str!("../queries/find_claims.sql"))
+        .bind(seeking().map(|job| job.uuid).bind_iter())
+        .bind(seeking().map(|job| job.tenant.as_str()).bind_iter())
+        .bind(seeking().map(|job| job.key.as_deref()).bind_iter())
+        .bind(seeking().map(|job| job.open_digest()).bind_iter())
+        .fetch_all(conn)
+        .await?;
     let mut claims = HashMap::with_capacity(found.len());
-    for (ordinal, holder, tenant, state_name, digest) in found {
+    for row in &found {
+        let ordinal: i64 = row.try_get(0)?;
         let Some(&place) = usize::try_from(ordinal - 1).ok().and_then(|n| rest.get(n)) else { continue };
-        let job = jobs[place];
-        let holder = id(holder)?;
+        let Asked { job, sent_at } = jobs[place];
+        let (uuid, accepted_at): (Uuid, Timestamp) = (row.try_get(1)?, row.try_get(5)?);
+        let (tenant, digest): (&str, &[u8]) = (row.try_get(2)?, row.try_get(4)?);
         let same = digest == job.digest && tenant == job.tenant.as_str();
-        let answer = if same {
-            Accepted::Existing { id: holder, state: state(&state_name)? }
+        let answer = if !same {
+            Accepted::Conflict { id: id(uuid)? }
+        } else if uuid == job.uuid && sent_at.contains(&accepted_at) {
+            Start::new(job, shared, accepted_at).answer()
         } else {
-            Accepted::Conflict { id: holder }
+            Accepted::Existing { id: id(uuid)?, state: state(row.try_get(3)?)? }
         };
         claims.insert(place, answer);
     }

@@ -1,6 +1,6 @@
 //! The life of an attempt: begin, extend, and one of complete, fail and hand back.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use bul_job::{Action, AttemptNo, Failure, Format, Input, JobId, Refused, State, TenantId, Timestamp};
@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::Shared;
 use crate::batch::Waiting;
 use crate::fault::{Fault, corrupt, unique};
-use crate::rows::{column, finite, json, narrow, text, to_json};
+use crate::rows::{Job, column, finite, json, narrow, text, to_json};
 use crate::steps::{Move, Step, Steps, write_any};
 use crate::transition::Draft;
 use crate::watches::Watches;
@@ -107,6 +107,12 @@ impl Step for BeginStep {
         })))
     }
 
+    fn written(shared: &Shared, job: Job) {
+        if job.core.state == State::Running {
+            shared.running.put(job);
+        }
+    }
+
     fn write<'w>(
         conn: &'w mut PgConnection,
         _batch: &'w [Waiting<Steps<Self>>],
@@ -187,6 +193,10 @@ impl Step for CompleteStep {
 
     fn bytes(op: &CompleteOp) -> usize {
         op.documents.iter().map(|(_, bytes)| bytes.len()).sum()
+    }
+
+    fn remembered<'i>(shared: &Shared, ids: impl Iterator<Item = &'i Uuid>) -> HashMap<Uuid, Draft> {
+        shared.running.take(ids)
     }
 
     fn decide(op: &CompleteOp, draft: &mut Draft, shared: &Shared, now: Timestamp) -> Result<(), StoreError> {
@@ -293,6 +303,12 @@ impl Step for OtherStep {
 
     fn id(op: &OtherOp) -> JobId {
         op.id
+    }
+
+    fn written(shared: &Shared, job: Job) {
+        if job.core.state != State::Running {
+            shared.running.take([job.id].iter());
+        }
     }
 
     fn decide(op: &OtherOp, draft: &mut Draft, shared: &Shared, now: Timestamp) -> Result<Now, StoreError> {

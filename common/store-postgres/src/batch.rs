@@ -13,7 +13,7 @@ use bul_job::Timestamp;
 use bul_store::StoreError;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use sqlx::{Executor, PgConnection};
+use sqlx::{Connection, Executor, PgConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -26,6 +26,8 @@ use crate::rows::Job;
 const QUEUE_MAX: usize = 2048;
 /// Bytes of bodies and documents in one batch, about: the one that crosses the line is still in.
 const BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Batches beyond this many bytes give their memory back when they are done.
+const BUFFER_KEPT_MAX: usize = 1024 * 1024;
 /// How long a batch may take before its connection counts as dead.
 const FLUSH_MAX: Duration = Duration::from_secs(10);
 /// Pauses before a batch is tried again, by deadlock victims or on a new connection.
@@ -72,6 +74,8 @@ pub(crate) struct Waiting<W: Work> {
     pub(crate) result: Option<Result<W::Answer, StoreError>>,
     /// What was sent to the server last, in case that its answer is lost.
     pub(crate) sent: Option<Sent>,
+    /// When it was sent before without an answer.
+    pub(crate) sent_at: Vec<Timestamp>,
     reply: oneshot::Sender<Result<W::Answer, StoreError>>,
 }
 
@@ -118,7 +122,10 @@ impl<W: Work> Batcher<W> {
     pub(crate) async fn run(&self, op: W::Op) -> Result<W::Answer, StoreError> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
         let (reply, answer) = oneshot::channel();
-        queue.send(Waiting { op, result: None, sent: None, reply }).await.map_err(|_| closed())?;
+        queue
+            .send(Waiting { op, result: None, sent: None, sent_at: Vec::new(), reply })
+            .await
+            .map_err(|_| closed())?;
         // Held any longer it would keep the tasks from ending.
         drop(queue);
         answer.await.map_err(|_| closed())?
@@ -237,7 +244,12 @@ impl<W: Work> Writer<W> {
             Err(_) => return Err(unanswered(W::NAME)),
         };
         match &result {
-            Ok(()) => self.conn = Some(conn),
+            Ok(()) => {
+                if batch.iter().map(|waiting| W::bytes(&waiting.op)).sum::<usize>() > BUFFER_KEPT_MAX {
+                    conn.shrink_buffers();
+                }
+                self.conn = Some(conn);
+            }
             Err(fault) if fault.kind() == Kind::Broken => {}
             // Whether or not a transaction is open.
             Err(_) => {

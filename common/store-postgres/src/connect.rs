@@ -14,7 +14,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, PgConnection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::fault::{Fault, Kind, closed, unanswered};
+use crate::fault::{Fault, Kind, closed, kind, unanswered};
 use crate::roles::Roles;
 
 /// How long a connection may take to open. Too low: a busy server looks like a dead one.
@@ -126,10 +126,13 @@ impl Pool {
             .map_err(|_| StoreError::Unavailable("all connections are busy".into()))?
             .map_err(|_| closed())?;
         while let Some(mut conn) = self.pop() {
-            match conn.execute(sqlx::raw_sql(AssertSqlSafe(sql.clone()))).await.map_err(Fault::from) {
-                Ok(_) => return Ok(Tx { conn, pool: self, _permit: permit }),
-                Err(fault) if fault.kind() == Kind::Broken => {}
-                Err(fault) => return Err(fault),
+            let begun = conn.execute(sqlx::raw_sql(AssertSqlSafe(sql.clone())));
+            match tokio::time::timeout(CONNECT_MAX, begun).await {
+                Ok(Ok(_)) => return Ok(Tx { conn, pool: self, _permit: permit }),
+                Ok(Err(error)) if kind(&error) != Kind::Broken => return Err(error.into()),
+                Ok(Err(_)) => {}
+                // The line is dead, and so are the others that went through it.
+                Err(_) => self.clear(),
             }
         }
         let mut conn = self.door.connect(self.session).await?;
@@ -140,6 +143,10 @@ impl Pool {
     fn pop(&self) -> Option<PgConnection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.pop().map(|idle| idle.conn)
+    }
+
+    fn clear(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn push(&self, conn: PgConnection) {
@@ -158,7 +165,7 @@ impl Pool {
     /// Closes idle connections; later calls fail, those under way end.
     pub(crate) fn close(&self) {
         self.permits.close();
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.clear();
     }
 }
 

@@ -101,7 +101,7 @@ async fn look(conn: &mut PgConnection, now: Timestamp, limit: usize) -> Result<F
             break;
         }
         let ids: Vec<Uuid> = watches.into_iter().flatten().filter(|id| seen.insert(*id)).collect();
-        for draft in load(conn, include_str!("../queries/load_jobs.sql"), &ids, false).await?.into_values() {
+        for draft in load(conn, include_str!("../queries/due_jobs.sql"), &ids, false).await?.into_values() {
             match draft.job.core.due_at {
                 Some(at) if at <= now => found.due.push(draft),
                 Some(at) => found.later.push((at, draft.job.id)),

@@ -21,6 +21,7 @@ mod options;
 mod queries;
 mod roles;
 mod rows;
+mod running;
 mod schedules;
 mod steps;
 mod store;
@@ -45,6 +46,7 @@ use attempts::{BeginStep, CompleteStep, OtherStep};
 use batch::Batcher;
 use confirm::{ConfirmWork, Confirmations};
 use connect::{Door, Pool, Session};
+use running::Running;
 use steps::Steps;
 use time::{MEASURE_EVERY, Time};
 
@@ -59,6 +61,7 @@ pub(crate) struct Shared {
     pub(crate) time: Time,
     pub(crate) rules: Rules,
     pub(crate) confirmations: Confirmations,
+    pub(crate) running: Running,
     rng: Mutex<ChaCha8Rng>,
     shard: AtomicU16,
 }
@@ -131,6 +134,7 @@ impl PostgresStore {
             time,
             rules: options.rules,
             confirmations: Confirmations::default(),
+            running: Running::default(),
             rng: Mutex::new(rng),
             shard: AtomicU16::new(rand::random()),
         });

@@ -9,7 +9,7 @@ use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use crate::Shared;
-use crate::accept::{Prepared, accept_careful};
+use crate::accept::{Asked, Prepared, accept_careful};
 use crate::fault::{Fault, corrupt, unique};
 use crate::rows::{id, json, tenant as tenant_of, text, to_json};
 
@@ -126,10 +126,10 @@ pub(crate) async fn fire(
     let mut claimed: HashSet<Timestamp> = claimed.into_iter().collect();
     // As the table keeps them; of two jobs for one time the first is made.
     let micros = |at: &Timestamp| Timestamp::from_timestamp_micros(at.timestamp_micros());
-    let jobs: Vec<&Prepared> = fires
+    let jobs: Vec<Asked<'_>> = fires
         .iter()
         .filter(|(at, _)| micros(at).is_some_and(|at| claimed.remove(&at)))
-        .map(|(_, job)| job)
+        .map(|(_, job)| Asked { job, sent_at: &[] })
         .collect();
     let accepted = accept_careful(shared, conn, &jobs, shared.time.now()).await?;
     sqlx::query(include_str!("../queries/move_schedule.sql"))

@@ -4,7 +4,7 @@
 //! process has changed in the meantime is read and decided on again. Invariant: an answer that says that
 //! something has changed is given only for rows the database has confirmed.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bul_job::{JobId, Timestamp};
 use bul_store::StoreError;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::Shared;
 use crate::batch::{Sent, Waiting, Work};
 use crate::fault::Fault;
-use crate::rows::uuid;
+use crate::rows::{Job, uuid};
 use crate::transition::{Draft, load, record, save};
 
 /// Times a row is read again because another process was faster.
@@ -35,6 +35,15 @@ pub(crate) trait Step: Send + Sync + 'static {
     fn bytes(_op: &Self::Op) -> usize {
         0
     }
+
+    /// Rows that need not be read, because this process wrote them last and the write will find out if
+    /// somebody else has since. Each is given out once, so that the next round reads it.
+    fn remembered<'i>(_shared: &Shared, _ids: impl Iterator<Item = &'i Uuid>) -> HashMap<Uuid, Draft> {
+        HashMap::new()
+    }
+
+    /// The row as the database has it now.
+    fn written(_shared: &Shared, _job: Job) {}
 
     /// Applies the call to the row.
     fn decide(
@@ -97,9 +106,12 @@ async fn flush<S: Step>(
         if groups.is_empty() {
             return Ok(());
         }
-        let ids: Vec<Uuid> = groups.keys().copied().collect();
-        let (sql, with_body) = S::LOAD;
-        let mut drafts = load(conn, sql, &ids, with_body).await?;
+        let mut drafts = S::remembered(shared, groups.keys());
+        let ids: Vec<Uuid> = groups.keys().filter(|id| !drafts.contains_key(id)).copied().collect();
+        if !ids.is_empty() {
+            let (sql, with_body) = S::LOAD;
+            drafts.extend(load(conn, sql, &ids, with_body).await?);
+        }
         let now = shared.time.now();
         let mut moves = Vec::with_capacity(groups.len());
         for (id, places) in groups {
@@ -121,6 +133,9 @@ async fn flush<S: Step>(
                 if done {
                     batch[place].result = Some(answer);
                 }
+            }
+            if done {
+                S::written(shared, step.draft.job);
             }
         }
     }

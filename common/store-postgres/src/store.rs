@@ -19,9 +19,11 @@ use crate::fault::{Fault, Kind, unanswered};
 use crate::rows::{narrow, uuid};
 use crate::{PostgresStore, accept, confirm, dead_letters, dispatch, keys, ledger, queries, schedules};
 
-/// How long a call that is not batched may take, the wait for a connection included. The server's own
-/// limits end its statements earlier; this one ends the wait for a server that has vanished.
-const CALL_MAX: Duration = Duration::from_secs(45);
+/// How long a call that is not batched may take, the wait for a connection included: what ends the wait
+/// for a server that has vanished without a word.
+const CALL_MAX: Duration = Duration::from_secs(15);
+/// The same for calls that read a whole table; the server's own limit ends their statements earlier.
+const LONG_CALL_MAX: Duration = Duration::from_secs(45);
 /// Times a transaction is tried that lost to another one.
 const TRIES_MAX: usize = 4;
 /// Pages of orphans ended in one call.
@@ -30,7 +32,10 @@ const ORPHAN_PAGES_MAX: usize = 100_000;
 /// Runs `$work` in a transaction of a pool, again while it only lost to another transaction.
 macro_rules! in_tx {
     ($pool:expr, $begin:ident($($arg:expr),*), |$conn:ident| $work:expr) => {
-        limited(async {
+        in_tx!(CALL_MAX, $pool, $begin($($arg),*), |$conn| $work)
+    };
+    ($limit:expr, $pool:expr, $begin:ident($($arg:expr),*), |$conn:ident| $work:expr) => {
+        limited($limit, async {
             let mut tries = 1;
             loop {
                 let mut tx = $pool.$begin($($arg),*).await?;
@@ -48,8 +53,11 @@ macro_rules! in_tx {
     };
 }
 
-async fn limited<T>(call: impl Future<Output = Result<T, Fault>> + Send) -> Result<T, StoreError> {
-    let answered = tokio::time::timeout(CALL_MAX, call).await;
+async fn limited<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, Fault>> + Send,
+) -> Result<T, StoreError> {
+    let answered = tokio::time::timeout(limit, call).await;
     answered.unwrap_or_else(|_| Err(unanswered("the call"))).map_err(StoreError::from)
 }
 
@@ -110,7 +118,7 @@ impl Store for PostgresStore {
         // The broker has forgotten what these confirm.
         drop(self.inner.shared.confirmations.take_all());
         let shared = &self.inner.shared;
-        in_tx!(self.inner.system, write(), |conn| dispatch::republish_queued(shared, conn))
+        in_tx!(LONG_CALL_MAX, self.inner.system, write(), |conn| dispatch::republish_queued(shared, conn))
     }
 
     async fn end_orphaned(&self) -> Result<u64, StoreError> {
@@ -118,7 +126,9 @@ impl Store for PostgresStore {
         let mut total = 0;
         for _ in 0..ORPHAN_PAGES_MAX {
             let (found, ended) =
-                in_tx!(self.inner.system, write(), |conn| dispatch::end_orphans(shared, conn))?;
+                in_tx!(LONG_CALL_MAX, self.inner.system, write(), |conn| dispatch::end_orphans(
+                    shared, conn
+                ))?;
             total += ended;
             if found == 0 {
                 break;
@@ -287,11 +297,11 @@ impl Store for PostgresStore {
     }
 
     async fn ledger(&self) -> Result<Ledger, StoreError> {
-        in_tx!(self.inner.system, read(), |conn| ledger::ledger(conn))
+        in_tx!(LONG_CALL_MAX, self.inner.system, read(), |conn| ledger::ledger(conn))
     }
 
     async fn usage(&self, tenant: &TenantId, since: Timestamp) -> Result<Vec<UsageLine>, StoreError> {
-        in_tx!(self.inner.tenant, read_of(tenant), |conn| ledger::usage(conn, tenant, since))
+        in_tx!(LONG_CALL_MAX, self.inner.tenant, read_of(tenant), |conn| ledger::usage(conn, tenant, since))
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bul_harness::Postgres;
+use bul_harness::{Fault, Postgres, Proxy};
 use bul_job::{JobId, State};
 use bul_store::conformance::kit;
 use bul_store::{Accepted, Begin, Store, StoreError, StoreErrorClass};
@@ -309,4 +309,94 @@ async fn every_job_with_a_due_time_is_watched_after_a_random_history() {
         SELECT 1 FROM bul.watches w WHERE w.look_at <= j.due_at AND j.id = ANY(w.jobs))";
     assert_eq!(server.psql(unwatched).unwrap(), "0");
     kit::balanced(&stores[0]).await;
+}
+
+/// A store that reaches its server through a line that can be broken.
+async fn open_through_proxy(server: &Postgres) -> (Proxy, Arc<dyn Store>) {
+    let proxy = Proxy::start(server.port()).unwrap();
+    let url = format!("postgres://postgres@127.0.0.1:{}/bul", proxy.port());
+    let store = PostgresStore::open(&url, Options::default()).await.expect("open");
+    (proxy, Arc::new(store))
+}
+
+/// Runs a call whose statement arrives and whose answer does not.
+async fn with_lost_answer<T: Send + 'static>(
+    proxy: &Proxy,
+    call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
+    proxy.set(Fault::LostAnswers);
+    let call = tokio::spawn(call);
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    proxy.set(Fault::Cut);
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    proxy.set(Fault::None);
+    call.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_answer_is_lost_counts_once() {
+    let server = Postgres::start().unwrap();
+    let (proxy, store) = open_through_proxy(&server).await;
+    // Connections with prepared statements, so that one message is the whole call.
+    for _ in 0..2 {
+        let (id, attempt) = kit::running(&store).await;
+        store.complete(id, attempt, &kit::output()).await.unwrap();
+        let (id, attempt) = kit::running(&store).await;
+        store.hand_back(id, attempt).await.unwrap();
+    }
+    let job = kit::new_job(&store, json!({"query": "x"}));
+    let (id, copy, jobs) = (job.id, Arc::clone(&store), vec![job]);
+    let accepted = with_lost_answer(&proxy, async move { copy.accept(&jobs).await }).await.unwrap();
+    assert!(matches!(&accepted[..], [Accepted::New { publish: Some(_), .. }]), "{accepted:?}");
+    assert_eq!(server.psql("SELECT count(*) FROM bul.jobs").unwrap(), "5");
+
+    // The row is locked by another session, so that the answer is lost which tells of the lease itself.
+    let lock =
+        format!("BEGIN; SELECT FROM bul.jobs WHERE id = '{id}' FOR UPDATE; SELECT pg_sleep(1); COMMIT");
+    let locking = std::thread::scope(|scope| {
+        let locking = scope.spawn(|| server.psql(&lock));
+        std::thread::sleep(Duration::from_millis(300));
+        let copy = Arc::clone(&store);
+        let begun = tokio::spawn(async move { copy.begin(id, "w", kit::LEASE).await });
+        std::thread::sleep(Duration::from_millis(300));
+        proxy.set(Fault::LostAnswers);
+        locking.join().unwrap().unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        begun
+    });
+    let begun = with_lost_answer(&proxy, async move { locking.await.unwrap() }).await.unwrap();
+    let Begin::Run(attempt) = begun else { panic!("the lease was given to nobody: {begun:?}") };
+    assert_eq!(attempt.attempt.0, 1);
+
+    let (copy, no) = (Arc::clone(&store), attempt.attempt);
+    with_lost_answer(&proxy, async move { copy.complete(id, no, &kit::output()).await }).await.unwrap();
+    let detail = kit::detail(&store, id).await;
+    assert_eq!((detail.core.state, detail.documents.len(), detail.attempts.len()), (State::Completed, 2, 1));
+
+    let (id, no) = kit::running(&store).await;
+    let copy = Arc::clone(&store);
+    let status = with_lost_answer(&proxy, async move { copy.hand_back(id, no).await }).await.unwrap();
+    assert_eq!((status.state, kit::detail(&store, id).await.attempts.len()), (State::Waiting, 1));
+    assert_eq!(kit::balanced(&store).await.total.accepted, 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_that_goes_dead_without_a_word_is_noticed_and_replaced() {
+    let server = Postgres::start().unwrap();
+    let (proxy, store) = open_through_proxy(&server).await;
+    let (id, attempt) = kit::running(&store).await;
+    kit::detail(&store, id).await;
+    proxy.set(Fault::BlackHole);
+    let started = Instant::now();
+    let (output, tenant) = (kit::output(), kit::acme());
+    let (write, read, due) =
+        tokio::join!(store.complete(id, attempt, &output), store.job(&tenant, id), store.take_due(10));
+    for result in [write, read.map(drop), due.map(drop)] {
+        assert!(matches!(&result, Err(e) if e.class() == StoreErrorClass::Transient), "{result:?}");
+    }
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    proxy.set(Fault::None);
+    insist(|| store.complete(id, attempt, &output)).await.unwrap();
+    assert_eq!(kit::state(&store, id).await, State::Completed);
+    kit::balanced(&store).await;
 }

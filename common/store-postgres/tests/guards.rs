@@ -233,3 +233,42 @@ fn micros(server: &Postgres) -> i64 {
     let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
     server.psql(sql).unwrap().parse().unwrap()
 }
+
+/// A certificate for 127.0.0.1 that the server's account may read; as settings, and its path.
+fn certificate(folder: &std::path::Path) -> (Vec<(String, String)>, String) {
+    use std::os::unix::fs::PermissionsExt;
+    use std::process::Command;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let (key, cert) = (path("key.pem"), path("cert.pem"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-addext", "subjectAltName=IP:127.0.0.1"])
+        .args(["-keyout", &key, "-out", &cert])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    // Fails where the test does not run as root; then the server runs as the same account.
+    let _ = Command::new("chown").args(["postgres", &key]).output().unwrap();
+    let settings = [("ssl", "on"), ("ssl_cert_file", &cert), ("ssl_key_file", &key)];
+    (settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(), cert)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_line_is_encrypted_and_the_server_is_checked_where_the_url_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (settings, cert) = certificate(folder.path());
+    let server = Postgres::start_with(bul_harness::PostgresOptions { fsync: false, settings }).unwrap();
+    let encrypted = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+        WHERE ssl AND application_name = 'test-store'";
+    let url = |parameters: &str| format!("{}?application_name=test-store&{parameters}", server.url());
+    for parameters in ["sslmode=require".to_owned(), format!("sslmode=verify-full&sslrootcert={cert}")] {
+        let store = open(&url(&parameters)).await;
+        kit::accept_any(&store).await;
+        assert_ne!(server.psql(encrypted).unwrap(), "0", "{parameters}");
+        store.close().await;
+    }
+    // Nobody has vouched for this certificate.
+    let refused = PostgresStore::open(&url("sslmode=verify-full"), Options::default()).await.err().unwrap();
+    assert!(matches!(refused, OpenError::Unreachable { .. }), "{refused}");
+}

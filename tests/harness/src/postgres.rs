@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
@@ -28,6 +29,8 @@ const DEBIAN: &str = "/usr/lib/postgresql";
 const START_TRIES_MAX: u32 = 20;
 /// Free memory from which on a server's folder may stand in it.
 const MEMORY_KIB_MIN: u64 = 2 * 1024 * 1024;
+/// How long a server may take for the immediate shutdown before it is killed.
+const DROP_MAX: Duration = Duration::from_secs(3);
 /// Raised when what is in the template changes.
 const TEMPLATE_VERSION: u32 = 2;
 
@@ -40,7 +43,7 @@ pub struct PostgresOptions {
     pub settings: Vec<(String, String)>,
 }
 
-/// A running (or killed) server; dropped, it is killed and its folder removed.
+/// A running (or killed) server; dropped, it ends at once and its folder is removed.
 pub struct Postgres {
     /// Before `folder`, so that it is dropped first.
     process: Option<Process>,
@@ -137,7 +140,7 @@ impl Postgres {
             if self.try_start()? {
                 return Ok(());
             }
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(50));
         }
         bail!("PostgreSQL does not start again: {}", self.log())
     }
@@ -179,6 +182,8 @@ impl Postgres {
             ("fsync", sync),
             ("full_page_writes", sync),
             ("shared_buffers", "32MB"),
+            // In the server's folder, not in /dev/shm, where a killed server's would stay for ever.
+            ("dynamic_shared_memory_type", "mmap"),
             ("log_min_messages", "warning"),
         ];
         let fixed = fixed.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -203,6 +208,20 @@ fn place(options: &PostgresOptions) -> PathBuf {
 fn kib_free(folder: &Path) -> Option<u64> {
     let output = Command::new("df").args(["--output=avail", "-k"]).arg(folder).output().ok()?;
     String::from_utf8(output.stdout).ok()?.lines().nth(1)?.trim().parse().ok()
+}
+
+impl Drop for Postgres {
+    /// The immediate shutdown: `kill -9` would leave a segment of shared memory behind for each server, of
+    /// which the kernel has only some thousands.
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let end = Instant::now() + DROP_MAX;
+            let told = process.signal("QUIT").is_ok();
+            while told && process.is_running() && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+    }
 }
 
 fn data(folder: &Path) -> PathBuf {
