@@ -1,3 +1,4 @@
--- Everything the broker held is due now; take_due gives it a new publication.
-UPDATE jobs SET due_at = ?1
-WHERE state = 'queued' AND (due_at IS NULL OR due_at > ?1)
+-- Everything the broker held is due now; take_due gives it a new publication. The number of rows is the
+-- answer, hence those that are due already are written, too.
+UPDATE jobs SET due_at = min(coalesce(due_at, ?1), ?1)
+WHERE state = 'queued'

@@ -1,75 +1,109 @@
-//! The life of an attempt: begin, extend, and one of complete, fail and hand back.
+//! The life of an attempt: begin, extend, and one of complete, fail and hand back. What each call
+//! means for its job; `steps.rs` does many of them at once.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bul_job::{Action, AttemptNo, Failure, Format, Input, JobId, Refused};
+use bul_job::{Action, AttemptNo, Failure, Format, Input, JobId, Refused, State, TenantId, Timestamp};
 use bul_store::{Attempt, Begin, Extended, JobStatus, Output, StoreError, Usage};
 
 use crate::fault::{Fault, corrupt, unique};
-use crate::rows::{Job, blob, body, column, micros};
-use crate::transition::{apply, load};
+use crate::rows::{blob, column, json, micros};
+use crate::transition::{Draft, all};
+use crate::wide::{Binds, Wide};
 use crate::writer::Tx;
 
 /// Longest lease: a worker that asks for more would hide its own death for longer.
 const LEASE_MAX: Duration = Duration::from_secs(24 * 3600);
 
-pub(crate) async fn begin(tx: &mut Tx, id: JobId, worker: String, lease: Duration) -> Result<Begin, Fault> {
-    let mut job = load(tx, id).await?;
-    let applied = match apply(tx, &mut job, &Input::Begin { lease: lease.min(LEASE_MAX) }).await {
-        Ok(applied) => applied,
-        Err(Fault::Store(StoreError::Refused(Refused::NotNow(state) | Refused::Final(state)))) => {
-            return Ok(Begin::Skip(state));
-        }
-        Err(other) => return Err(other),
-    };
-    let Action::Run(attempt) = applied.action else { return Ok(Begin::Skip(job.core.state)) };
-    sqlx::query(include_str!("../queries/begin_attempt.sql"))
-        .bind(blob(id))
-        .bind(attempt.0)
-        .bind(worker)
-        .bind(micros(tx.now))
-        .execute(&mut tx.conn)
-        .await?;
-    let text: Option<String> = sqlx::query_scalar(include_str!("../queries/load_body.sql"))
-        .bind(blob(id))
-        .fetch_optional(&mut tx.conn)
-        .await?
-        .flatten();
-    let content = body(text.as_deref())?.ok_or_else(|| corrupt("an open job has no payload"))?;
-    Ok(Begin::Run(Box::new(Attempt {
-        id,
-        tenant: job.tenant,
-        attempt,
-        failures: job.core.failures,
-        accepted_at: job.accepted_at,
-        job: content,
-    })))
+static COMPLETE: Wide = Wide::new(include_str!("../queries/complete.sql"));
+static ADD_DOCUMENTS: Wide = Wide::new(include_str!("../queries/add_documents.sql"));
+
+/// What a worker asks for its job.
+pub(crate) enum Call {
+    Begin { worker: String, lease: Duration },
+    Extend { attempt: AttemptNo, lease: Duration },
+    Complete { attempt: AttemptNo, output: Produced },
+    Fail { attempt: AttemptNo, failure: Failure },
+    HandBack { attempt: AttemptNo },
 }
 
-pub(crate) async fn extend(
-    tx: &mut Tx,
+/// The answer.
+pub(crate) enum Reply {
+    Begun(Begun),
+    /// Where the job is now, and whether the user wants it to end.
+    Now(JobStatus, Extended),
+}
+
+impl Reply {
+    pub(crate) fn begun(self) -> Result<Begun, StoreError> {
+        match self {
+            Self::Begun(begun) => Ok(begun),
+            Self::Now(status, _) => Ok(Begun::Skip(status.state)),
+        }
+    }
+
+    pub(crate) fn now(self) -> Result<(JobStatus, Extended), StoreError> {
+        match self {
+            Self::Now(status, extended) => Ok((status, extended)),
+            Self::Begun(_) => Err(StoreError::Failed("the answer belongs to another call".into())),
+        }
+    }
+}
+
+/// The answer to a begin.
+pub(crate) enum Begun {
+    /// What it asks for is parsed by the caller's task, of which there are many.
+    Run(Box<Lease>),
+    Skip(State),
+}
+
+pub(crate) struct Lease {
     id: JobId,
+    tenant: TenantId,
     attempt: AttemptNo,
-    lease: Duration,
-) -> Result<Extended, Fault> {
-    let mut job = load(tx, id).await?;
-    apply(tx, &mut job, &Input::Extend { attempt, lease: lease.min(LEASE_MAX) }).await?;
-    Ok(Extended { cancel_requested: job.core.cancel_requested })
+    failures: u32,
+    accepted_at: Timestamp,
+    body: Arc<str>,
+}
+
+impl Begun {
+    pub(crate) fn parse(self) -> Result<Begin, Fault> {
+        match self {
+            Self::Skip(state) => Ok(Begin::Skip(state)),
+            Self::Run(lease) => Ok(Begin::Run(Box::new(Attempt {
+                id: lease.id,
+                tenant: lease.tenant,
+                attempt: lease.attempt,
+                failures: lease.failures,
+                accepted_at: lease.accepted_at,
+                job: json(&lease.body, "a job")?,
+            }))),
+        }
+    }
 }
 
 /// An output made ready for the writer.
 pub(crate) struct Produced {
     documents: Vec<(Format, Vec<u8>)>,
+    /// Two documents of one format: the job has not been completed.
+    doubled: bool,
     title: String,
     usage: Usage,
-    findings: String,
+    findings: Option<String>,
 }
 
 impl Produced {
     pub(crate) fn new(output: &Output) -> Result<Self, StoreError> {
-        let findings =
-            serde_json::to_string(&output.findings).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+        let to_json = || serde_json::to_string(&output.findings);
+        let findings = (!output.findings.is_empty())
+            .then(to_json)
+            .transpose()
+            .map_err(|e| StoreError::Corrupt(e.to_string()))?;
+        let formats: BTreeSet<Format> = output.documents.iter().map(|(format, _)| *format).collect();
         Ok(Self {
+            doubled: formats.len() < output.documents.len(),
             documents: output.documents.clone(),
             title: output.title.clone(),
             usage: output.usage.clone(),
@@ -78,61 +112,110 @@ impl Produced {
     }
 }
 
-pub(crate) async fn complete(
-    tx: &mut Tx,
-    id: JobId,
-    attempt: AttemptNo,
-    output: Produced,
-) -> Result<(), Fault> {
-    let mut job = load(tx, id).await?;
-    apply(tx, &mut job, &Input::Complete { attempt }).await?;
-    for (format, bytes) in output.documents {
-        sqlx::query(include_str!("../queries/commit_document.sql"))
-            .bind(blob(id))
-            .bind(format.as_str())
-            .bind(bytes)
-            .execute(&mut tx.conn)
-            .await
-            .map_err(unique("document"))?;
+impl Call {
+    pub(crate) fn begins(&self) -> bool {
+        matches!(self, Self::Begin { .. })
     }
-    let usage = output.usage;
-    sqlx::query(include_str!("../queries/commit_result.sql"))
-        .bind(blob(id))
-        .bind(output.title)
-        .bind(output.findings)
-        .bind(usage.model)
-        .bind(column(usage.prompt_tokens))
-        .bind(column(usage.cached_tokens))
-        .bind(column(usage.output_tokens))
-        .bind(finite(usage.generate_ms))
-        .bind(finite(usage.write_ms))
-        .bind(finite(usage.total_ms))
-        .execute(&mut tx.conn)
-        .await?;
-    Ok(())
+
+    /// Bytes it carries.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Complete { output, .. } => output.documents.iter().map(|(_, bytes)| bytes.len()).sum(),
+            Self::Begin { .. } | Self::Extend { .. } | Self::Fail { .. } | Self::HandBack { .. } => 0,
+        }
+    }
+
+    /// Applies it to the job. On `Err` nothing has changed.
+    pub(crate) fn decide(
+        &self,
+        tx: &mut Tx,
+        draft: &mut Draft,
+        body: Option<&Arc<str>>,
+    ) -> Result<Reply, StoreError> {
+        let input = match self {
+            Self::Begin { worker, lease } => return begin(tx, draft, body, worker, *lease),
+            Self::Extend { attempt, lease } => {
+                Input::Extend { attempt: *attempt, lease: (*lease).min(LEASE_MAX) }
+            }
+            Self::Complete { attempt, output } => {
+                let input = Input::Complete { attempt: *attempt };
+                if output.doubled {
+                    draft.job.core.clone().apply(&input, tx.now, &tx.rules, &mut tx.rng)?;
+                    return Err(StoreError::Conflict("document"));
+                }
+                input
+            }
+            Self::Fail { attempt, failure } => Input::Fail { attempt: *attempt, failure: failure.clone() },
+            Self::HandBack { attempt } => Input::HandBack { attempt: *attempt },
+        };
+        draft.apply(tx, &input)?;
+        let extended = Extended { cancel_requested: draft.job.core.cancel_requested };
+        Ok(Reply::Now(draft.job.status(), extended))
+    }
+}
+
+fn begin(
+    tx: &mut Tx,
+    draft: &mut Draft,
+    body: Option<&Arc<str>>,
+    worker: &str,
+    lease: Duration,
+) -> Result<Reply, StoreError> {
+    if draft.job.core.state == State::Queued && body.is_none() {
+        return Err(corrupt("an open job has no payload").into());
+    }
+    let applied = draft.apply(tx, &Input::Begin { lease: lease.min(LEASE_MAX) });
+    let attempt = match applied.map(|applied| applied.action) {
+        Ok(Action::Run(attempt)) => attempt,
+        Ok(Action::None | Action::Publish(_)) => return Ok(Reply::Begun(Begun::Skip(draft.job.core.state))),
+        Err(Refused::NotNow(state) | Refused::Final(state)) => return Ok(Reply::Begun(Begun::Skip(state))),
+        Err(refused) => return Err(refused.into()),
+    };
+    let Some(body) = body.cloned() else { return Err(corrupt("an open job has no payload").into()) };
+    draft.job.worker = Some(worker.to_owned());
+    draft.job.started_at = Some(tx.now);
+    Ok(Reply::Begun(Begun::Run(Box::new(Lease {
+        id: draft.job.id,
+        tenant: draft.job.tenant.clone(),
+        attempt,
+        failures: draft.job.core.failures,
+        accepted_at: draft.job.accepted_at,
+        body,
+    }))))
+}
+
+/// Writes the ends and documents of jobs that are completed.
+pub(crate) async fn write_completed(tx: &mut Tx, completed: &[(&Draft, &Produced)]) -> Result<(), Fault> {
+    let bind = |(draft, output): &(&Draft, &Produced), binds: &mut Binds| {
+        let (job, usage) = (&draft.job, &output.usage);
+        binds
+            .put(blob(job.id))
+            .put(job.core.attempt.0)
+            .put(job.ended_at.map(micros))
+            .put(output.title.as_str())
+            .put(output.findings.as_deref())
+            .put(usage.model.as_str())
+            .put(column(usage.prompt_tokens))
+            .put(column(usage.cached_tokens))
+            .put(column(usage.output_tokens))
+            .put(finite(usage.generate_ms))
+            .put(finite(usage.write_ms))
+            .put(finite(usage.total_ms));
+    };
+    all(completed.len(), COMPLETE.execute(&mut tx.conn, completed, bind).await?)?;
+    let documents: Vec<(JobId, Format, &[u8])> = completed
+        .iter()
+        .flat_map(|(draft, output)| output.documents.iter().map(move |d| (draft.job.id, d.0, d.1.as_slice())))
+        .collect();
+    let bind = |(id, format, bytes): &(JobId, Format, &[u8]), binds: &mut Binds| {
+        binds.put(blob(*id)).put(format.as_str()).put(*bytes);
+    };
+    let added = ADD_DOCUMENTS.execute(&mut tx.conn, &documents, bind).await.map_err(unique("document"))?;
+    if added == documents.len() as u64 { Ok(()) } else { Err(StoreError::Conflict("document").into()) }
 }
 
 /// SQLite keeps "not a number" as NULL, which the table refuses; a bad measurement must not cost a
 /// finished document.
 fn finite(value: f64) -> f64 {
     if value.is_finite() { value } else { 0.0 }
-}
-
-pub(crate) async fn fail(
-    tx: &mut Tx,
-    id: JobId,
-    attempt: AttemptNo,
-    failure: Failure,
-) -> Result<JobStatus, Fault> {
-    end(tx, id, Input::Fail { attempt, failure }).await
-}
-
-pub(crate) async fn hand_back(tx: &mut Tx, id: JobId, attempt: AttemptNo) -> Result<JobStatus, Fault> {
-    end(tx, id, Input::HandBack { attempt }).await
-}
-
-async fn end(tx: &mut Tx, id: JobId, input: Input) -> Result<JobStatus, Fault> {
-    let mut job: Job = load(tx, id).await?;
-    apply(tx, &mut job, &input).await?;
-    Ok(job.status())
 }

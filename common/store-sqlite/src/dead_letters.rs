@@ -156,13 +156,13 @@ pub(crate) async fn replay(
     at: Option<Timestamp>,
     actor: String,
 ) -> Result<(), Fault> {
-    let mut job = load_letter(tx, &tenant, id).await?;
+    let job = load_letter(tx, &tenant, id).await?;
     if load_body(tx, id).await?.is_none() {
         // Nobody could read it, and nobody has edited it since: there is nothing to run.
         return Err(Refused::NotNow(State::Dead).into());
     }
     sqlx::query(include_str!("../queries/yield_dedup.sql")).bind(blob(id)).execute(&mut tx.conn).await?;
-    apply(tx, &mut job, &Input::Replay { at }).await?;
+    apply(tx, job, &Input::Replay { at }).await?;
     let detail = at.map(|at| format!("at {}", at.to_rfc3339())).unwrap_or_default();
     add_audit(tx, &tenant, id, actor, "dlq.replay", detail).await
 }

@@ -1,13 +1,11 @@
-//! What is due, what is published, what a dead process left behind.
+//! What is due, and what a dead process or a forgetful broker left behind.
 
-use std::collections::HashMap;
-
-use bul_job::{Action, Input, JobId, PublishNo, Refused, State, Timestamp};
-use bul_store::{Due, Ready, StoreError};
+use bul_job::{Action, Input, State, Timestamp};
+use bul_store::{Due, Ready};
 
 use crate::fault::Fault;
-use crate::rows::{Job, JobRow, count, id_list, micros, time_or_none};
-use crate::transition::apply;
+use crate::rows::{Job, JobRow, micros, time_or_none};
+use crate::transition::{Draft, write};
 use crate::writer::Tx;
 
 /// Orphans ended per read; all of them in one transaction.
@@ -20,41 +18,25 @@ pub(crate) async fn take_due(tx: &mut Tx, limit: usize) -> Result<Due, Fault> {
         .fetch_all(&mut tx.conn)
         .await?;
     let mut due = Due { seen: rows.len(), ..Due::default() };
+    let mut drafts = Vec::with_capacity(rows.len());
     for row in rows {
-        let mut job = Job::try_from(row)?;
-        let applied = apply(tx, &mut job, &Input::Due).await?;
+        let mut draft = draft(tx, row)?;
+        let applied = draft.apply(tx, &Input::Due)?;
+        let (id, tenant) = (draft.job.id, draft.job.tenant.clone());
         match applied.action {
-            Action::Publish(publish) => {
-                due.ready.push(Ready { id: job.id, tenant: job.tenant, lane: job.lane, publish });
-            }
-            Action::None | Action::Run(_) => {
-                let status = job.status();
-                due.changed.push((job.tenant, job.id, status));
-            }
+            Action::Publish(publish) => due.ready.push(Ready { id, tenant, lane: draft.job.lane, publish }),
+            Action::None | Action::Run(_) => due.changed.push((tenant, id, draft.job.status())),
         }
+        drafts.push(draft);
     }
+    write(tx, &drafts).await?;
     Ok(due)
 }
 
-pub(crate) async fn published(tx: &mut Tx, confirmed: Vec<(JobId, PublishNo)>) -> Result<(), Fault> {
-    let rows: Vec<JobRow> = sqlx::query_as(include_str!("../queries/load_jobs.sql"))
-        .bind(id_list(confirmed.iter().map(|(id, _)| *id)))
-        .fetch_all(&mut tx.conn)
-        .await?;
-    let mut jobs = HashMap::with_capacity(rows.len());
-    for row in rows {
-        let job = Job::try_from(row)?;
-        jobs.insert(job.id, job);
-    }
-    for (id, publish) in confirmed {
-        let Some(job) = jobs.get_mut(&id) else { continue };
-        match apply(tx, job, &Input::Published(publish)).await {
-            // Outdated, or a worker was faster than the confirmation.
-            Err(Fault::Store(StoreError::Refused(Refused::Stale | Refused::Final(_)))) | Ok(_) => {}
-            Err(other) => return Err(other),
-        }
-    }
-    Ok(())
+fn draft(tx: &mut Tx, row: JobRow) -> Result<Draft, Fault> {
+    let job = Job::try_from(row)?;
+    tx.recent.take(job.id);
+    Ok(Draft::new(job))
 }
 
 pub(crate) async fn next_due_at(conn: &mut sqlx::SqliteConnection) -> Result<Option<Timestamp>, Fault> {
@@ -64,13 +46,14 @@ pub(crate) async fn next_due_at(conn: &mut sqlx::SqliteConnection) -> Result<Opt
 }
 
 pub(crate) async fn republish_queued(tx: &mut Tx) -> Result<u64, Fault> {
-    sqlx::query(include_str!("../queries/republish_queued.sql"))
+    // What was confirmed before the broker forgot would silence jobs that nobody has any more.
+    drop(tx.confirmations.take_all());
+    tx.recent.clear();
+    let queued = sqlx::query(include_str!("../queries/republish_queued.sql"))
         .bind(micros(tx.now))
         .execute(&mut tx.conn)
         .await?;
-    let queued: i64 =
-        sqlx::query_scalar(include_str!("../queries/count_queued.sql")).fetch_one(&mut tx.conn).await?;
-    count(queued)
+    Ok(queued.rows_affected())
 }
 
 pub(crate) async fn end_orphaned(tx: &mut Tx) -> Result<u64, Fault> {
@@ -83,11 +66,14 @@ pub(crate) async fn end_orphaned(tx: &mut Tx) -> Result<u64, Fault> {
         if rows.is_empty() {
             return Ok(ended);
         }
+        let mut drafts = Vec::with_capacity(rows.len());
         for row in rows {
-            let mut job = Job::try_from(row)?;
-            apply(tx, &mut job, &Input::Orphaned).await?;
-            debug_assert_ne!(job.core.state, State::Running, "each turn of the loop makes progress");
-            ended += 1;
+            let mut draft = draft(tx, row)?;
+            draft.apply(tx, &Input::Orphaned)?;
+            debug_assert_ne!(draft.job.core.state, State::Running, "each turn of the loop makes progress");
+            drafts.push(draft);
         }
+        write(tx, &drafts).await?;
+        ended += drafts.len() as u64;
     }
 }

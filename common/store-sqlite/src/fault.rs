@@ -36,6 +36,7 @@ mod code {
     pub const LOCKED: u32 = 6;
     pub const INTERRUPT: u32 = 9;
     pub const CORRUPT: u32 = 11;
+    pub const FULL: u32 = 13;
     pub const CONSTRAINT: u32 = 19;
     pub const NOT_A_DATABASE: u32 = 26;
     /// Extended code: a unique index would be broken.
@@ -72,6 +73,7 @@ pub(crate) fn store_error(error: &sqlx::Error) -> StoreError {
         let text = error.as_database_error().map_or_else(String::new, |e| e.message().to_owned());
         return match extended & 0xff {
             code::BUSY | code::LOCKED | code::INTERRUPT => StoreError::Unavailable(text),
+            code::FULL => StoreError::Unavailable("its disk is full".into()),
             code::CORRUPT | code::NOT_A_DATABASE | code::CONSTRAINT => StoreError::Corrupt(text),
             _ => StoreError::Failed(text),
         };

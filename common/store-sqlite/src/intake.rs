@@ -1,13 +1,28 @@
-//! Accepting: a row, a payload and a count, in one transaction.
+//! Accepting: rows, payloads and counts, in one transaction for all calls that wait.
+//!
+//! Invariant: the count of a tenant is raised by what was inserted, in the same transaction.
 
-use bul_job::{Action, DeadReason, JobCore, JobId, Lane, PublishNo, TenantId, Timestamp};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use bul_job::{Action, DeadReason, JobCore, JobId, Lane, PublishNo, TenantId, Timestamp, ValidJob};
 use bul_store::{Accepted, NewJob, Ready, StoreError, UnreadableMessage};
+use sqlx::{Executor, Row};
 
-use crate::fault::Fault;
-use crate::rows::{blob, column, id, micros, state};
+use crate::fault::{Fault, corrupt};
+use crate::rows::{Job, blob, column, id, micros, state, whole};
+use crate::set::{Set, Waiting};
+use crate::transition::all;
+use crate::wide::{Binds, Wide};
 use crate::writer::Tx;
 
-/// A job made ready for the writer: what costs time is done before the transaction.
+static ACCEPT: Wide = Wide::new(include_str!("../queries/accept.sql"));
+static ACCEPT_CAREFUL: Wide = Wide::new(include_str!("../queries/accept_careful.sql"));
+static ACCEPT_BODIES: Wide = Wide::new(include_str!("../queries/accept_bodies.sql"));
+static FIND_CLAIMS: Wide = Wide::new(include_str!("../queries/find_claims.sql"));
+static COUNT_ACCEPTED: Wide = Wide::new(include_str!("../queries/count_accepted.sql"));
+
+/// A job made ready for the writer: what costs time is done by the caller's task.
 pub(crate) struct Prepared {
     id: JobId,
     tenant: TenantId,
@@ -21,115 +36,234 @@ pub(crate) struct Prepared {
     run_at: Option<Timestamp>,
     deadline: Option<Timestamp>,
     max_attempts: u32,
-    body: String,
+    body: Arc<str>,
 }
 
 impl Prepared {
     pub(crate) fn new(new: &NewJob) -> Result<Self, StoreError> {
-        let body = serde_json::to_string(&new.job).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+        let job = &new.job;
+        let body = serde_json::to_string(job).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+        // Without a key and dedup only a repetition of this very call will ever be compared with it.
+        let claims = job.idempotency_key.is_some() || job.dedup;
+        let digest = if claims { job.digest() } else { *blake3::hash(body.as_bytes()).as_bytes() };
         Ok(Self {
             id: new.id,
             tenant: new.tenant.clone(),
-            template: new.job.template.clone(),
-            business_area: new.job.business_area.clone().unwrap_or_default(),
-            lane: new.job.lane,
+            template: job.template.clone(),
+            business_area: job.business_area.clone().unwrap_or_default(),
+            lane: job.lane,
             source: new.source.clone(),
-            key: new.job.idempotency_key.clone(),
-            digest: new.job.digest(),
-            dedup: new.job.dedup,
-            run_at: new.job.run_at,
-            deadline: new.job.deadline,
-            max_attempts: new.job.max_attempts,
-            body,
+            key: job.idempotency_key.clone(),
+            digest,
+            dedup: job.dedup,
+            run_at: job.run_at.map(whole),
+            deadline: job.deadline.map(whole),
+            max_attempts: job.max_attempts,
+            body: body.into(),
         })
     }
 
     fn dedup_digest(&self) -> Option<&[u8]> {
         self.dedup.then_some(self.digest.as_slice())
     }
+
+    /// Whether a row holds this content. Rows of version 1 always have the digest of the content itself.
+    fn has_digest(&self, digest: &[u8]) -> bool {
+        let of_content = || serde_json::from_str::<ValidJob>(&self.body).map(|job| job.digest());
+        digest == self.digest || of_content().is_ok_and(|own| digest == own)
+    }
 }
 
-pub(crate) async fn accept(tx: &mut Tx, jobs: Vec<Prepared>) -> Result<Vec<Accepted>, Fault> {
-    let mut answers = Vec::with_capacity(jobs.len());
-    let mut counts: std::collections::BTreeMap<TenantId, u64> = std::collections::BTreeMap::new();
-    for job in jobs {
-        let tenant = job.tenant.clone();
-        let answer = accept_one(tx, job).await?;
-        if matches!(answer, Accepted::New { .. }) {
-            *counts.entry(tenant).or_default() += 1;
+/// A job and how it starts.
+struct Start<'j> {
+    job: &'j Prepared,
+    core: JobCore,
+    action: Action,
+}
+
+impl<'j> Start<'j> {
+    fn new(job: &'j Prepared, tx: &Tx) -> Self {
+        let (mut core, action) =
+            JobCore::accept(tx.now, job.run_at, job.deadline, job.max_attempts, &tx.rules);
+        core.due_at = core.due_at.map(whole);
+        Self { job, core, action }
+    }
+
+    fn answer(&self) -> Accepted {
+        let job = self.job;
+        let ready =
+            |publish: PublishNo| Ready { id: job.id, tenant: job.tenant.clone(), lane: job.lane, publish };
+        let publish = match self.action {
+            Action::Publish(publish) => Some(ready(publish)),
+            Action::None | Action::Run(_) => None,
+        };
+        Accepted::New { id: job.id, state: self.core.state, publish }
+    }
+
+    fn bind(&self, now: Timestamp, binds: &mut Binds) {
+        let (job, core) = (self.job, &self.core);
+        binds
+            .put(blob(job.id))
+            .put(job.tenant.as_str())
+            .put(job.template.as_str())
+            .put(job.business_area.as_str())
+            .put(job.lane.index() as i64)
+            .put(job.source.as_str())
+            .put(job.key.as_deref())
+            .put(job.digest.as_slice())
+            .put(job.dedup_digest())
+            .put(micros(now))
+            .put(core.state.as_str())
+            .put(core.publish.0)
+            .put(core.max_attempts)
+            .put(core.due_at.map(micros))
+            .put(core.deadline.map(micros));
+    }
+
+    fn row(&self, now: Timestamp) -> Job {
+        Job {
+            id: self.job.id,
+            tenant: self.job.tenant.clone(),
+            lane: self.job.lane,
+            core: self.core.clone(),
+            accepted_at: now,
+            started_at: None,
+            ended_at: None,
+            purged: false,
+            dead_reason: None,
+            code: None,
+            message: None,
+            worker: None,
         }
-        answers.push(answer);
     }
-    for (tenant, n) in counts {
-        count_accepted(tx, &tenant, n).await?;
-    }
-    Ok(answers)
 }
 
-async fn accept_one(tx: &mut Tx, job: Prepared) -> Result<Accepted, Fault> {
-    let (core, action) = JobCore::accept(tx.now, job.run_at, job.deadline, job.max_attempts, &tx.rules);
-    if !insert(tx, &job, &core).await? {
-        return find_claim(tx, &job).await;
+/// The set of all calls that accept: an operation is a whole call.
+pub(crate) struct Accepts;
+
+impl Set for Accepts {
+    type Op = Vec<Prepared>;
+    type Answer = Vec<Accepted>;
+
+    fn size(op: &Self::Op) -> usize {
+        op.len().max(1)
     }
-    sqlx::query(include_str!("../queries/accept_payload.sql"))
-        .bind(blob(job.id))
-        .bind(job.body)
-        .execute(&mut tx.conn)
-        .await?;
-    let ready = |publish: PublishNo| Ready { id: job.id, tenant: job.tenant, lane: job.lane, publish };
-    let publish = match action {
-        Action::Publish(publish) => Some(ready(publish)),
-        Action::None | Action::Run(_) => None,
+
+    fn bytes(op: &Self::Op) -> usize {
+        op.iter().map(|job| job.body.len()).sum()
+    }
+
+    async fn run(tx: &mut Tx, set: &mut [Waiting<Self>]) -> Result<(), Fault> {
+        let jobs: Vec<&Prepared> = set.iter().flat_map(|waiting| &waiting.op).collect();
+        let (answers, new) = accept_all(tx, &jobs).await?;
+        for start in new {
+            tx.recent.put(start.row(tx.now), Some(Arc::clone(&start.job.body)));
+        }
+        let mut answers = answers.into_iter();
+        for waiting in set {
+            waiting.result = Some(Ok(answers.by_ref().take(waiting.op.len()).collect()));
+        }
+        Ok(())
+    }
+}
+
+/// Accepts within a larger operation.
+pub(crate) async fn accept(tx: &mut Tx, jobs: &[Prepared]) -> Result<Vec<Accepted>, Fault> {
+    let jobs: Vec<&Prepared> = jobs.iter().collect();
+    Ok(accept_all(tx, &jobs).await?.0)
+}
+
+async fn accept_all<'j>(
+    tx: &mut Tx,
+    jobs: &[&'j Prepared],
+) -> Result<(Vec<Accepted>, Vec<Start<'j>>), Fault> {
+    let starts: Vec<Start> = jobs.iter().map(|job| Start::new(job, tx)).collect();
+    let now = tx.now;
+    tx.conn.execute("SAVEPOINT at_once").await?;
+    let inserted = ACCEPT.execute(&mut tx.conn, &starts, |start, binds| start.bind(now, binds)).await?;
+    let (answers, new) = if inserted == starts.len() as u64 {
+        tx.conn.execute("RELEASE at_once").await?;
+        (starts.iter().map(Start::answer).collect(), starts)
+    } else {
+        // Some were there before, and only their number is known.
+        tx.conn.execute("ROLLBACK TO at_once; RELEASE at_once").await?;
+        accept_careful(tx, starts).await?
     };
-    Ok(Accepted::New { id: job.id, state: core.state, publish })
+    let bind = |start: &Start, binds: &mut Binds| {
+        binds.put(blob(start.job.id)).put(Arc::clone(&start.job.body));
+    };
+    all(new.len(), ACCEPT_BODIES.execute(&mut tx.conn, &new, bind).await?)?;
+    let mut counts: BTreeMap<&TenantId, u64> = BTreeMap::new();
+    for start in &new {
+        *counts.entry(&start.job.tenant).or_default() += 1;
+    }
+    count_accepted(tx, &counts.into_iter().collect::<Vec<_>>()).await?;
+    Ok((answers, new))
 }
 
-/// Whether the row is new.
-async fn insert(tx: &mut Tx, job: &Prepared, core: &JobCore) -> Result<bool, Fault> {
-    let written = sqlx::query(include_str!("../queries/accept_job.sql"))
-        .bind(blob(job.id))
-        .bind(job.tenant.as_str())
-        .bind(job.template.as_str())
-        .bind(job.business_area.as_str())
-        .bind(job.lane.index() as i64)
-        .bind(job.source.as_str())
-        .bind(job.key.as_deref())
-        .bind(job.digest.as_slice())
-        .bind(job.dedup_digest())
-        .bind(micros(tx.now))
-        .bind(core.state.as_str())
-        .bind(core.publish.0)
-        .bind(core.max_attempts)
-        .bind(core.due_at.map(micros))
-        .bind(core.deadline.map(micros))
-        .execute(&mut tx.conn)
-        .await?
-        .rows_affected();
-    Ok(written == 1)
+/// Accepts jobs of which some may be there. Earlier ones of the same call count as there.
+async fn accept_careful<'j>(
+    tx: &mut Tx,
+    starts: Vec<Start<'j>>,
+) -> Result<(Vec<Accepted>, Vec<Start<'j>>), Fault> {
+    let now = tx.now;
+    let rows = ACCEPT_CAREFUL.fetch(&mut tx.conn, &starts, |start, binds| start.bind(now, binds)).await?;
+    let mut inserted = HashSet::with_capacity(rows.len());
+    for row in rows {
+        inserted.insert(id::<JobId>(row.try_get(0)?)?);
+    }
+    let mut answers: Vec<Option<Accepted>> = Vec::with_capacity(starts.len());
+    let (mut new, mut rest) = (Vec::new(), Vec::new());
+    for start in starts {
+        // An id that is there twice was inserted at its first place.
+        if inserted.remove(&start.job.id) {
+            answers.push(Some(start.answer()));
+            new.push(start);
+        } else {
+            rest.push((answers.len(), start.job));
+            answers.push(None);
+        }
+    }
+    find_claims(tx, &rest, &mut answers).await?;
+    let answers: Option<Vec<Accepted>> = answers.into_iter().collect();
+    Ok((answers.ok_or_else(|| corrupt("a job was neither accepted nor there before"))?, new))
 }
 
-/// The job that was there first.
-async fn find_claim(tx: &mut Tx, job: &Prepared) -> Result<Accepted, Fault> {
-    let (found, tenant, state_name, digest): (Vec<u8>, String, String, Vec<u8>) =
-        sqlx::query_as(include_str!("../queries/find_claim.sql"))
-            .bind(blob(job.id))
-            .bind(job.tenant.as_str())
-            .bind(job.key.as_deref())
-            .bind(job.dedup_digest())
-            .fetch_one(&mut tx.conn)
-            .await?;
-    let same = digest == job.digest && tenant == job.tenant.as_str();
-    let id = id(&found)?;
-    Ok(if same { Accepted::Existing { id, state: state(&state_name)? } } else { Accepted::Conflict { id } })
-}
-
-async fn count_accepted(tx: &mut Tx, tenant: &TenantId, n: u64) -> Result<(), Fault> {
-    sqlx::query(include_str!("../queries/count_accepted.sql"))
-        .bind(tenant.as_str())
-        .bind(column(n))
-        .execute(&mut tx.conn)
-        .await?;
+/// The jobs that were there first.
+async fn find_claims(
+    tx: &mut Tx,
+    rest: &[(usize, &Prepared)],
+    answers: &mut [Option<Accepted>],
+) -> Result<(), Fault> {
+    let bind = |(place, job): &(usize, &Prepared), binds: &mut Binds| {
+        binds
+            .put(*place as i64)
+            .put(blob(job.id))
+            .put(job.tenant.as_str())
+            .put(job.key.as_deref())
+            .put(job.dedup_digest());
+    };
+    let rows = FIND_CLAIMS.fetch(&mut tx.conn, rest, bind).await?;
+    let jobs: BTreeMap<usize, &Prepared> = rest.iter().copied().collect();
+    for row in rows {
+        let place = row.try_get::<i64, _>(0)? as usize;
+        let (Some(job), Some(answer)) = (jobs.get(&place), answers.get_mut(place)) else { continue };
+        let (found, tenant): (JobId, &str) = (id(row.try_get(1)?)?, row.try_get(2)?);
+        let same = tenant == job.tenant.as_str() && job.has_digest(row.try_get(4)?);
+        *answer = Some(if same {
+            Accepted::Existing { id: found, state: state(row.try_get(3)?)? }
+        } else {
+            Accepted::Conflict { id: found }
+        });
+    }
     Ok(())
+}
+
+async fn count_accepted(tx: &mut Tx, counts: &[(&TenantId, u64)]) -> Result<(), Fault> {
+    let bind = |(tenant, n): &(&TenantId, u64), binds: &mut Binds| {
+        binds.put(tenant.as_str()).put(column(*n));
+    };
+    all(counts.len(), COUNT_ACCEPTED.execute(&mut tx.conn, counts, bind).await?)
 }
 
 pub(crate) async fn accept_unreadable(
@@ -155,6 +289,6 @@ pub(crate) async fn accept_unreadable(
         .bind(message.raw)
         .execute(&mut tx.conn)
         .await?;
-    count_accepted(tx, &message.tenant, 1).await?;
+    count_accepted(tx, &[(&message.tenant, 1)]).await?;
     Ok(id)
 }

@@ -16,14 +16,14 @@ use crate::writer::Tx;
 const LEAD_MAX: Duration = Duration::from_secs(3600);
 
 pub(crate) async fn ledger(conn: &mut SqliteConnection) -> Result<Ledger, Fault> {
-    let rows: Vec<(String, i64, Option<String>, Option<i64>)> =
+    let rows: Vec<(String, Option<String>, i64)> =
         sqlx::query_as(include_str!("../queries/ledger.sql")).fetch_all(conn).await?;
     let mut tenants: BTreeMap<TenantId, Counts> = BTreeMap::new();
-    for (tenant, accepted, state_name, n) in rows {
+    for (tenant, state_name, n) in rows {
         let counts = tenants.entry(tenant_of(&tenant)?).or_default();
-        counts.accepted = count(accepted)?;
-        if let (Some(name), Some(n)) = (state_name, n) {
-            counts.add(state(&name)?, count(n)?);
+        match state_name {
+            Some(name) => counts.add(state(&name)?, count(n)?),
+            None => counts.accepted = count(n)?,
         }
     }
     Ok(Ledger::from_tenants(tenants))

@@ -6,6 +6,7 @@
 //! `bul_store::conformance`.
 
 mod attempts;
+mod confirm;
 mod dead_letters;
 mod dispatch;
 mod fault;
@@ -13,16 +14,22 @@ mod from_row;
 mod intake;
 mod keys;
 mod ledger;
+mod migrate;
 mod open;
 mod options;
 mod queries;
+mod recent;
 mod rows;
 mod schedules;
+mod set;
+mod steps;
 mod store;
 mod transition;
+mod wide;
 mod writer;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bul_store::StoreError;
 use futures::future::BoxFuture;
@@ -34,8 +41,10 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 pub use open::{ExclusiveLock, OpenError};
 pub use options::{Clock, Options};
 
+use confirm::Confirmations;
 use fault::Fault;
 use options::Monotone;
+use recent::Recent;
 use writer::{Tx, Writer};
 
 /// A store in one SQLite file. Clones share it.
@@ -62,8 +71,16 @@ impl SqliteStore {
             Some(seed) => ChaCha8Rng::seed_from_u64(seed),
             None => ChaCha8Rng::seed_from_u64(rand::random()),
         };
-        let tx =
-            Tx { conn: opened.writer, now: clock.now(), rules: options.rules, rng, clock: clock.clone() };
+        let tx = Tx {
+            in_trouble: false,
+            conn: opened.writer,
+            now: clock.now(),
+            rules: options.rules,
+            rng,
+            clock: clock.clone(),
+            recent: Recent::default(),
+            confirmations: Arc::new(Confirmations::new(options.confirm_delay, &options.rules)),
+        };
         Ok(Self {
             writer: Writer::start(tx),
             readers: opened.readers,

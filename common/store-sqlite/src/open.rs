@@ -4,13 +4,14 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sqlx::ConnectOptions;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Executor};
 
 use crate::fault::is_busy;
+use crate::migrate::migrate;
 
 /// Connections that read. More only help while more cores read at once.
 const READERS_MAX: u32 = 4;
@@ -22,13 +23,15 @@ const CONNECT_TRIES_MAX: u32 = 40;
 const CONNECT_PAUSE: Duration = Duration::from_millis(50);
 /// Pages of the write-ahead log between checkpoints: 16 MiB of 4 KiB pages.
 const CHECKPOINT_PAGES: &str = "4096";
+/// Page cache of the connection that writes, in KiB with the minus SQLite wants: the pages that a large
+/// transaction changes, and the ends of all indexes. Too low: they are written to the log twice.
+const WRITER_CACHE: &str = "-16384";
+/// Prepared statements of the connection that writes: all of them, those for many rows in five sizes.
+const WRITER_STATEMENTS: usize = 200;
+/// Rows the writer's connection reads ahead, so that its thread seldom waits for ours.
+const WRITER_ROWS_AHEAD: usize = 1024;
 /// The name that stands for a store without a file.
 const MEMORY: &str = ":memory:";
-/// Marks the file as ours (`BUL1`), so that another program's database is not taken for an empty one.
-const APPLICATION_ID: i64 = 0x4255_4c31;
-/// The schema, one step per version; `user_version` of the file says how many are in.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_initial.sql")];
-
 /// A store that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -104,7 +107,11 @@ pub(crate) async fn open(path: &Path, busy_timeout: Duration) -> Result<Opened, 
     if !is_memory(path) {
         make_file(path)?;
     }
-    let mut writer = connect(path, busy_timeout).await.map_err(failed)?;
+    let options = connect_options(path, busy_timeout)
+        .pragma("cache_size", WRITER_CACHE)
+        .statement_cache_capacity(WRITER_STATEMENTS)
+        .row_buffer_size(WRITER_ROWS_AHEAD);
+    let mut writer = connect(&options).await.map_err(failed)?;
     migrate(&mut writer, path).await?;
     let version: String =
         sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut writer).await.map_err(failed)?;
@@ -115,10 +122,10 @@ pub(crate) async fn open(path: &Path, busy_timeout: Duration) -> Result<Opened, 
 
 /// Connects. Of two processes that make a new file at once one may be told "busy" without a wait while
 /// the other switches the file to write-ahead logging.
-async fn connect(path: &Path, busy_timeout: Duration) -> Result<SqliteConnection, sqlx::Error> {
+async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
     let mut tries = 1;
     loop {
-        match connect_options(path, busy_timeout).connect().await {
+        match options.connect().await {
             Err(error) if is_busy(&error) && tries < CONNECT_TRIES_MAX => {
                 tries += 1;
                 tokio::time::sleep(CONNECT_PAUSE).await;
@@ -172,40 +179,4 @@ fn make_file(path: &Path) -> Result<File, OpenError> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path).map_err(failed)
-}
-
-/// Brings the schema up to date, in one transaction: two processes that open a new file at once do
-/// it once.
-async fn migrate(conn: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
-    let failed = |source| OpenError::Database { path: path.to_owned(), source };
-    conn.execute("BEGIN IMMEDIATE").await.map_err(failed)?;
-    let outcome = migrate_inside(conn, path).await;
-    let end = if outcome.is_ok() { "COMMIT" } else { "ROLLBACK" };
-    conn.execute(end).await.map_err(failed)?;
-    outcome
-}
-
-async fn migrate_inside(conn: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
-    let failed = |source| OpenError::Database { path: path.to_owned(), source };
-    let found: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *conn).await.map_err(failed)?;
-    let owner: i64 =
-        sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *conn).await.map_err(failed)?;
-    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
-        .fetch_one(&mut *conn)
-        .await
-        .map_err(failed)?;
-    if owner != APPLICATION_ID && (owner != 0 || tables > 0) {
-        return Err(OpenError::Foreign(path.to_owned()));
-    }
-    let known = MIGRATIONS.len() as i64;
-    if found > known {
-        return Err(OpenError::TooNew { path: path.to_owned(), found, known });
-    }
-    for (version, script) in (1i64..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
-        conn.execute(sqlx::raw_sql(script)).await.map_err(failed)?;
-        // A pragma takes no parameters; both numbers are ours.
-        let marks = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};");
-        conn.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(marks))).await.map_err(failed)?;
-    }
-    Ok(())
 }

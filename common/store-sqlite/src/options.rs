@@ -19,6 +19,10 @@ pub struct Options {
     /// How long SQLite waits for another process's lock before a try counts as failed; a write tries
     /// three times. Too low: a backup beside it makes writes fail. Too high: callers hang.
     pub busy_timeout: Duration,
+    /// How long a confirmed publication may wait before it is written, since most jobs begin before it
+    /// is over and then need no write; zero to write it at once. At most a quarter of the grace period. A
+    /// crash in between only means a second publication. Too high: more of those after a crash.
+    pub confirm_delay: Duration,
     /// Seed of the jitter of retries; random when absent, so that two processes do not retry in step.
     pub seed: Option<u64>,
 }
@@ -29,6 +33,7 @@ impl Default for Options {
             clock: Arc::new(chrono::Utc::now),
             rules: Rules::default(),
             busy_timeout: Duration::from_secs(3),
+            confirm_delay: Duration::from_secs(1),
             seed: None,
         }
     }
@@ -39,6 +44,7 @@ impl std::fmt::Debug for Options {
         f.debug_struct("Options")
             .field("rules", &self.rules)
             .field("busy_timeout", &self.busy_timeout)
+            .field("confirm_delay", &self.confirm_delay)
             .field("seed", &self.seed)
             .finish_non_exhaustive()
     }

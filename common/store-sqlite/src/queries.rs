@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bul_job::{AttemptNo, Format, Input, JobCore, JobId, PublishNo, TenantId};
+use bul_job::{AttemptNo, Format, Input, JobCore, JobId, PublishNo, State, TenantId};
 use bul_store::{AttemptRecord, JobDetail, JobFilter, JobStatus, JobSummary, StoreError, Usage};
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -36,7 +36,7 @@ pub(crate) async fn job(
         documents: documents(conn, id).await?,
         usage: usage(&row)?,
         findings: findings.map(|text| json(&text, "findings")).transpose()?.unwrap_or_default(),
-        attempts: attempts(conn, id).await?,
+        attempts: attempts(conn, id, &row).await?,
     })
 }
 
@@ -99,7 +99,7 @@ row! {
         attempt: i64,
         worker: String,
         started_at: i64,
-        ended_at: Option<i64>,
+        ended_at: i64,
         outcome: String,
         failure_class: Option<String>,
         failure_code: Option<String>,
@@ -108,7 +108,12 @@ row! {
     }
 }
 
-async fn attempts(conn: &mut SqliteConnection, id: JobId) -> Result<Vec<AttemptRecord>, Fault> {
+/// Earlier attempts, and the latest where it stands in the row of the job.
+async fn attempts(
+    conn: &mut SqliteConnection,
+    id: JobId,
+    job: &SqliteRow,
+) -> Result<Vec<AttemptRecord>, Fault> {
     let rows: Vec<AttemptRow> =
         sqlx::query_as(include_str!("../queries/job_attempts.sql")).bind(blob(id)).fetch_all(conn).await?;
     let record = |row: AttemptRow| {
@@ -116,7 +121,7 @@ async fn attempts(conn: &mut SqliteConnection, id: JobId) -> Result<Vec<AttemptR
             attempt: AttemptNo(count(row.attempt)?),
             worker: row.worker,
             started_at: time(row.started_at)?,
-            ended_at: time_or_none(row.ended_at)?,
+            ended_at: Some(time(row.ended_at)?),
             outcome: row.outcome,
             failure: failure(
                 row.failure_class.as_deref(),
@@ -126,7 +131,23 @@ async fn attempts(conn: &mut SqliteConnection, id: JobId) -> Result<Vec<AttemptR
             )?,
         })
     };
-    rows.into_iter().map(record).collect()
+    rows.into_iter().map(record).chain(latest(job).transpose()).collect()
+}
+
+fn latest(job: &SqliteRow) -> Result<Option<AttemptRecord>, Fault> {
+    let outcome = match state(job.try_get("state")?)? {
+        State::Running => "",
+        State::Completed => "completed",
+        State::Waiting | State::Queued | State::Cancelled | State::Dead => return Ok(None),
+    };
+    Ok(Some(AttemptRecord {
+        attempt: AttemptNo(count(job.try_get("attempt")?)?),
+        worker: job.try_get("worker")?,
+        started_at: time(job.try_get("started_at")?)?,
+        ended_at: time_or_none(job.try_get("ended_at")?)?,
+        outcome: outcome.into(),
+        failure: None,
+    }))
 }
 
 pub(crate) async fn jobs(
@@ -162,9 +183,8 @@ pub(crate) async fn document(
 }
 
 pub(crate) async fn cancel(tx: &mut Tx, tenant: TenantId, id: JobId) -> Result<JobStatus, Fault> {
-    let mut job = load_of(tx, &tenant, id).await?;
-    apply(tx, &mut job, &Input::Cancel).await?;
-    Ok(job.status())
+    let job = load_of(tx, &tenant, id).await?;
+    Ok(apply(tx, job, &Input::Cancel).await?.status())
 }
 
 pub(crate) async fn place(conn: &mut SqliteConnection, id: JobId) -> Result<Option<u64>, Fault> {

@@ -22,6 +22,11 @@ pub(crate) fn time(micros: i64) -> Result<Timestamp, Fault> {
     Timestamp::from_timestamp_micros(micros).ok_or_else(|| corrupt(format!("time {micros} is out of range")))
 }
 
+/// Cut to whole microseconds, as a column would.
+pub(crate) fn whole(at: Timestamp) -> Timestamp {
+    Timestamp::from_timestamp_micros(at.timestamp_micros()).unwrap_or(at)
+}
+
 pub(crate) fn time_or_none(micros: Option<i64>) -> Result<Option<Timestamp>, Fault> {
     micros.map(time).transpose()
 }
@@ -117,6 +122,7 @@ row! {
         tenant: String,
         lane: i64,
         accepted_at: i64,
+        started_at: Option<i64>,
         ended_at: Option<i64>,
         purged_at: Option<i64>,
         state: String,
@@ -131,6 +137,7 @@ row! {
         dead_reason: Option<String>,
         failure_code: Option<String>,
         failure_message: Option<String>,
+        worker: Option<String>,
     }
 }
 
@@ -142,12 +149,15 @@ pub(crate) struct Job {
     pub(crate) lane: Lane,
     pub(crate) core: JobCore,
     pub(crate) accepted_at: Timestamp,
+    /// Of the latest attempt, like its worker.
+    pub(crate) started_at: Option<Timestamp>,
     pub(crate) ended_at: Option<Timestamp>,
     pub(crate) purged: bool,
     pub(crate) dead_reason: Option<DeadReason>,
     /// Code and message of the last failure.
     pub(crate) code: Option<String>,
     pub(crate) message: Option<String>,
+    pub(crate) worker: Option<String>,
 }
 
 impl Job {
@@ -182,11 +192,13 @@ impl TryFrom<JobRow> for Job {
                 deadline: time_or_none(row.deadline)?,
             },
             accepted_at: time(row.accepted_at)?,
+            started_at: time_or_none(row.started_at)?,
             ended_at: time_or_none(row.ended_at)?,
             purged: row.purged_at.is_some(),
             dead_reason: row.dead_reason.as_deref().map(dead_reason).transpose()?,
             code: row.failure_code,
             message: row.failure_message,
+            worker: row.worker,
         })
     }
 }

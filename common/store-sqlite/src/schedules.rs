@@ -148,7 +148,7 @@ pub(crate) async fn fire(
             jobs.push(job);
         }
     }
-    let accepted = accept(tx, jobs).await?;
+    let accepted = accept(tx, &jobs).await?;
     sqlx::query(include_str!("../queries/move_schedule.sql"))
         .bind(blob(schedule))
         .bind(next_at.map(micros))

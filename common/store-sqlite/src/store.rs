@@ -12,9 +12,10 @@ use bul_store::{
     UnreadableMessage, UsageLine,
 };
 
-use crate::attempts::Produced;
+use crate::attempts::{Call, Produced};
 use crate::intake::Prepared;
-use crate::{SqliteStore, attempts, dead_letters, dispatch, intake, keys, ledger, queries, schedules};
+use crate::steps::Step;
+use crate::{SqliteStore, dead_letters, dispatch, intake, keys, ledger, queries, schedules};
 
 const DURABILITY: &str = "an answered write is synced to the disk (write-ahead log, synchronous=FULL) \
     and survives a crash of the process, the system and the power";
@@ -38,7 +39,7 @@ impl Store for SqliteStore {
 
     async fn accept(&self, jobs: &[NewJob]) -> Result<Vec<Accepted>, StoreError> {
         let jobs = jobs.iter().map(Prepared::new).collect::<Result<Vec<_>, _>>()?;
-        self.writer.run(move |tx| Box::pin(intake::accept(tx, jobs))).await
+        self.writer.accept(jobs).await
     }
 
     async fn accept_unreadable(&self, message: &UnreadableMessage) -> Result<JobId, StoreError> {
@@ -52,8 +53,7 @@ impl Store for SqliteStore {
     }
 
     async fn published(&self, confirmed: &[(JobId, PublishNo)]) -> Result<(), StoreError> {
-        let confirmed = confirmed.to_vec();
-        self.writer.run(move |tx| Box::pin(dispatch::published(tx, confirmed))).await
+        self.writer.published(confirmed).await
     }
 
     async fn next_due_at(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -69,26 +69,28 @@ impl Store for SqliteStore {
     }
 
     async fn begin(&self, id: JobId, worker: &str, lease: Duration) -> Result<Begin, StoreError> {
-        let worker = worker.to_owned();
-        self.writer.run(move |tx| Box::pin(attempts::begin(tx, id, worker, lease))).await
+        let call = Call::Begin { worker: worker.to_owned(), lease };
+        Ok(self.writer.step(Step { id, call }).await?.begun()?.parse()?)
     }
 
     async fn extend(&self, id: JobId, attempt: AttemptNo, lease: Duration) -> Result<Extended, StoreError> {
-        self.writer.run(move |tx| Box::pin(attempts::extend(tx, id, attempt, lease))).await
+        let call = Call::Extend { attempt, lease };
+        Ok(self.writer.step(Step { id, call }).await?.now()?.1)
     }
 
     async fn complete(&self, id: JobId, attempt: AttemptNo, output: &Output) -> Result<(), StoreError> {
-        let output = Produced::new(output)?;
-        self.writer.run(move |tx| Box::pin(attempts::complete(tx, id, attempt, output))).await
+        let call = Call::Complete { attempt, output: Produced::new(output)? };
+        self.writer.step(Step { id, call }).await.map(drop)
     }
 
     async fn fail(&self, id: JobId, attempt: AttemptNo, failure: &Failure) -> Result<JobStatus, StoreError> {
-        let failure = failure.clone();
-        self.writer.run(move |tx| Box::pin(attempts::fail(tx, id, attempt, failure))).await
+        let call = Call::Fail { attempt, failure: failure.clone() };
+        Ok(self.writer.step(Step { id, call }).await?.now()?.0)
     }
 
     async fn hand_back(&self, id: JobId, attempt: AttemptNo) -> Result<JobStatus, StoreError> {
-        self.writer.run(move |tx| Box::pin(attempts::hand_back(tx, id, attempt))).await
+        let call = Call::HandBack { attempt };
+        Ok(self.writer.step(Step { id, call }).await?.now()?.0)
     }
 
     async fn job(&self, tenant: &TenantId, id: JobId) -> Result<JobDetail, StoreError> {

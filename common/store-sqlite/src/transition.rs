@@ -1,19 +1,127 @@
-//! The one way a job changes: [`JobCore::apply`] inside the transaction, then the row, then the
-//! record of the attempt that has ended.
+//! The one way a job changes: [`JobCore::apply`] on its row inside the transaction, then the rows that
+//! follow from it, for many jobs at once.
 //!
-//! Invariant: no other code of this crate changes the state of a job that exists.
+//! Invariant: no other code of this crate changes the state of a job that exists, but for `published.sql`
+//! and `republish_queued.sql`, which move due times, and the dead letters' own columns.
 //!
 //! [`JobCore::apply`]: bul_job::JobCore::apply
 
-use bul_job::{Applied, DeadReason, Failure, Input, JobCore, JobId, State, TenantId};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bul_job::{Action, Applied, DeadReason, Failure, Input, JobCore, JobId, Refused, State, TenantId};
 use bul_store::StoreError;
+use sqlx::{FromRow, Row};
 
 use crate::fault::{Fault, corrupt};
-use crate::rows::{Job, JobRow, blob, class_name, column, micros};
+use crate::rows::{Job, JobRow, blob, class_name, column, id, micros, whole};
+use crate::wide::{Binds, Wide};
 use crate::writer::Tx;
 
-/// Loads a job whatever its tenant: for workers and the dispatcher.
-pub(crate) async fn load(tx: &mut Tx, id: JobId) -> Result<Job, Fault> {
+static LOAD_JOBS: Wide = Wide::new(include_str!("../queries/load_jobs.sql"));
+static LOAD_BODIES: Wide = Wide::new(include_str!("../queries/load_bodies.sql"));
+static BEGIN: Wide = Wide::new(include_str!("../queries/begin.sql"));
+static SAVE: Wide = Wide::new(include_str!("../queries/save.sql"));
+static END_ATTEMPTS: Wide = Wide::new(include_str!("../queries/end_attempts.sql"));
+
+/// A job as it was read, and what became of it.
+pub(crate) struct Draft {
+    pub(crate) job: Job,
+    /// What stands in the table, or will once the attempt in `begun` is written.
+    base: JobCore,
+    /// Set when an attempt has begun.
+    begun: Option<JobCore>,
+    /// Anything else has changed.
+    moved: bool,
+    /// The attempt that has ended without a result.
+    ended: Option<EndedAttempt>,
+}
+
+struct EndedAttempt {
+    outcome: &'static str,
+    failure: Option<Failure>,
+}
+
+impl Draft {
+    pub(crate) fn new(job: Job) -> Self {
+        Self { base: job.core.clone(), job, begun: None, moved: false, ended: None }
+    }
+
+    pub(crate) fn has_changed(&self) -> bool {
+        self.moved || self.begun.is_some()
+    }
+
+    /// Applies an input. On `Err` nothing has changed.
+    pub(crate) fn apply(&mut self, tx: &mut Tx, input: &Input) -> Result<Applied, Refused> {
+        let before = self.job.core.clone();
+        let applied = self.job.core.apply(input, tx.now, &tx.rules, &mut tx.rng)?;
+        // The tables count in whole microseconds, and what is remembered must be what is written.
+        self.job.core.due_at = self.job.core.due_at.map(whole);
+        self.note(tx, input, &before, &applied);
+        if before.state == State::Running && self.job.core.state != State::Running {
+            self.end_attempt(input);
+        }
+        if matches!(applied.action, Action::Run(_)) && !self.moved {
+            self.base = self.job.core.clone();
+            self.begun = Some(self.job.core.clone());
+        } else {
+            self.moved = true;
+        }
+        Ok(applied)
+    }
+
+    /// What stands beside the machine's part: end, reason and words of the last failure.
+    fn note(&mut self, tx: &Tx, input: &Input, before: &JobCore, applied: &Applied) {
+        let job = &mut self.job;
+        let vanished = || format!("attempt {} ended without an outcome", before.attempt);
+        let mut words = |code: &str, message: String| {
+            job.code = Some(code.to_owned());
+            job.message = Some(message);
+        };
+        match input {
+            Input::Fail { failure, .. } => words(&failure.code, failure.message.clone()),
+            Input::Orphaned => words("crashed", vanished()),
+            Input::Due if before.state == State::Running => words("crashed", vanished()),
+            Input::Complete { .. } | Input::Replay { .. } => {
+                job.code = None;
+                job.message = None;
+            }
+            Input::Due
+            | Input::Published(_)
+            | Input::Begin { .. }
+            | Input::Extend { .. }
+            | Input::HandBack { .. }
+            | Input::Cancel => {}
+        }
+        if applied.dead == Some(DeadReason::DeadlinePassed) {
+            job.code = Some(DeadReason::DeadlinePassed.as_str().to_owned());
+            job.message = Some("the deadline passed before the job was done".to_owned());
+        }
+        job.dead_reason = applied.dead;
+        job.ended_at = job.core.state.is_final().then_some(tx.now);
+    }
+
+    fn end_attempt(&mut self, input: &Input) {
+        let (outcome, failure) = match input {
+            // Its record is the row of the job itself.
+            Input::Complete { .. } => return,
+            Input::Fail { failure, .. } => ("failed", Some(failure.clone())),
+            Input::HandBack { .. } => ("handed_back", None),
+            Input::Due
+            | Input::Orphaned
+            | Input::Published(_)
+            | Input::Begin { .. }
+            | Input::Extend { .. }
+            | Input::Cancel
+            | Input::Replay { .. } => ("crashed", None),
+        };
+        self.ended = Some(EndedAttempt { outcome, failure });
+    }
+}
+
+/// Loads a job whatever its tenant, to change it.
+async fn load(tx: &mut Tx, id: JobId) -> Result<Job, Fault> {
+    tx.recent.take(id);
     sqlx::query_as::<_, JobRow>(include_str!("../queries/load_job.sql"))
         .bind(blob(id))
         .fetch_optional(&mut tx.conn)
@@ -28,100 +136,119 @@ pub(crate) async fn load_of(tx: &mut Tx, tenant: &TenantId, id: JobId) -> Result
     if job.tenant == *tenant { Ok(job) } else { Err(StoreError::NotFound("job").into()) }
 }
 
-/// Applies an input and writes what follows from it. On `Err(Refused)` nothing has changed.
-pub(crate) async fn apply(tx: &mut Tx, job: &mut Job, input: &Input) -> Result<Applied, Fault> {
-    let before = job.core.clone();
-    let applied = job.core.apply(input, tx.now, &tx.rules, &mut tx.rng)?;
-    note(tx, job, input, &before, &applied);
-    save(tx, job, &before).await?;
-    if before.state == State::Running && job.core.state != State::Running {
-        end_attempt(tx, job, input, &before).await?;
+/// Loads many. A row that cannot be read is the fault of its job alone.
+pub(crate) async fn load_all(
+    tx: &mut Tx,
+    ids: &[JobId],
+) -> Result<HashMap<JobId, Result<Job, Fault>>, Fault> {
+    let rows = LOAD_JOBS.fetch(&mut tx.conn, ids, put_id).await?;
+    let mut jobs = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let key: JobId = id(row.try_get("id")?)?;
+        let job = JobRow::from_row(row).map_err(Fault::from).and_then(Job::try_from);
+        jobs.insert(key, job);
     }
-    Ok(applied)
+    Ok(jobs)
 }
 
-/// What stands beside the machine's part: end, reason and words of the last failure.
-fn note(tx: &Tx, job: &mut Job, input: &Input, before: &JobCore, applied: &Applied) {
-    let mut words = |code: &str, message: String| {
-        job.code = Some(code.to_owned());
-        job.message = Some(message);
-    };
-    match input {
-        Input::Fail { failure, .. } => words(&failure.code, failure.message.clone()),
-        Input::Orphaned => words("crashed", vanished(before)),
-        Input::Due if before.state == State::Running => words("crashed", vanished(before)),
-        Input::Complete { .. } | Input::Replay { .. } => {
-            job.code = None;
-            job.message = None;
+fn put_id(id: &JobId, binds: &mut Binds) {
+    binds.put(blob(*id));
+}
+
+/// What jobs ask for.
+pub(crate) async fn load_bodies(tx: &mut Tx, ids: &[JobId]) -> Result<HashMap<JobId, Arc<str>>, Fault> {
+    let rows = LOAD_BODIES.fetch(&mut tx.conn, ids, put_id).await?;
+    let mut bodies = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        if let Some(body) = row.try_get::<Option<&str>, _>("body")? {
+            bodies.insert(id(row.try_get("job")?)?, body.into());
         }
-        Input::Due
-        | Input::Published(_)
-        | Input::Begin { .. }
-        | Input::Extend { .. }
-        | Input::HandBack { .. }
-        | Input::Cancel => {}
     }
-    if applied.dead == Some(DeadReason::DeadlinePassed) {
-        job.code = Some(DeadReason::DeadlinePassed.as_str().to_owned());
-        job.message = Some("the deadline passed before the job was done".to_owned());
-    }
-    job.dead_reason = applied.dead;
-    job.ended_at = job.core.state.is_final().then_some(tx.now);
+    Ok(bodies)
 }
 
-fn vanished(before: &JobCore) -> String {
-    format!("attempt {} ended without an outcome", before.attempt)
+/// Applies an input to one job and writes it.
+pub(crate) async fn apply(tx: &mut Tx, job: Job, input: &Input) -> Result<Job, Fault> {
+    let mut draft = Draft::new(job);
+    draft.apply(tx, input)?;
+    write(tx, std::slice::from_ref(&draft)).await?;
+    Ok(draft.job)
 }
 
-async fn save(tx: &mut Tx, job: &Job, before: &JobCore) -> Result<(), Fault> {
-    let core = &job.core;
-    let written = sqlx::query(include_str!("../queries/save_job.sql"))
-        .bind(blob(job.id))
-        .bind(core.state.as_str())
-        .bind(core.attempt.0)
-        .bind(core.publish.0)
-        .bind(core.failures)
-        .bind(core.crashes)
-        .bind(core.due_at.map(micros))
-        .bind(core.cancel_requested)
-        .bind(core.deadline.map(micros))
-        .bind(job.dead_reason.map(DeadReason::as_str))
-        .bind(job.code.as_deref())
-        .bind(job.message.as_deref())
-        .bind(job.ended_at.map(micros))
-        .bind(before.state.as_str())
-        .bind(before.attempt.0)
-        .bind(before.publish.0)
-        .execute(&mut tx.conn)
-        .await?
-        .rows_affected();
-    if written == 1 { Ok(()) } else { Err(corrupt("a job changed under the write lock")) }
+/// Writes what has changed. Whoever calls it has taken the jobs out of the writer's memory.
+pub(crate) async fn write(tx: &mut Tx, drafts: &[Draft]) -> Result<(), Fault> {
+    let drafts: Vec<&Draft> = drafts.iter().collect();
+    write_begun(tx, &drafts).await?;
+    write_moved(tx, &drafts).await
 }
 
-/// Closes the record of the attempt that `input` has ended.
-async fn end_attempt(tx: &mut Tx, job: &Job, input: &Input, before: &JobCore) -> Result<(), Fault> {
-    let (outcome, failure): (&str, Option<&Failure>) = match input {
-        Input::Complete { .. } => ("completed", None),
-        Input::Fail { failure, .. } => ("failed", Some(failure)),
-        Input::HandBack { .. } => ("handed_back", None),
-        Input::Due
-        | Input::Orphaned
-        | Input::Published(_)
-        | Input::Begin { .. }
-        | Input::Extend { .. }
-        | Input::Cancel
-        | Input::Replay { .. } => ("crashed", None),
+/// Writes the attempts that have begun.
+pub(crate) async fn write_begun(tx: &mut Tx, drafts: &[&Draft]) -> Result<(), Fault> {
+    let begun: Vec<(&Job, &JobCore)> =
+        drafts.iter().filter_map(|draft| Some((&draft.job, draft.begun.as_ref()?))).collect();
+    let bind = |(job, core): &(&Job, &JobCore), binds: &mut Binds| {
+        binds
+            .put(blob(job.id))
+            .put(core.attempt.0)
+            .put(core.due_at.map(micros))
+            .put(job.worker.as_deref())
+            .put(job.started_at.map(micros));
     };
-    sqlx::query(include_str!("../queries/end_attempt.sql"))
-        .bind(blob(job.id))
-        .bind(before.attempt.0)
-        .bind(micros(tx.now))
-        .bind(outcome)
-        .bind(failure.map(|f| class_name(f.class)))
-        .bind(failure.map(|f| f.code.as_str()))
-        .bind(failure.map(|f| f.message.as_str()))
-        .bind(failure.and_then(|f| f.retry_after_ms).map(column))
-        .execute(&mut tx.conn)
-        .await?;
-    Ok(())
+    all(begun.len(), BEGIN.execute(&mut tx.conn, &begun, bind).await?)
+}
+
+/// Writes every other change but completions, and the records of ended attempts.
+pub(crate) async fn write_moved(tx: &mut Tx, drafts: &[&Draft]) -> Result<(), Fault> {
+    let is_moved = |draft: &&Draft| draft.moved && draft.job.core.state != State::Completed;
+    let moved: Vec<&Draft> = drafts.iter().copied().filter(is_moved).collect();
+    let bind = |draft: &&Draft, binds: &mut Binds| {
+        let (job, core, base) = (&draft.job, &draft.job.core, &draft.base);
+        binds
+            .put(blob(job.id))
+            .put(core.state.as_str())
+            .put(core.attempt.0)
+            .put(core.publish.0)
+            .put(core.failures)
+            .put(core.crashes)
+            .put(core.due_at.map(micros))
+            .put(core.cancel_requested)
+            .put(core.deadline.map(micros))
+            .put(job.dead_reason.map(DeadReason::as_str))
+            .put(job.code.as_deref())
+            .put(job.message.as_deref())
+            .put(job.ended_at.map(micros))
+            .put(job.worker.as_deref())
+            .put(job.started_at.map(micros))
+            .put(base.state.as_str())
+            .put(base.attempt.0)
+            .put(base.publish.0);
+    };
+    all(moved.len(), SAVE.execute(&mut tx.conn, &moved, bind).await?)?;
+    write_ended(tx, &moved).await
+}
+
+async fn write_ended(tx: &mut Tx, drafts: &[&Draft]) -> Result<(), Fault> {
+    let ended: Vec<(&Job, &JobCore, &EndedAttempt)> =
+        drafts.iter().filter_map(|draft| Some((&draft.job, &draft.base, draft.ended.as_ref()?))).collect();
+    let now = tx.now;
+    let bind = |(job, base, end): &(&Job, &JobCore, &EndedAttempt), binds: &mut Binds| {
+        let failure = end.failure.as_ref();
+        binds
+            .put(blob(job.id))
+            .put(base.attempt.0)
+            .put(job.worker.as_deref())
+            .put(job.started_at.map(micros))
+            .put(micros(now))
+            .put(end.outcome)
+            .put(failure.map(|f| class_name(f.class)))
+            .put(failure.map(|f| f.code.as_str()))
+            .put(failure.map(|f| f.message.as_str()))
+            .put(failure.and_then(|f| f.retry_after_ms).map(column));
+    };
+    all(ended.len(), END_ATTEMPTS.execute(&mut tx.conn, &ended, bind).await?)
+}
+
+/// Every row that was decided on must have been written.
+pub(crate) fn all(expected: usize, written: u64) -> Result<(), Fault> {
+    if written == expected as u64 { Ok(()) } else { Err(corrupt("a job changed under the write lock")) }
 }

@@ -30,8 +30,13 @@ fn path(folder: Option<&tempfile::TempDir>) -> PathBuf {
 
 async fn open(path: PathBuf, clock: &ManualClock) -> SqliteStore {
     let clock = clock.clone();
-    let options =
-        Options { clock: Arc::new(move || clock.now()), rules: rules(), seed: Some(1), ..Options::default() };
+    let options = Options {
+        clock: Arc::new(move || clock.now()),
+        rules: rules(),
+        confirm_delay: Duration::ZERO,
+        seed: Some(1),
+        ..Options::default()
+    };
     SqliteStore::open(path, options).await.expect("open")
 }
 

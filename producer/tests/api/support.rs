@@ -134,8 +134,14 @@ impl App {
     }
 
     pub async fn with(options: ProducerOptions) -> Self {
-        let store: Arc<dyn Store> =
-            Arc::new(SqliteStore::open(":memory:", bul_store_sqlite::Options::default()).await.unwrap());
+        let store: Arc<dyn Store> = Arc::new(
+            SqliteStore::open(
+                ":memory:",
+                bul_store_sqlite::Options { confirm_delay: std::time::Duration::ZERO, ..Default::default() },
+            )
+            .await
+            .unwrap(),
+        );
         let broker: Arc<dyn Broker> = Arc::new(EmbeddedBroker::default());
         let state =
             AppState::new(store.clone(), broker.clone(), Arc::new(TestTemplates), Registry::new(), options);

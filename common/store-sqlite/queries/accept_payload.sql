@@ -1,2 +1,0 @@
--- What the job asks for.
-INSERT INTO payloads (job, body) VALUES (?1, ?2)

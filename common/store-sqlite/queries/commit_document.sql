@@ -1,2 +1,0 @@
--- One document of a completed job.
-INSERT INTO documents (job, format, bytes) VALUES (?1, ?2, ?3)

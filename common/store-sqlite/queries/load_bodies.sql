@@ -1,0 +1,2 @@
+-- What jobs ask for.
+SELECT job, body FROM payloads WHERE job IN ((?)...)
