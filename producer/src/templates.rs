@@ -33,7 +33,7 @@ impl Templates for Catalog {
             // Any day serves: whether data fits does not depend on it.
             date: NaiveDate::default(),
         };
-        self.plan(&order).map(drop).map_err(|error| field_errors(&error))
+        Catalog::check(self, &order).map_err(|error| field_errors(&error))
     }
 
     fn list(&self) -> Vec<Value> {

@@ -12,6 +12,7 @@ use crate::error::TemplateError;
 use crate::limits;
 use crate::package::{self, Template};
 use crate::plan::{self, Plan};
+use crate::render;
 
 /// Templates by name.
 pub struct Catalog {
@@ -111,16 +112,25 @@ impl Catalog {
         self.templates.values().map(Template::info).collect()
     }
 
+    /// Whether an order can be planned: everything [`Catalog::plan`] can refuse, without making the document.
+    ///
+    /// # Errors
+    /// Those of [`Catalog::plan`].
+    pub fn check(&self, order: &Order) -> Result<(), TemplateError> {
+        render::check(self.template_of(order)?, order)
+    }
+
     /// Plans a document: computes its data-bound parts and lists the prose to write.
     pub fn plan(&self, order: &Order) -> Result<Plan, TemplateError> {
+        plan::make(self.template_of(order)?, order)
+    }
+
+    fn template_of(&self, order: &Order) -> Result<&Template, TemplateError> {
         let name = if order.template.is_empty() { "document" } else { order.template };
-        match self.templates.get(name) {
-            Some(template) => plan::make(template, order),
-            None => Err(TemplateError::Unknown {
-                name: name.chars().take(100).collect(),
-                known: self.templates.keys().cloned().collect(),
-            }),
-        }
+        self.templates.get(name).ok_or_else(|| TemplateError::Unknown {
+            name: name.chars().take(100).collect(),
+            known: self.templates.keys().cloned().collect(),
+        })
     }
 }
 

@@ -23,6 +23,7 @@ mod placeholder;
 mod plan;
 mod prompt;
 mod prose;
+mod render;
 mod schema;
 
 pub use assemble::Assembled;

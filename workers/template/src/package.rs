@@ -127,6 +127,13 @@ impl Template {
                 .map_err(|error| body::to_error(&manifest.name, &error))?;
             body_languages.push(language);
         }
+        // Compiled once, like the bodies: they are printed for every document.
+        for (name, source) in heads(&manifest) {
+            if let Some(source) = source {
+                env.add_template_owned(name, source.clone())
+                    .map_err(|error| body::to_error(&manifest.name, &error))?;
+            }
+        }
         if !body_languages.iter().any(String::is_empty) {
             return Err(bad("body.md is missing".into()));
         }
@@ -176,9 +183,17 @@ impl Template {
     }
 }
 
+/// The head fields a manifest may compute, by the name each is compiled under.
+pub(crate) fn heads(manifest: &Manifest) -> [(&'static str, &Option<String>); 3] {
+    [
+        ("head:title", &manifest.document_title),
+        ("head:subtitle", &manifest.subtitle),
+        ("head:author", &manifest.author),
+    ]
+}
+
 fn reads_data(manifest: &Manifest, env: &Environment) -> bool {
-    let heads = [&manifest.document_title, &manifest.subtitle, &manifest.author];
-    heads.into_iter().flatten().any(|text| text.contains("data"))
+    heads(manifest).into_iter().filter_map(|(_, text)| text.as_ref()).any(|text| text.contains("data"))
         || manifest.facts.iter().filter_map(|fact| fact.expression.as_ref()).any(|text| text.contains("data"))
         || env.templates().any(|(_, body)| body.undeclared_variables(false).contains("data"))
 }

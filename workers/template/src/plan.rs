@@ -1,20 +1,16 @@
 //! Plans: a document with its data-bound parts done and places for the prose still to be written.
 
 use bul_document::{Block, Fact, Inline, Meta};
-use minijinja::value::Value as BodyValue;
-use serde_json::Value;
 
-use crate::body::{self, Cx, CxInit, SlotSpec, to_value};
+use crate::body::SlotSpec;
 use crate::catalog::Order;
-use crate::compute::{Input, Prepared};
 use crate::error::TemplateError;
 use crate::facts::FactSet;
 use crate::finding::{Finding, Severity};
-use crate::format::{Locale, primary};
-use crate::json::{scalar, without_nulls};
-use crate::package::{FactFormat, FactRule, Template};
+use crate::package::Template;
 use crate::prompt::{Frame, one_line};
 use crate::prose::Known;
+use crate::render::{self, Rendered};
 use crate::{limits, markdown};
 
 /// Slot that stands for the sections an outline will bring.
@@ -195,192 +191,22 @@ fn slot(frame: &Frame, facts: &FactSet, spec: SlotSpec) -> ProseSlot {
 
 /// Makes the plan of an order.
 pub(crate) fn make(template: &Template, order: &Order) -> Result<Plan, TemplateError> {
-    let mut data = without_nulls(order.data);
-    let problems = template.schema.check(&data);
-    if !problems.is_empty() {
-        return Err(TemplateError::Data { template: template.name().to_owned(), problems });
-    }
-    let (language, mut findings) = choose_language(template, order.language);
-    let locale = Locale::of(&language);
-    let labels = template.labels(primary(&language));
-    let input = Input { order, data: &data, locale, labels: &labels, template };
-    let mut prepared = template.preparer.prepare(&input)?;
-    findings.append(&mut prepared.findings);
-    if let Some(members) = data.as_object_mut() {
-        // What the preparer has summed up would only slow the body down.
-        prepared.bulk.iter().for_each(|name| drop(members.remove(*name)));
-    }
-    if template.reads_data {
-        template.schema.fill_absent(&mut data);
-    }
-    render(template, order, &language, &data, prepared, findings)
-}
-
-/// The language of the fixed texts: the one ordered where the template has it.
-fn choose_language(template: &Template, ordered: &str) -> (String, Vec<Finding>) {
-    let ordered = if ordered.trim().is_empty() { "en" } else { ordered.trim() };
-    let known = &template.manifest.languages;
-    let has = known.is_empty() || known.iter().any(|l| l.eq_ignore_ascii_case(primary(ordered)));
-    if has {
-        return (ordered.to_owned(), Vec::new());
-    }
-    let fallback = known.first().cloned().unwrap_or_else(|| "en".into());
-    let message = format!("the template has no texts in `{}`; `{fallback}` is used", one_line(ordered, 35));
-    let finding = Finding::new("template.language", Severity::Warning, "", message);
-    (fallback, vec![finding])
-}
-
-fn render(
-    template: &Template,
-    order: &Order,
-    language: &str,
-    data: &Value,
-    prepared: Prepared,
-    findings: Vec<Finding>,
-) -> Result<Plan, TemplateError> {
-    let locale = Locale::of(language);
-    let currency = currency(template, data);
-    let context = context(template, order, language, data, &prepared);
-    let mut facts = prepared.facts;
-    apply_rules(template, data, &context, &currency, locale, &mut facts)?;
-    let cx = Cx::new(CxInit {
-        locale,
-        currency,
-        labels: template.labels(primary(language)),
-        facts: facts.clone(),
-        parts: prepared.parts,
-    });
-    let failed = |error: &minijinja::Error| body::to_error(template.name(), error);
-    let whole = BodyValue::from_pairs(context.iter().cloned().chain([(body::CX.to_owned(), cx.value())]));
-    let name = template.body_for(primary(language));
-    let text = template
-        .env
-        .get_template(&name)
-        .and_then(|body| body.render(whole.clone()))
-        .map_err(|error| failed(&error))?;
-    let head = |source: &Option<String>| -> Result<String, TemplateError> {
-        let Some(source) = source else { return Ok(String::new()) };
-        let printed = template.env.render_str(source, whole.clone()).map_err(|error| failed(&error))?;
-        Ok(one_line(&cx.with_resolver(|resolver| resolver.plain(&printed)), 300))
-    };
-    let manifest = &template.manifest;
-    let or = |computed: String, source: &Option<String>| -> Result<String, TemplateError> {
-        if computed.is_empty() { head(source) } else { Ok(computed) }
-    };
-    let mut meta = Meta {
-        title: or(prepared.title, &manifest.document_title)?,
-        subtitle: or(prepared.subtitle, &manifest.subtitle)?,
-        lang: language.to_owned(),
-        author: or(prepared.author, &manifest.author)?,
-        date: prepared.date.or_else(|| pointed(data, manifest.date.as_deref())).unwrap_or_default(),
-        doc_type: prepared.doc_type.unwrap_or_else(|| manifest.doc_type.clone()),
-        business_area: prepared.business_area.unwrap_or_else(|| manifest.business_area.clone()),
-        brand: manifest.brand.clone(),
-    };
-    if meta.title.is_empty() {
-        meta.title = manifest.title.clone();
-    }
-    if meta.brand.name.is_empty() {
-        meta.brand.name = prepared.brand_name;
-    }
-    if crate::format::parse_date(&meta.date).is_none() {
-        meta.date = order.date.to_string();
-    }
+    let (rendered, mut prepared) = render::compute(template, order)?;
+    let Rendered { meta, text, cx, facts } = rendered;
     let blocks = cx.with_resolver(|resolver| markdown::blocks(&text, resolver));
     let frame = Frame {
         business_area: meta.business_area.clone(),
         doc_type: meta.doc_type.clone(),
         title: meta.title.clone(),
-        language: language.to_owned(),
+        language: meta.lang.clone(),
         context: order.context.unwrap_or_default().to_owned(),
     };
-    let slots: Vec<ProseSlot> = cx.slots().into_iter().map(|spec| slot(&frame, &facts, spec)).collect();
-    let known_text = known_text(order, &meta, &cx.slots());
-    let outline = prepared.outline;
-    let sources = prepared.sources;
+    let specs = cx.slots();
+    let known_text = known_text(order, &meta, &specs);
+    let slots: Vec<ProseSlot> = specs.into_iter().map(|spec| slot(&frame, &facts, spec)).collect();
+    let findings = std::mem::take(&mut prepared.findings);
+    let (outline, sources) = (prepared.outline, prepared.sources);
     Ok(Plan { meta, blocks, facts, slots, findings, sources, known_text, frame, outline })
-}
-
-/// Everything a body may read besides functions.
-fn context(
-    template: &Template,
-    order: &Order,
-    language: &str,
-    data: &Value,
-    prepared: &Prepared,
-) -> Vec<(String, BodyValue)> {
-    let mut context: Vec<(String, BodyValue)> = vec![
-        ("data".into(), if template.reads_data { to_value(data) } else { BodyValue::from(()) }),
-        ("language".into(), BodyValue::from(language)),
-        ("date".into(), BodyValue::from(order.date.to_string())),
-        ("query".into(), BodyValue::from(order.query.unwrap_or_default())),
-    ];
-    context.extend(prepared.context.iter().map(|(name, value)| (name.clone(), to_value(value))));
-    context
-}
-
-fn currency(template: &Template, data: &Value) -> String {
-    match template.manifest.currency.as_deref() {
-        Some(pointer) if pointer.starts_with('/') => pointed(data, Some(pointer)).unwrap_or_default(),
-        Some(code) => code.to_owned(),
-        None => String::new(),
-    }
-}
-
-fn pointed(data: &Value, pointer: Option<&str>) -> Option<String> {
-    pointer.and_then(|pointer| data.pointer(pointer)).and_then(scalar)
-}
-
-/// Facts the manifest declares.
-fn apply_rules(
-    template: &Template,
-    data: &Value,
-    context: &[(String, BodyValue)],
-    currency: &str,
-    locale: Locale,
-    facts: &mut FactSet,
-) -> Result<(), TemplateError> {
-    let bad = |rule: &FactRule, message: String| TemplateError::Body {
-        template: template.name().to_owned(),
-        line: None,
-        message: format!("fact `{}`: {message}", rule.name),
-    };
-    for rule in &template.manifest.facts {
-        let (text, origin) = match (&rule.pointer, &rule.expression) {
-            (Some(pointer), _) => (pointed(data, Some(pointer)), pointer.clone()),
-            (None, Some(source)) => {
-                let value = template
-                    .env
-                    .compile_expression(source)
-                    .and_then(|e| e.eval(BodyValue::from_pairs(context.iter().cloned())))
-                    .map_err(|error| bad(rule, error.to_string()))?;
-                let blank = value.is_none() || value.is_undefined();
-                ((!blank).then(|| value.to_string()), format!("computed: {source}"))
-            }
-            (None, None) => (None, String::new()),
-        };
-        let Some(text) = text else { continue };
-        let currency = match rule.currency.as_deref() {
-            Some(pointer) if pointer.starts_with('/') => pointed(data, Some(pointer)).unwrap_or_default(),
-            Some(code) => code.to_owned(),
-            None => currency.to_owned(),
-        };
-        let value = fact_value(&text, rule.format, &currency, locale)
-            .ok_or_else(|| bad(rule, format!("`{}` does not have its format", one_line(&text, 60))))?;
-        facts.add(&rule.name, value, origin);
-    }
-    Ok(())
-}
-
-fn fact_value(text: &str, format: FactFormat, currency: &str, locale: Locale) -> Option<String> {
-    let number = || crate::format::plain_decimal(text);
-    Some(match format {
-        FactFormat::Text => text.to_owned(),
-        FactFormat::Money => locale.money(number()?, currency),
-        FactFormat::Number => locale.number(number()?),
-        FactFormat::Percent => locale.percent(number()?),
-        FactFormat::Date => locale.date(crate::format::parse_date(text)?),
-    })
 }
 
 /// What the prose may repeat without it being a fact.

@@ -173,13 +173,13 @@ impl Cx {
     /// Works with everything put aside so far. The closure must not put anything aside.
     pub(crate) fn with_resolver<T>(&self, work: impl FnOnce(&Resolver) -> T) -> T {
         let side = self.side();
-        work(&Resolver { open: format!("{OPEN}{}:", self.nonce), pieces: &side.pieces })
+        work(&Resolver { nonce: &self.nonce, pieces: &side.pieces })
     }
 }
 
 /// Swaps tokens for what they stand for.
 pub(crate) struct Resolver<'a> {
-    open: String,
+    nonce: &'a str,
     pieces: &'a [Piece],
 }
 
@@ -193,8 +193,7 @@ impl Resolver<'_> {
     /// Splits a text at its tokens.
     pub(crate) fn split<'t, 'r>(&'r self, mut text: &'t str) -> Vec<Chunk<'t, 'r>> {
         let mut out = Vec::new();
-        while let Some(start) = text.find(&self.open) {
-            let after = &text[start + self.open.len()..];
+        while let Some((start, after)) = self.next_token(text) {
             let Some(end) = after.find(CLOSE) else { break };
             if start > 0 {
                 out.push(Chunk::Text(&text[..start]));
@@ -208,6 +207,14 @@ impl Resolver<'_> {
             out.push(Chunk::Text(text));
         }
         out
+    }
+
+    /// Where the next token of this render begins, and what follows its mark.
+    fn next_token<'t>(&self, text: &'t str) -> Option<(usize, &'t str)> {
+        text.match_indices(OPEN).find_map(|(start, mark)| {
+            let after = text[start + mark.len()..].strip_prefix(self.nonce)?.strip_prefix(':')?;
+            Some((start, after))
+        })
     }
 
     /// Inlines of a text; blocks in it are left out.
@@ -246,7 +253,11 @@ impl Resolver<'_> {
 
     /// Plain text with every token swapped in.
     pub(crate) fn plain(&self, text: &str) -> String {
-        if text.contains(&self.open) { bul_document::plain(&self.inlines(text)) } else { text.to_owned() }
+        if self.next_token(text).is_some() {
+            bul_document::plain(&self.inlines(text))
+        } else {
+            text.to_owned()
+        }
     }
 }
 

@@ -118,7 +118,8 @@ pub(crate) fn sort<'t>(aim: &str, text: &'t str) -> (Vec<&'t str>, Vec<&'t str>)
             .unwrap_or_default(),
     };
     sentences(text).into_iter().partition(|sentence| {
-        !opposites.iter().any(|phrase| says(sentence, phrase)) && !is_misplaced(sentence)
+        let lower = sentence.to_lowercase();
+        !opposites.iter().any(|phrase| says(&lower, phrase)) && !is_misplaced(&lower)
     })
 }
 
@@ -128,19 +129,18 @@ const EXTREMES: [(&[&str], &[&str]); 2] = [
     (&["lowest", "weakest", "smallest", "lower end"], &["[low_", "[lowest_", "[min_"]),
 ];
 
-/// Whether a sentence says of one end of the range what is true of the other.
+/// Whether a sentence, in lower case, says of one end of the range what is true of the other.
 fn is_misplaced(sentence: &str) -> bool {
     let names = |starts: &[&str]| starts.iter().any(|start| sentence.contains(start));
     let speaks = |words: &[&str]| words.iter().any(|word| says(sentence, word));
     let [(high, top), (low, bottom)] = EXTREMES;
     let only_bottom = names(bottom) && !names(top);
     let only_top = names(top) && !names(bottom);
-    (speaks(high) && !speaks(low) && only_bottom) || (speaks(low) && !speaks(high) && only_top)
+    (only_bottom && speaks(high) && !speaks(low)) || (only_top && speaks(low) && !speaks(high))
 }
 
-/// Whether `phrase` stands in the sentence as whole words, outside names of facts.
-fn says(sentence: &str, phrase: &str) -> bool {
-    let lower = sentence.to_lowercase();
+/// Whether `phrase` stands in a sentence in lower case as whole words, outside names of facts.
+fn says(lower: &str, phrase: &str) -> bool {
     let boundary = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != '[');
     lower.match_indices(phrase).any(|(at, found)| {
         boundary(lower[..at].chars().next_back()) && boundary(lower[at + found.len()..].chars().next())
