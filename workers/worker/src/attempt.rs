@@ -19,12 +19,16 @@ use bul_job::{EventKind, Failure, FailureClass, Format, JobId, State};
 use bul_store::{Attempt, Begin, Output, StoreError, StoreErrorClass, Usage};
 use bul_template::{Order, Plan};
 use futures::FutureExt;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info_span, warn};
 
 use crate::Worker;
 use crate::outcome::Stop;
 
+/// Data up to which a job is planned and written where it is, bytes. Too high: other jobs wait for it. Too low: small jobs
+/// pay for a change of threads.
+const SMALL_JOB_BYTES_MAX: usize = 4 * 1024;
 /// Wait before a message is handed out again when the store did not answer.
 const BEGIN_AGAIN: Duration = Duration::from_secs(2);
 
@@ -139,26 +143,17 @@ impl Worker {
         Ok(Output { documents, title, usage, findings })
     }
 
-    /// Computes everything but the prose, off the async threads: a report may hold 100,000 rows.
+    /// Computes everything but the prose; off the async threads where that takes long: a report may hold 100,000 rows.
     async fn plan(&self, attempt: &Arc<Attempt>) -> Result<Plan, Stop> {
         let started = Instant::now();
-        let (catalog, attempt) = (self.catalog.clone(), attempt.clone());
-        let planned = tokio::task::spawn_blocking(move || {
-            let job = &attempt.job;
-            catalog.plan(&Order {
-                template: &job.template,
-                query: job.query.as_deref(),
-                business_area: job.business_area.as_deref(),
-                doc_type: job.doc_type.as_deref(),
-                data: &job.data,
-                context: job.context.as_deref(),
-                language: &job.language,
-                date: attempt.accepted_at.date_naive(),
-            })
-        });
-        let plan = match planned.await {
-            Ok(plan) => plan?,
-            Err(panic) => return Err(Stop::Failed(failed("panic", format!("planning panicked: {panic}")))),
+        let plan = if is_small(attempt) {
+            self.catalog.plan(&order(attempt))?
+        } else {
+            let (catalog, attempt) = (self.catalog.clone(), attempt.clone());
+            let planned = tokio::task::spawn_blocking(move || catalog.plan(&order(&attempt)));
+            let planned = planned.await;
+            planned
+                .map_err(|panic| Stop::Failed(failed("panic", format!("planning panicked: {panic}"))))??
         };
         self.metrics.stage("plan", started.elapsed());
         Ok(plan)
@@ -209,6 +204,47 @@ impl Worker {
         let kind = EventKind::Progress { stage: stage.into(), done: done as u32, total: total as u32 };
         self.event(attempt, kind).await;
     }
+}
+
+fn order(attempt: &Attempt) -> Order<'_> {
+    let job = &attempt.job;
+    Order {
+        template: &job.template,
+        query: job.query.as_deref(),
+        business_area: job.business_area.as_deref(),
+        doc_type: job.doc_type.as_deref(),
+        data: &job.data,
+        context: job.context.as_deref(),
+        language: &job.language,
+        date: attempt.accepted_at.date_naive(),
+    }
+}
+
+/// Whether planning a job and writing its text formats takes a fraction of a millisecond: handing such work to another
+/// thread costs more than the work.
+pub(crate) fn is_small(attempt: &Attempt) -> bool {
+    let mut left = SMALL_JOB_BYTES_MAX;
+    let job = &attempt.job;
+    let texts = job.query.iter().chain(&job.context).map(String::len).sum();
+    spend(&mut left, texts) && job.data.iter().all(|(key, value)| weigh(value, key.len(), &mut left))
+}
+
+/// Takes the size of a value off what is `left`; `false` when that is not enough.
+fn weigh(value: &Value, key: usize, left: &mut usize) -> bool {
+    // A value costs more than its characters.
+    let own = key + 16 + value.as_str().map_or(0, str::len);
+    spend(left, own)
+        && match value {
+            Value::Array(items) => items.iter().all(|item| weigh(item, 0, left)),
+            Value::Object(members) => members.iter().all(|(key, item)| weigh(item, key.len(), left)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+        }
+}
+
+fn spend(left: &mut usize, cost: usize) -> bool {
+    let rest = left.checked_sub(cost);
+    *left = rest.unwrap_or(0);
+    rest.is_some()
 }
 
 /// Answer of the store to a message.

@@ -1,4 +1,4 @@
-//! Writes the formats of a document on a bounded number of blocking threads.
+//! Writes the formats of a document: PDFs and large ones on a bounded number of blocking threads, small texts right here.
 //!
 //! A character that no font has is a finding, not a failure: the document says everything else.
 
@@ -10,7 +10,7 @@ use bul_store::Attempt;
 use bul_template::{Finding, Severity};
 
 use crate::Worker;
-use crate::attempt::Documents;
+use crate::attempt::{Documents, is_small};
 use crate::outcome::Stop;
 
 impl Worker {
@@ -27,7 +27,7 @@ impl Worker {
         let mut findings = Vec::new();
         for (done, format) in formats.iter().enumerate() {
             self.progress(attempt, "write", done, formats.len()).await;
-            let (bytes, missing) = self.write_one(document.clone(), *format).await?;
+            let (bytes, missing) = self.write_one(document.clone(), *format, is_small(attempt)).await?;
             documents.push((*format, bytes));
             findings.extend((!missing.is_empty()).then(|| glyphs_missing(*format, &missing)));
         }
@@ -36,22 +36,25 @@ impl Worker {
         Ok((documents, findings))
     }
 
-    async fn write_one(&self, document: Arc<Document>, format: Format) -> Result<(Vec<u8>, Vec<char>), Stop> {
+    async fn write_one(
+        &self,
+        document: Arc<Document>,
+        format: Format,
+        is_small: bool,
+    ) -> Result<(Vec<u8>, Vec<char>), Stop> {
+        if is_small && let Some(format) = text_format(format) {
+            let written = bul_document::write(&document, format);
+            return written.map(|bytes| (bytes, Vec::new())).map_err(|e| unwritable("document", &e));
+        }
         let permit = self.writers.clone().acquire_owned().await.map_err(|e| unwritable("writer", &e))?;
         let pdf = self.pdf.clone();
         let written = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let other = |format| {
-                bul_document::write(&document, format).map(|b| (b, Vec::new())).map_err(|e| e.to_string())
-            };
-            match format {
-                Format::Pdf => {
-                    pdf.render(&document).map(|p| (p.bytes, p.missing_glyphs)).map_err(|e| e.to_string())
+            match text_format(format) {
+                None => pdf.render(&document).map(|p| (p.bytes, p.missing_glyphs)).map_err(|e| e.to_string()),
+                Some(format) => {
+                    bul_document::write(&document, format).map(|b| (b, Vec::new())).map_err(|e| e.to_string())
                 }
-                Format::Md => other(bul_document::Format::Md),
-                Format::Html => other(bul_document::Format::Html),
-                Format::Json => other(bul_document::Format::Json),
-                Format::Txt => other(bul_document::Format::Txt),
             }
         });
         match written.await {
@@ -60,6 +63,17 @@ impl Worker {
             Err(panic) => Err(unwritable(format.as_str(), &panic)),
         }
     }
+}
+
+/// The format as the text writers know it; `None` for a PDF.
+fn text_format(format: Format) -> Option<bul_document::Format> {
+    Some(match format {
+        Format::Pdf => return None,
+        Format::Md => bul_document::Format::Md,
+        Format::Html => bul_document::Format::Html,
+        Format::Json => bul_document::Format::Json,
+        Format::Txt => bul_document::Format::Txt,
+    })
 }
 
 fn glyphs_missing(format: Format, missing: &[char]) -> Finding {
