@@ -5,6 +5,7 @@ mod cmd;
 mod context;
 mod elsewhere;
 mod exit;
+mod model;
 mod shipped;
 mod system;
 mod wire;

@@ -6,19 +6,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bul_broker::{Broker, Foreign};
+use bul_cache::{Cache, CacheMetrics, SharedBreaker};
 use bul_engine::Generate;
 use bul_pdf::PdfWriter;
 use bul_producer::Intake;
+use bul_runtime::breaker::BreakerOptions;
 use bul_runtime::{Shutdown, Tasks};
 use bul_scheduler::{Scheduler, SchedulerOptions};
 use bul_store::{Store, StoreError};
 use bul_template::Catalog;
 use bul_worker::{Adopt, Parts, Worker, WorkerOptions};
-use prometheus::Registry;
+use prometheus::{IntGaugeVec, Registry};
 use tracing::info;
 
 use crate::context::Context;
 use crate::exit::Fault;
+use crate::model::{Model, Texts};
 use crate::wire::{self, BrokerSpec, StoreSpec};
 
 /// Which roles to start beside the producer, which its command starts.
@@ -51,6 +54,7 @@ pub struct System {
     pub model: Option<Arc<dyn Generate>>,
     /// Metrics of all roles.
     pub registry: Registry,
+    breakers: IntGaugeVec,
     /// Its end.
     pub shutdown: Shutdown,
     /// Its tasks; more may be added.
@@ -76,18 +80,26 @@ impl System {
         }
         let exclusive = wire::lock_store(store, broker)?;
         let registry = Registry::new();
+        let breakers = bul_telemetry::breakers(&registry);
         let store = wire::open_store_of(store, config).await?;
         let broker = wire::open_broker_of(broker, config).await?;
         let catalog = wire::open_catalog(context)?;
-        let model = match roles.workers {
-            0 => None,
-            _ => Some(wire::open_model(config, Some(&registry)).await?),
-        };
         recover(store.as_ref(), broker.as_ref(), exclusive.is_some()).await?;
         let (shutdown, tasks) = (Shutdown::new(), Tasks::new());
-        let mut system =
-            Self { store, broker, catalog, model, registry, shutdown, tasks, _exclusive: exclusive };
-        system.start_workers(context, roles.workers)?;
+        let mut system = Self {
+            store,
+            broker,
+            catalog,
+            model: None,
+            registry,
+            breakers,
+            shutdown,
+            tasks,
+            _exclusive: exclusive,
+        };
+        if roles.workers > 0 {
+            system.add_workers(context, roles.workers).await?;
+        }
         if roles.scheduler {
             system.start_scheduler();
         }
@@ -102,7 +114,7 @@ impl System {
     fn start_workers(&mut self, context: &Context, count: usize) -> anyhow::Result<()> {
         let Some(model) = self.model.clone() else { return Ok(()) };
         let config = context.config();
-        let metrics = bul_worker::Metrics::new(&self.registry);
+        let metrics = bul_worker::Metrics::new(&self.registry, self.breakers.clone());
         let (pdf, adopt) = (Arc::new(PdfWriter::new()), Arc::new(Gate(self.intake())));
         for replica in 1..=count {
             // Unique among all hosts and restarts: it is the name in the record of attempts.
@@ -137,12 +149,45 @@ impl System {
         self.tasks.spawn("scheduler", scheduler.run(self.shutdown.clone()));
     }
 
-    /// Starts workers later, with the model they need.
+    /// Starts workers, with the model they need. Once for each system.
     pub async fn add_workers(&mut self, context: &Context, count: usize) -> anyhow::Result<()> {
-        if self.model.is_none() {
-            self.model = Some(wire::open_model(context.config(), Some(&self.registry)).await?);
-        }
+        let model = wire::open_model(context.config(), Some(&self.registry)).await?;
+        self.model = Some(self.with_cache(context, model).await?);
         self.start_workers(context, count)
+    }
+
+    /// Puts the cache of finished texts before the model and, where processes share a remote one over Redis, their
+    /// circuit breaker. The scripted model is there to measure and test what is around it: it has neither.
+    async fn with_cache(
+        &mut self,
+        context: &Context,
+        model: Arc<dyn Generate>,
+    ) -> anyhow::Result<Arc<dyn Generate>> {
+        let (config, info) = (context.config(), model.info());
+        let Some(options) = wire::cache_options(context)?.filter(|_| info.kind != "scripted") else {
+            return Ok(model);
+        };
+        let metrics = CacheMetrics::new(&self.registry, self.breakers.clone());
+        let opened = Cache::open(options, &metrics).await.map_err(|e| Fault::usage(format!("cache: {e}")))?;
+        let stopping = self.shutdown.stopping().clone();
+        self.tasks.spawn("cache", opened.upkeep.run(stopping.clone()));
+        let breaker = match opened.redis {
+            Some(link) if info.kind == "openai" => {
+                let options = BreakerOptions { calls_min: 2, ..BreakerOptions::default() };
+                let (breaker, follower) = SharedBreaker::shared("model_shared", options, link, &metrics);
+                self.tasks.spawn("breaker", follower.run(stopping));
+                Some(breaker)
+            }
+            Some(_) | None => None,
+        };
+        // A remote model has no fingerprint: its address and name stand for it.
+        let name = if info.fingerprint.is_empty() { &config.model.spec } else { &info.fingerprint };
+        let texts = Texts {
+            cache: opened.cache,
+            ttl: Duration::from_secs(config.cache.ttl_s),
+            model: format!("{}/{name}/{}", info.kind, info.precision),
+        };
+        Ok(Arc::new(Model::new(model, Some(texts), breaker)))
     }
 
     /// Waits until all tasks have ended; a panic of one ends them all. Closes broker and store last.

@@ -9,6 +9,7 @@ use bul_broker::Broker;
 use bul_broker_embedded::EmbeddedBroker;
 use bul_broker_nats::NatsBroker;
 use bul_broker_rabbitmq::RabbitBroker;
+use bul_cache::{CacheOptions, DiskOptions, Location, MemoryOptions, RedisOptions};
 use bul_config::Config;
 use bul_engine::{EngineOptions, Generate, ModelSpec};
 use bul_job::{Lane, RetryPolicy, Rules, TenantId};
@@ -158,7 +159,7 @@ pub async fn open_broker_of(spec: &BrokerSpec, config: &Config) -> anyhow::Resul
             Ok(Arc::new(EmbeddedBroker::new(options)))
         }
         BrokerSpec::Nats(url) => {
-            let options = bul_broker_nats::Options::default();
+            let options = bul_broker_nats::Options { replicas: config.broker_replicas, ..Default::default() };
             let broker = NatsBroker::open(url, options)
                 .await
                 .map_err(|e| Fault::unavailable(format!("broker: {e}")))?;
@@ -214,6 +215,8 @@ pub fn model_spec(config: &Config) -> anyhow::Result<ModelSpec> {
             if let Some(ms) = std::env::var("BUL_TEST_TOKEN_DELAY_MS").ok().and_then(|v| v.parse().ok()) {
                 options.token_delay = Some(Duration::from_millis(ms));
             }
+            // Lets a test see what becomes of a job that kills every worker.
+            options.abort = std::env::var("BUL_TEST_ABORT_ON").ok().filter(|text| !text.is_empty());
             ModelSpec::Scripted(options)
         }
         Some(other) => other,
@@ -234,6 +237,33 @@ pub async fn open_model(config: &Config, registry: Option<&Registry>) -> anyhow:
         tokio::task::spawn_blocking(move || bul_engine::open_with(&spec, &options, registry.as_ref()))
             .await?;
     Ok(opened.map_err(|e| Fault::unavailable(format!("model: {e}")))?)
+}
+
+/// The cache of finished texts that the configuration names; `None` when it is off.
+pub fn cache_options(context: &Context) -> anyhow::Result<Option<CacheOptions>> {
+    let config = context.config();
+    let redis = redis_options(config)?;
+    let disk = match config.cache.disk_mib_max {
+        0 => None,
+        mib => {
+            let folder = context.data_dir()?.join("texts");
+            Some(DiskOptions { bytes_max: mib << 20, ..DiskOptions::at(folder) })
+        }
+    };
+    if config.cache.memory_mib_max == 0 {
+        return Ok(None);
+    }
+    let memory = MemoryOptions { bytes_max: config.cache.memory_mib_max << 20, ..MemoryOptions::default() };
+    Ok(Some(CacheOptions { memory, redis, disk, ..CacheOptions::default() }))
+}
+
+/// Redis, where the configuration names one.
+pub fn redis_options(config: &Config) -> anyhow::Result<Option<RedisOptions>> {
+    if config.redis.is_empty() {
+        return Ok(None);
+    }
+    let location = Location::parse(&config.redis).map_err(|e| Fault::usage(format!("redis: {e}")))?;
+    Ok(Some(RedisOptions::at(location)))
 }
 
 /// Worker options with the sampling that suits the model: the shipped one has too few parameters to

@@ -174,7 +174,7 @@ fn foreign_programs_publish_straight_onto_the_broker(kind: BrokerKind) {
     let cluster = Cluster::start_usual(kind);
     // The programs for NATS publish twice by themselves.
     let (name, runs) = match kind {
-        BrokerKind::Nats => ("nats", 1),
+        BrokerKind::Nats | BrokerKind::NatsCluster => ("nats", 1),
         BrokerKind::Rabbit => ("rabbitmq", 2),
     };
     let (python, modules) = (tools("python/bin/python"), tools("node_modules"));

@@ -23,6 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("bul-broker-rabbitmq", &["bul-job", "bul-broker"]),
     ("bul-cache", &["bul-runtime", "bul-telemetry"]),
     ("bul-harness", &[]),
+    ("bul-sim", &["bul-job"]),
     ("bul-engine", &["bul-runtime"]),
     ("bul-template", &["bul-document"]),
     ("bul-pdf", &["bul-document"]),

@@ -49,9 +49,9 @@ fn delayed_jobs_wait_and_schedules_fire_once() {
 
 #[test]
 fn dead_letters_are_listed_edited_replayed_and_purged() {
-    // A model that is not there: every attempt fails, and one is allowed.
-    let mut server =
-        Server::start(ServerOptions::default().with("BUL_MODEL", "openai+http://127.0.0.1:9/v1#none"));
+    // A model that refuses every prompt; one that is away would only make the jobs wait for it.
+    let model = format!("openai+http://127.0.0.1:{}/v1#none", bul_tests::refusing_server(400));
+    let mut server = Server::start(ServerOptions::default().with("BUL_MODEL", &model));
     for n in 0..3 {
         let job = format!("{{\"query\": \"Plan {n}\", \"max_attempts\": 1, \"formats\": [\"md\"]}}");
         server.cli_with_input(&["submit", "-"], &job).expect(0);

@@ -15,6 +15,8 @@ use crate::program::{Ran, bul};
 
 /// How long anything may take that should be done in seconds; the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(150);
+/// Servers of a cluster.
+const NODES: usize = 3;
 /// Lines of a role that are kept for a failing test.
 const LINES_KEPT: usize = 400;
 
@@ -25,6 +27,8 @@ pub enum BrokerKind {
     Nats,
     /// RabbitMQ.
     Rabbit,
+    /// Three NATS servers in one cluster, each stream on all of them.
+    NatsCluster,
 }
 
 /// The broker's server.
@@ -33,6 +37,8 @@ pub enum BrokerServer {
     Nats(Nats),
     /// RabbitMQ.
     Rabbit(RabbitMq),
+    /// Three NATS servers; what is done to the broker as a whole is done to the first.
+    NatsCluster(Vec<Nats>),
 }
 
 impl BrokerServer {
@@ -40,6 +46,7 @@ impl BrokerServer {
         Ok(match kind {
             BrokerKind::Nats => Self::Nats(Nats::start()?),
             BrokerKind::Rabbit => Self::Rabbit(RabbitMq::start()?),
+            BrokerKind::NatsCluster => Self::NatsCluster(Nats::start_cluster(NODES)?),
         })
     }
 
@@ -47,6 +54,15 @@ impl BrokerServer {
         match self {
             Self::Nats(server) => server.port(),
             Self::Rabbit(server) => server.port(),
+            Self::NatsCluster(nodes) => nodes[0].port(),
+        }
+    }
+
+    /// The servers of a cluster.
+    pub fn nodes(&mut self) -> &mut [Nats] {
+        match self {
+            Self::NatsCluster(nodes) => nodes,
+            Self::Nats(_) | Self::Rabbit(_) => panic!("the broker is one server"),
         }
     }
 
@@ -54,6 +70,8 @@ impl BrokerServer {
         let url = match self {
             Self::Nats(server) => server.url(),
             Self::Rabbit(server) => server.url(),
+            // Clients know all of them, and no proxy stands before any.
+            Self::NatsCluster(nodes) => return nodes.iter().map(Nats::url).collect::<Vec<_>>().join(","),
         };
         url.replacen(&format!(":{}", self.port()), &format!(":{port}"), 1)
     }
@@ -63,6 +81,7 @@ impl BrokerServer {
         match self {
             Self::Nats(server) => server.kill(),
             Self::Rabbit(server) => server.kill(),
+            Self::NatsCluster(nodes) => nodes[0].kill(),
         }
     }
 
@@ -71,6 +90,7 @@ impl BrokerServer {
         match self {
             Self::Nats(server) => server.restart(),
             Self::Rabbit(server) => server.restart(),
+            Self::NatsCluster(nodes) => nodes[0].restart(),
         }
         .expect("the broker starts again");
     }
@@ -80,6 +100,7 @@ impl BrokerServer {
         match self {
             Self::Nats(server) => server.wipe(),
             Self::Rabbit(server) => server.wipe(),
+            Self::NatsCluster(nodes) => nodes[0].wipe(),
         }
         .expect("the broker starts empty");
     }
@@ -120,13 +141,17 @@ impl Cluster {
             &format!(":{}", store_network.port()),
             1,
         );
-        let environment = vec![
+        let mut environment = vec![
             ("BUL_STORE".to_owned(), store),
             ("BUL_BROKER".to_owned(), broker.url(broker_network.port())),
             ("BUL_MODEL".to_owned(), "scripted".to_owned()),
             ("BUL_WORKER_LEASE_S".to_owned(), "5".to_owned()),
             ("BUL_RETRY_BASE_MS".to_owned(), "100".to_owned()),
+            ("BUL_RETRY_CRASHES_MAX".to_owned(), "4".to_owned()),
         ];
+        if kind == BrokerKind::NatsCluster {
+            environment.push(("BUL_BROKER_REPLICAS".to_owned(), NODES.to_string()));
+        }
         let home = tempfile::tempdir().expect("a temporary folder");
         let http_port = free_port();
         let cluster = Self {
@@ -206,6 +231,16 @@ impl Cluster {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Starts every role again that has ended by itself, as a supervisor does; how many had.
+    pub fn restart_dead(&mut self) -> usize {
+        let has_ended =
+            |role: &mut Role| role.child.as_mut().is_some_and(|c| c.try_wait().is_ok_and(|s| s.is_some()));
+        let dead: Vec<String> =
+            self.roles.iter_mut().filter_map(|(name, role)| has_ended(role).then(|| name.clone())).collect();
+        dead.iter().for_each(|name| self.start_role(name));
+        dead.len()
     }
 
     /// SIGTERM to a role; waits for its end and returns the exit code.

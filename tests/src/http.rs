@@ -1,7 +1,7 @@
 //! A bare HTTP/1.1 client: what goes over the wire is exactly what a test says.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -24,6 +24,39 @@ impl Answer {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&self.body)))
     }
+}
+
+/// A server that answers every request with one status, for as long as the process lives; its port.
+pub fn refusing_server(status: u16) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+            // A request that was not read to its end would be answered by a reset.
+            let (mut heard, mut buffer) = (Vec::new(), [0; 4096]);
+            while !is_whole(&heard) {
+                match stream.read(&mut buffer) {
+                    Ok(read) if read > 0 => heard.extend_from_slice(&buffer[..read]),
+                    Ok(_) | Err(_) => break,
+                }
+            }
+            let body = r#"{"error":{"message":"refused by the test"}}"#;
+            let head =
+                format!("HTTP/1.1 {status} Refused\r\nContent-Type: application/json\r\nConnection: close");
+            let _ = write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        }
+    });
+    port
+}
+
+/// Whether a request with a content length has arrived as a whole.
+fn is_whole(heard: &[u8]) -> bool {
+    let Some(split) = heard.windows(4).position(|w| w == b"\r\n\r\n") else { return false };
+    let head = String::from_utf8_lossy(&heard[..split]).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+    heard.len() >= split + 4 + length.unwrap_or(0usize)
 }
 
 /// Sends one request and reads the answer to its end.

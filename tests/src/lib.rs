@@ -12,7 +12,7 @@ mod tools;
 
 pub use cluster::{BrokerKind, BrokerServer, Cluster};
 pub use data::{repository, shared};
-pub use http::{Answer, request};
+pub use http::{Answer, refusing_server, request};
 pub use program::{Ran, bul};
 pub use server::{Server, ServerOptions};
 pub use tools::{page_count, pdf_text, run, sqlite};

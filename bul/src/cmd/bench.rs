@@ -2,6 +2,7 @@
 
 mod load;
 mod pipeline;
+mod submit;
 
 use clap::Subcommand;
 
@@ -22,6 +23,11 @@ enum Command {
         after_help = "Jobs go through the same intake, state machine, lease, commit and acknowledgement as any other; only the model is\nscripted and the one format is JSON. Everything runs in this process, on the configured store and broker, under a tenant\nof its own.\n\nExamples:\n  bul bench pipeline\n  BUL_STORE=postgres://bul@localhost/bul BUL_BROKER=nats://localhost bul bench pipeline --jobs 50000 -o json"
     )]
     Pipeline(pipeline::Args),
+    /// Jobs per second that the HTTP API accepts, one by one and in batches
+    #[command(
+        after_help = "Requests go over the loopback to the same routes as everybody's, on the configured store and broker, under a tenant and\na key of their own. Afterwards all jobs are worked off.\n\nExample:\n  BUL_STORE=postgres://bul@localhost/bul BUL_BROKER=nats://localhost bul bench submit -o json"
+    )]
+    Submit(submit::Args),
 }
 
 /// Runs the command.
@@ -29,5 +35,6 @@ pub async fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
     context.init_logs(false)?;
     match args.command {
         Command::Pipeline(args) => pipeline::run(args, context).await,
+        Command::Submit(args) => submit::run(args, context).await,
     }
 }

@@ -150,6 +150,9 @@ fn problems(config: &Config) -> Vec<(&'static str, String)> {
     if crate::wire::broker_spec(config).is_err() {
         found.push(("broker", "must be embedded, nats://host:4222 or amqp://user:password@host:5672".into()));
     }
+    if crate::wire::redis_options(config).is_err() {
+        found.push(("redis", "must be redis://:password@host:6379/0, rediss://…, or empty".into()));
+    }
     if let Err(why) = address(&config.listen) {
         found.push(("listen", why));
     }

@@ -1,5 +1,6 @@
 //! `bul doctor`: opens everything once and says what it found.
 
+use bul_cache::{CacheMetrics, RedisLink};
 use serde::Serialize;
 
 use crate::context::Context;
@@ -28,6 +29,7 @@ pub async fn run(_args: Args, context: &Context) -> anyhow::Result<Exit> {
         finding("store", store(context).await),
         finding("ledger", ledger(context).await),
         broker(context).await,
+        finding("redis", redis(context).await),
         finding("templates", templates(context)),
         finding("model", model(context).await),
         finding("disk", disk(context)),
@@ -101,6 +103,16 @@ async fn broker(context: &Context) -> Finding {
     };
     let result = looked.await;
     Finding { notes, ..finding("broker", result) }
+}
+
+/// Redis is optional: it fails only where it is configured and does not answer.
+async fn redis(context: &Context) -> anyhow::Result<String> {
+    let Some(options) = wire::redis_options(context.config())? else {
+        return Ok("off; finished texts and breakers are not shared among processes".into());
+    };
+    let link = RedisLink::open(&options, &CacheMetrics::unregistered())?;
+    link.check().await.map_err(anyhow::Error::msg)?;
+    Ok(format!("answers at {}", link.location()))
 }
 
 fn templates(context: &Context) -> anyhow::Result<String> {

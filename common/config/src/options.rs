@@ -13,6 +13,12 @@ pub struct Config {
     pub store: String,
     /// `embedded`, `nats://host:4222` or `amqp://user:password@host:5672`.
     pub broker: String,
+    /// Copies of the stream on a NATS cluster; 3 survive the loss of one server. Other brokers have their own setting for
+    /// it. More than the cluster has servers: the broker is not ready.
+    pub broker_replicas: u32,
+    /// `redis://:password@host:6379/0` or `rediss://…`: finished texts and circuit breakers are shared among processes;
+    /// empty for none. A server that is down costs texts that are written again, nothing else.
+    pub redis: String,
     /// Address of the HTTP API.
     pub listen: String,
     /// Address of a separate listener for `/metrics` and health; empty serves them on `listen` only.
@@ -27,6 +33,8 @@ pub struct Config {
     pub templates_dir: String,
     /// Model.
     pub model: ModelOptions,
+    /// Cache of finished texts.
+    pub cache: CacheOptions,
     /// Workers.
     pub worker: Worker,
     /// Back-off of failed attempts.
@@ -42,6 +50,8 @@ impl Default for Config {
         Self {
             store: String::new(),
             broker: "embedded".into(),
+            broker_replicas: 1,
+            redis: String::new(),
             listen: "127.0.0.1:8002".into(),
             metrics_listen: String::new(),
             url: "http://127.0.0.1:8002".into(),
@@ -49,6 +59,7 @@ impl Default for Config {
             data_dir: String::new(),
             templates_dir: String::new(),
             model: ModelOptions::default(),
+            cache: CacheOptions::default(),
             worker: Worker::default(),
             retry: Retry::default(),
             limits: Limits::default(),
@@ -77,6 +88,24 @@ pub struct ModelOptions {
 impl Default for ModelOptions {
     fn default() -> Self {
         Self { spec: String::new(), key: Secret::default(), threads: 0, kv_mib_max: 512, running_max: 8 }
+    }
+}
+
+/// Cache of finished texts: a job that runs again does not write again what it had written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CacheOptions {
+    /// Memory for texts, MiB; 0 switches the cache off.
+    pub memory_mib_max: u64,
+    /// Disk for texts, in the data folder, MiB; 0 for none. One process per folder.
+    pub disk_mib_max: u64,
+    /// Time a text is kept, seconds. Too high: texts of deleted tenants stay that long.
+    pub ttl_s: u64,
+}
+
+impl Default for CacheOptions {
+    fn default() -> Self {
+        Self { memory_mib_max: 16, disk_mib_max: 0, ttl_s: 86_400 }
     }
 }
 
@@ -161,6 +190,8 @@ impl Default for LogOptions {
 pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("BUL_STORE", "store"),
     ("BUL_BROKER", "broker"),
+    ("BUL_BROKER_REPLICAS", "broker_replicas"),
+    ("BUL_REDIS", "redis"),
     ("BUL_LISTEN", "listen"),
     ("BUL_METRICS_LISTEN", "metrics_listen"),
     ("BUL_URL", "url"),
@@ -172,6 +203,9 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("BUL_MODEL_THREADS", "model.threads"),
     ("BUL_MODEL_KV_MIB_MAX", "model.kv_mib_max"),
     ("BUL_MODEL_RUNNING_MAX", "model.running_max"),
+    ("BUL_CACHE_MEMORY_MIB_MAX", "cache.memory_mib_max"),
+    ("BUL_CACHE_DISK_MIB_MAX", "cache.disk_mib_max"),
+    ("BUL_CACHE_TTL_S", "cache.ttl_s"),
     ("BUL_WORKER_CONCURRENCY", "worker.concurrency"),
     ("BUL_WORKER_LEASE_S", "worker.lease_s"),
     ("BUL_WORKER_GRACE_S", "worker.grace_s"),
@@ -188,7 +222,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
 ];
 
 /// Options whose value is or holds a secret; each may also come from a file (`VARIABLE_FILE`).
-pub(crate) const SECRETS: &[&str] = &["key", "model.key", "store", "broker"];
+pub(crate) const SECRETS: &[&str] = &["key", "model.key", "store", "broker", "redis"];
 
 /// JSON Schema (2020-12) of the configuration file, from the defaults.
 pub fn schema() -> Value {

@@ -49,6 +49,11 @@ pub fn gauge(registry: &Registry, metric: names::Metric, labels: &[&str]) -> Int
     registered(registry, gauge, metric)
 }
 
+/// Registers the state of circuit breakers, which several crates show under one name; label: what it guards.
+pub fn breakers(registry: &Registry) -> IntGaugeVec {
+    gauge(registry, names::BREAKER, &["dependency"])
+}
+
 /// Registers a histogram of seconds under a name from [`names`], 1 ms to 2 min.
 pub fn seconds(registry: &Registry, metric: names::Metric, labels: &[&str]) -> HistogramVec {
     const BOUNDS_S: [f64; 14] =

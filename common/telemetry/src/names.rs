@@ -33,6 +33,12 @@ metrics! {
     SCHEDULE_FIRES = "bul_schedule_fires_total", "Cron fires, by outcome: made, duplicate, invalid.";
     LEADER = "bul_scheduler_leader", "1 while this process leads the scheduler.";
     LANE_DEPTH = "bul_lane_depth", "Messages in the broker, by lane and kind: ready, unacked.";
+    CACHE_READS = "bul_cache_reads_total", "Look-ups of finished texts, by tier and outcome: hit, miss, corrupt, failed, skipped.";
+    CACHE_WRITES = "bul_cache_writes_total", "Writes of finished texts, by tier and outcome: kept, too_large, dropped.";
+    CACHE_BYTES_MOVED = "bul_cache_moved_bytes_total", "Bytes of finished texts, by tier and direction: read, written.";
+    CACHE_BYTES = "bul_cache_bytes", "Bytes a tier of this process holds: memory, disk.";
+    CACHE_ENTRIES = "bul_cache_entries", "Finished texts a tier of this process holds: memory, disk.";
+    CACHE_ANSWERS = "bul_cache_answers_total", "Finished texts given out, by source: memory, redis, disk, shared, computed.";
     JOBS = "bul_jobs", "Jobs in the store by state, over all tenants.";
 }
 

@@ -54,6 +54,21 @@ impl Nats {
         Ok(nats)
     }
 
+    /// Starts servers that form one cluster; a stream may have as many replicas.
+    pub fn start_cluster(nodes: usize) -> Result<Vec<Self>> {
+        let ports: Vec<u16> = (0..nodes).map(|_| free_port()).collect();
+        let routes: Vec<String> = ports.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
+        let mut started = Vec::new();
+        for (node, port) in ports.iter().enumerate() {
+            let lines = format!(
+                "server_name: \"node-{node}\"\ncluster {{ name: \"test\", listen: \"127.0.0.1:{port}\", routes: [{}] }}\n",
+                routes.join(", ")
+            );
+            started.push(Self::start_with(NatsOptions { lines, ..NatsOptions::default() })?);
+        }
+        Ok(started)
+    }
+
     /// Its address, with user and password where it has them.
     pub fn url(&self) -> String {
         let login = self.options.login.as_ref().map(|(user, password)| format!("{user}:{password}@"));

@@ -17,14 +17,14 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers them; once per registry.
-    pub fn new(registry: &Registry) -> Self {
+    /// Registers them; once per registry. `breaker` is shared with the other users of circuit breakers.
+    pub fn new(registry: &Registry, breaker: IntGaugeVec) -> Self {
         Self {
             running: bul_telemetry::gauge(registry, names::RUNNING, &["lane"]),
             attempts: bul_telemetry::counter(registry, names::ATTEMPTS, &["template", "outcome"]),
             seconds: bul_telemetry::seconds(registry, names::ATTEMPT_SECONDS, &["stage"]),
             tokens: bul_telemetry::counter(registry, names::TOKENS, &["kind"]),
-            breaker: bul_telemetry::gauge(registry, names::BREAKER, &["dependency"]),
+            breaker,
         }
     }
 

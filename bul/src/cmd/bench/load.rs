@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
+use bul_config::Loaded;
 use bul_job::RawJob;
 use serde_json::{Value, json};
+
+use crate::context::Context;
 
 /// Name of the template.
 const TEMPLATE: &str = "bench-note";
@@ -39,18 +42,51 @@ pub(super) fn write_template(folder: &Path) -> std::io::Result<()> {
     std::fs::write(package.join("body.md"), BODY)
 }
 
+/// The same configuration with the scripted model, the benchmark's template, room for all `jobs`, and workers of a
+/// given concurrency.
+pub(super) fn scripted(context: &Context, concurrency: usize, jobs: u64, templates: &Path) -> Context {
+    let mut config = context.config().clone();
+    config.model.spec = "scripted".into();
+    config.templates_dir = templates.display().to_string();
+    config.worker.concurrency = concurrency.max(1);
+    config.limits.broker_messages_max = config.limits.broker_messages_max.max(jobs as usize + 1_000);
+    let loaded = Loaded { config, origins: context.loaded.origins.clone(), warnings: Vec::new() };
+    Context { loaded, output: context.output, direct: context.direct, verbose: context.verbose }
+}
+
+/// The value below which `share` of sorted values lie.
+pub(super) fn at(sorted: &[f64], share: f64) -> Option<f64> {
+    let index = (sorted.len() as f64 * share) as usize;
+    sorted.get(index.min(sorted.len().saturating_sub(1))).copied()
+}
+
+/// The value in the middle.
+pub(super) fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+}
+
 /// Job number `n` with about `bytes` of payload.
 pub(super) fn job(n: u64, bytes: usize) -> RawJob {
-    let data = json!({
-        "number": format!("DN-{n:08}"),
-        "customer": "Hafenlogistik Ostsee AG",
-        "remark": "x".repeat(bytes.saturating_sub(200)),
-    });
-    let Value::Object(data) = data else { return RawJob::default() };
+    let Value::Object(data) = data(n, bytes) else { return RawJob::default() };
     RawJob {
         template: Some(TEMPLATE.into()),
         data: Some(data),
         formats: Some(vec!["json".into()]),
         ..RawJob::default()
     }
+}
+
+/// The same job as a program sends it.
+pub(super) fn job_json(n: u64, bytes: usize) -> Value {
+    json!({"template": TEMPLATE, "data": data(n, bytes), "formats": ["json"]})
+}
+
+fn data(n: u64, bytes: usize) -> Value {
+    json!({
+        "number": format!("DN-{n:08}"),
+        "customer": "Hafenlogistik Ostsee AG",
+        "remark": "x".repeat(bytes.saturating_sub(200)),
+    })
 }

@@ -5,14 +5,12 @@
 //! an error, not a figure.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use bul_broker::EventFilter;
-use bul_config::Loaded;
 use bul_job::{JobId, TenantId};
 use bul_producer::{Intake, Outcome, SubmitMode};
 use bul_telemetry::names;
@@ -90,7 +88,7 @@ pub async fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
     ensure!(args.jobs > 0 && args.runs > 0, "--jobs and --runs must be at least 1");
     let folder = tempfile::tempdir()?;
     load::write_template(folder.path())?;
-    let context = scripted(context, &args, folder.path());
+    let context = load::scripted(context, args.concurrency, args.jobs, folder.path());
     let (store, broker) = (wire::store_spec(&context)?, wire::broker_spec(context.config())?);
     let workers = if args.backlog { 0 } else { args.replicas.max(1) };
     let roles = Roles { workers, scheduler: true, alone: true };
@@ -103,17 +101,6 @@ pub async fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The same configuration with the scripted model, the benchmark's template and its concurrency.
-fn scripted(context: &Context, args: &Args, templates: &Path) -> Context {
-    let mut config = context.config().clone();
-    config.model.spec = "scripted".into();
-    config.templates_dir = templates.display().to_string();
-    config.worker.concurrency = args.concurrency.max(1);
-    config.limits.broker_messages_max = config.limits.broker_messages_max.max(args.jobs as usize + 1_000);
-    let loaded = Loaded { config, origins: context.loaded.origins.clone(), warnings: Vec::new() };
-    Context { loaded, output: context.output, direct: context.direct, verbose: context.verbose }
-}
-
 async fn measure(args: &Args, context: &Context, system: &mut System) -> anyhow::Result<Report> {
     let tenant: TenantId = format!("bench-{}", &uuid::Uuid::new_v4().simple().to_string()[..12]).parse()?;
     let mut all = Vec::new();
@@ -121,10 +108,6 @@ async fn measure(args: &Args, context: &Context, system: &mut System) -> anyhow:
         all.push(throughput(args, context, system, &tenant).await?);
     }
     let latencies = latencies(args, system, &tenant).await?;
-    let at = |share: f64| {
-        let index = (latencies.len() as f64 * share) as usize;
-        latencies.get(index.min(latencies.len().saturating_sub(1))).copied()
-    };
     let ledger = system.store.ledger().await?;
     let counts = ledger.tenants.get(&tenant).copied().unwrap_or_default();
     let expected = args.jobs * args.runs as u64 + latencies.len() as u64;
@@ -134,8 +117,6 @@ async fn measure(args: &Args, context: &Context, system: &mut System) -> anyhow:
         counts.completed,
         counts.dead
     );
-    let mut sorted = all.clone();
-    sorted.sort_by(f64::total_cmp);
     let (store, broker) = (system.store.info(), system.broker.info());
     Ok(Report {
         store: format!("{} {}", store.kind, store.version),
@@ -144,11 +125,11 @@ async fn measure(args: &Args, context: &Context, system: &mut System) -> anyhow:
         replicas: args.replicas,
         concurrency: args.concurrency,
         payload_bytes: args.payload,
-        jobs_per_s: sorted[sorted.len() / 2],
+        jobs_per_s: load::median(&all),
         jobs_per_s_all: all,
         rate: args.rate,
-        p50_ms: at(0.5),
-        p99_ms: at(0.99),
+        p50_ms: load::at(&latencies, 0.5),
+        p99_ms: load::at(&latencies, 0.99),
         peak_mb: peak_mb(),
     })
 }

@@ -33,6 +33,8 @@ pub struct ScriptedOptions {
     pub failures: Vec<(String, ScriptedFailure)>,
     /// A text that, found in any message, makes the request wait until it is cancelled.
     pub hang: Option<String>,
+    /// A text that, found in any message, ends the process at once.
+    pub abort: Option<String>,
 }
 
 /// The scripted model.
@@ -115,6 +117,10 @@ impl Generate for Scripted {
         }
         if let Some(error) = self.failure(&request.messages) {
             return Err(error);
+        }
+        if self.options.abort.as_deref().is_some_and(|a| request.messages.iter().any(|m| m.text.contains(a)))
+        {
+            std::process::abort();
         }
         if self.options.hang.as_deref().is_some_and(|h| request.messages.iter().any(|m| m.text.contains(h))) {
             cancel.cancelled().await;
