@@ -2,10 +2,12 @@
 //!
 //! Every command works on the store through [`bul_store::Store`] and is audited there. A replay is
 //! safe to repeat: the store refuses a job that is not dead any more, and that refusal is counted as
-//! skipped. Called by the HTTP API, and by `bul dlq` with `--direct`.
+//! skipped. It halts while a dependency of the jobs is down. Called by the HTTP API, and by `bul dlq` with `--direct`.
 
 mod edit;
 mod filter;
+mod health;
+mod pages;
 mod rate;
 mod replay;
 
@@ -16,8 +18,9 @@ use bul_store::{DeadFilter, DeadLetter, Store, StoreError};
 
 pub use edit::{Edit, EditError, EditReport, as_raw};
 pub use filter::{FilterError, parse_filter};
+pub use health::Halted;
 pub use rate::{Rate, RateError};
-pub use replay::{Pace, PurgeReport, ReplayOptions, ReplayReport, Selection};
+pub use replay::{HALT_MAX, Pace, PurgeReport, ReplayOptions, ReplayReport, Selection};
 
 /// Dead letters replayed or purged in one call at most. Too high: one command floods the queue
 /// before anybody can look at the first results. Too low: an operator repeats the command.
@@ -39,12 +42,15 @@ pub struct Replayer {
     limits: Limits,
     check: JobCheck,
     sleep: Sleep,
+    halted: Halted,
 }
 
 impl Replayer {
-    /// A replayer that checks edited jobs with the general rules only.
+    /// A replayer that checks edited jobs with the general rules only, and that halts while the store knows
+    /// of an open circuit breaker.
     pub fn new(store: Arc<dyn Store>, limits: Limits) -> Self {
         Self {
+            halted: health::by_breakers(store.clone()),
             store,
             limits,
             check: Arc::new(|_| Ok(())),
@@ -63,6 +69,13 @@ impl Replayer {
     #[must_use]
     pub fn with_sleep(mut self, sleep: Sleep) -> Self {
         self.sleep = sleep;
+        self
+    }
+
+    /// Halts by what `halted` says instead of the breakers in the store.
+    #[must_use]
+    pub fn with_halted(mut self, halted: Halted) -> Self {
+        self.halted = halted;
         self
     }
 

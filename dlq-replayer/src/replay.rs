@@ -11,12 +11,14 @@ use bul_store::{DeadFilter, StoreError};
 use serde::Serialize;
 use tracing::warn;
 
+use crate::health::{LOOK_AGAIN, Looks};
+use crate::pages::Pages;
 use crate::{PER_CALL_MAX, Rate, Replayer};
 
-/// Dead letters read per page.
-const PAGE: usize = 200;
 /// Ids named in a report.
 const REPORT_IDS_MAX: usize = 20;
+/// How long a replay that waits at a terminal halts in all for dependencies that are down.
+pub const HALT_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// Which dead letters.
 #[derive(Debug, Clone)]
@@ -49,6 +51,20 @@ pub struct ReplayOptions {
     pub dry_run: bool,
     /// Fewer than [`PER_CALL_MAX`].
     pub limit: Option<usize>,
+    /// How long the call may halt in all while dependencies of the jobs are down; behind it the call ends
+    /// and says so. `None`: [`HALT_MAX`] where the call waits, not at all where it returns at once.
+    pub halt_max: Option<Duration>,
+    /// Go on although a dependency is down.
+    pub ignore_breakers: bool,
+}
+
+impl ReplayOptions {
+    fn halt_max(&self) -> Duration {
+        self.halt_max.unwrap_or(match self.pace {
+            Pace::Wait => HALT_MAX,
+            Pace::Spread => Duration::ZERO,
+        })
+    }
 }
 
 /// What a replay did.
@@ -64,6 +80,9 @@ pub struct ReplayReport {
     pub failed: u64,
     /// Why the call ended before all were done; call again for the rest.
     pub stopped: Option<String>,
+    /// In the progress only: why the call halts at present; it goes on by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub halted: Option<String>,
     /// Whether nothing was changed on purpose.
     pub dry_run: bool,
     /// The first ids: of those replayed, in a dry run of those that would be.
@@ -91,7 +110,7 @@ pub struct PurgeReport {
 
 impl From<ReplayReport> for PurgeReport {
     fn from(r: ReplayReport) -> Self {
-        let ReplayReport { matched, replayed, skipped, failed, stopped, dry_run, ids } = r;
+        let ReplayReport { matched, replayed, skipped, failed, stopped, halted: _, dry_run, ids } = r;
         Self { matched, purged: replayed, skipped, failed, stopped, dry_run, ids }
     }
 }
@@ -141,6 +160,12 @@ impl Tally {
     }
 }
 
+/// When to look at the dependencies, and how long the call may still halt for them.
+struct Halt {
+    looks: Looks,
+    left: Duration,
+}
+
 /// Even spacing that never makes up for lost time by a burst.
 struct Pacer {
     interval: Duration,
@@ -157,7 +182,8 @@ impl Pacer {
 }
 
 impl Replayer {
-    /// Puts dead letters back to work. `progress` is called after each one.
+    /// Puts dead letters back to work. `progress` is called after each one, and while the call halts because
+    /// a dependency of the jobs is down.
     pub async fn replay(
         &self,
         tenant: &TenantId,
@@ -203,6 +229,8 @@ impl Replayer {
         let interval = options.rate.map_or(Duration::ZERO, Rate::interval);
         let mut pacer = Pacer { interval, next: None };
         let mut release_at = self.store.now();
+        let mut halt = Halt { looks: Looks::default(), left: options.halt_max() };
+        let heeds_breakers = matches!(operation, Operation::Replay) && !options.ignore_breakers;
         let mut seen = HashSet::new();
         loop {
             let page = match pages.next(self, tenant).await {
@@ -220,6 +248,9 @@ impl Replayer {
             for id in page.into_iter().filter(|id| seen.insert(*id)) {
                 if tally.done() >= limit as u64 {
                     tally.report.stopped = Some(format!("the limit of {limit} per call is reached"));
+                    return Ok(tally.report);
+                }
+                if heeds_breakers && !self.may_go_on(&mut halt, &mut tally.report, progress).await {
                     return Ok(tally.report);
                 }
                 let at = match options.pace {
@@ -245,6 +276,43 @@ impl Replayer {
         }
     }
 
+    /// Halts while a dependency is down. False when that lasts too long, or the store does not say.
+    async fn may_go_on(
+        &self,
+        halt: &mut Halt,
+        report: &mut ReplayReport,
+        progress: &mut (dyn FnMut(&ReplayReport) + Send),
+    ) -> bool {
+        if !halt.looks.is_due(Instant::now()) {
+            return true;
+        }
+        loop {
+            let why = match (self.halted)().await {
+                Ok(Some(why)) => why,
+                Ok(None) => {
+                    report.halted = None;
+                    return true;
+                }
+                Err(error) => {
+                    (report.halted, report.stopped) = (None, Some(error.to_string()));
+                    return false;
+                }
+            };
+            if halt.left.is_zero() {
+                let (done, matched) = (report.replayed, report.matched);
+                let rest = "replay the rest once it is back";
+                report.halted = None;
+                report.stopped = Some(format!("{why}; {done} of {matched} were replayed, {rest}"));
+                return false;
+            }
+            report.halted = Some(why);
+            progress(report);
+            let pause = LOOK_AGAIN.min(halt.left);
+            (self.sleep)(pause).await;
+            halt.left -= pause;
+        }
+    }
+
     async fn one(
         &self,
         operation: Operation,
@@ -256,58 +324,6 @@ impl Replayer {
         match operation {
             Operation::Replay => self.store.replay(tenant, id, at, actor).await,
             Operation::Purge => self.store.purge(tenant, id, actor).await,
-        }
-    }
-}
-
-/// The chosen ids, page by page.
-enum Pages {
-    Ids(Option<Vec<JobId>>),
-    Filter { filter: DeadFilter, exhausted: bool },
-}
-
-impl Pages {
-    fn new(selection: &Selection) -> Self {
-        match selection {
-            Selection::Ids(ids) => Self::Ids(Some(ids.clone())),
-            Selection::Filter(filter) => {
-                Self::Filter { filter: DeadFilter { limit: PAGE, ..filter.clone() }, exhausted: false }
-            }
-        }
-    }
-
-    async fn count(&self, replayer: &Replayer, tenant: &TenantId) -> Result<u64, StoreError> {
-        match self {
-            Self::Ids(ids) => {
-                let ids: Vec<JobId> = ids.iter().flatten().copied().collect();
-                // An empty list of ids would mean "any" to the store.
-                if ids.is_empty() {
-                    return Ok(0);
-                }
-                replayer.store.count_dead_letters(tenant, &DeadFilter { ids, ..DeadFilter::default() }).await
-            }
-            Self::Filter { filter, .. } => replayer.store.count_dead_letters(tenant, filter).await,
-        }
-    }
-
-    /// The next page; empty at the end. The cursor only moves forward: a job that was replayed and
-    /// died again meanwhile is not met a second time.
-    async fn next(&mut self, replayer: &Replayer, tenant: &TenantId) -> Result<Vec<JobId>, StoreError> {
-        match self {
-            Self::Ids(ids) => Ok(ids.take().unwrap_or_default()),
-            Self::Filter { exhausted: true, .. } => Ok(Vec::new()),
-            Self::Filter { filter, exhausted } => {
-                let page: Vec<JobId> = replayer
-                    .store
-                    .dead_letters(tenant, filter)
-                    .await?
-                    .into_iter()
-                    .map(|letter| letter.id)
-                    .collect();
-                *exhausted = page.len() < PAGE;
-                filter.after = page.iter().max().copied().or(filter.after);
-                Ok(page)
-            }
         }
     }
 }

@@ -1,13 +1,14 @@
 //! Against a real store: what a command does, and what it does the second time.
 
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bul_job::{
     Failure, FailureClass, FieldError, JobError, JobId, Limits, RawJob, State, TenantId, ValidJob,
 };
-use bul_store::{Begin, DeadFilter, NewJob, Store, StoreError, UnreadableMessage};
+use bul_store::{Begin, BreakerReport, DeadFilter, NewJob, Store, StoreError, UnreadableMessage};
 use bul_store_sqlite::{Options, SqliteStore};
 use serde_json::json;
 
@@ -134,6 +135,105 @@ async fn a_call_is_bounded_and_can_be_repeated() {
     assert_eq!((rest.matched, rest.replayed, rest.stopped), (2, 2, None));
 }
 
+async fn breaker(store: &dyn Store, open: bool) {
+    let report = BreakerReport { process: "worker-1".into(), dependency: "model".into(), open };
+    store.report_breaker(&report).await.unwrap();
+}
+
+/// Lets no time pass; the outage ends during the pause of this number, from 1.
+fn outage_ends_at(store: &Arc<dyn Store>, pause: usize) -> Sleep {
+    let (store, pauses) = (store.clone(), Arc::new(AtomicUsize::new(0)));
+    Arc::new(move |_| {
+        let (store, number) = (store.clone(), pauses.fetch_add(1, Ordering::Relaxed) + 1);
+        Box::pin(async move {
+            if number == pause {
+                breaker(store.as_ref(), false).await;
+            }
+        })
+    })
+}
+
+#[tokio::test]
+async fn a_replay_halts_while_a_breaker_is_open_and_goes_on_by_itself() {
+    let store = store().await;
+    for _ in 0..3 {
+        dead(store.as_ref(), "invoice", "model_unavailable").await;
+    }
+    breaker(store.as_ref(), true).await;
+    let replayer = Replayer::new(store.clone(), Limits::default()).with_sleep(outage_ends_at(&store, 4));
+    let told = Mutex::new(Vec::new());
+    let mut progress = |report: &ReplayReport| {
+        told.lock().unwrap().push((report.replayed, report.halted.clone()));
+    };
+    let options = ReplayOptions::default();
+    let done = replayer.replay(&tenant(), &all(), &options, "ann", &mut progress).await.unwrap();
+    assert_eq!((done.matched, done.replayed, done.stopped, done.halted), (3, 3, None, None));
+    let told = told.into_inner().unwrap();
+    let halted = told.iter().take_while(|(_, halted)| halted.is_some()).count();
+    assert_eq!((halted, told.len()), (4, 7), "{told:?}");
+    let why = told[0].1.as_deref().unwrap();
+    assert!(why.contains("model is down for worker-1"), "{why}");
+}
+
+/// The outage begins when a batch is done.
+#[tokio::test]
+async fn a_halt_is_bounded_and_says_how_to_go_on() {
+    let store = store().await;
+    for _ in 0..60 {
+        dead(store.as_ref(), "invoice", "x").await;
+    }
+    let looks = Arc::new(AtomicUsize::new(0));
+    let halted: Halted = Arc::new(move || {
+        let down = looks.fetch_add(1, Ordering::Relaxed) > 0;
+        Box::pin(async move { Ok(down.then(|| "model is down".to_owned())) })
+    });
+    let slept = Arc::new(Mutex::new(Duration::ZERO));
+    let sum = slept.clone();
+    let sleep: Sleep = Arc::new(move |pause| {
+        *sum.lock().unwrap() += pause;
+        Box::pin(async {})
+    });
+    let replayer = Replayer::new(store.clone(), Limits::default()).with_sleep(sleep).with_halted(halted);
+    let limited = ReplayOptions { halt_max: Some(Duration::from_secs(61)), ..Default::default() };
+    let first = replay(&replayer, &all(), &limited).await;
+    let why = first.stopped.as_deref().unwrap();
+    assert_eq!(why, "model is down; 50 of 60 were replayed, replay the rest once it is back");
+    assert_eq!((first.replayed, *slept.lock().unwrap()), (50, Duration::from_secs(61)));
+    // A request does not wait, and nothing is in the way of somebody who knows better.
+    let spread = ReplayOptions { pace: Pace::Spread, ..Default::default() };
+    let refused = replay(&replayer, &all(), &spread).await;
+    assert_eq!((refused.replayed, refused.stopped.is_some()), (0, true));
+    let anyway = replay(&replayer, &all(), &ReplayOptions { ignore_breakers: true, ..spread }).await;
+    assert_eq!((anyway.replayed, anyway.stopped), (10, None));
+    assert_eq!(*slept.lock().unwrap(), Duration::from_secs(61));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_replayers_at_once_replay_each_letter_once() {
+    let store = store().await;
+    let mut ids = Vec::new();
+    for _ in 0..150 {
+        ids.push(dead(store.as_ref(), "invoice", "x").await);
+    }
+    let calls = (0..2).map(|_| {
+        let replayer = Replayer::new(store.clone(), Limits::default());
+        tokio::spawn(async move { replay(&replayer, &all(), &ReplayOptions::default()).await })
+    });
+    let mut replayed = 0;
+    for call in calls.collect::<Vec<_>>() {
+        let report = call.await.unwrap();
+        assert_eq!((report.failed, report.stopped), (0, None));
+        replayed += report.replayed;
+    }
+    assert_eq!(replayed, 150);
+    let audit = store.audit(&tenant(), 1_000).await.unwrap();
+    assert_eq!(audit.len(), 150);
+    for id in ids {
+        assert_eq!(state(store.as_ref(), id).await, State::Waiting);
+    }
+    assert!(store.ledger().await.unwrap().balances());
+}
+
 #[tokio::test]
 async fn a_closed_store_is_an_error_not_an_empty_report() {
     let store = store().await;
@@ -182,6 +282,7 @@ async fn an_unreadable_message_takes_a_whole_job_only() {
     let message = UnreadableMessage {
         tenant: tenant(),
         raw: b"{broken".to_vec(),
+        message_id: None,
         reason: "not JSON".into(),
         source: "nats".into(),
     };

@@ -67,7 +67,8 @@ impl Intake {
         source: String,
     ) -> Result<Adopted, StoreError> {
         warn!(%tenant, source, reason, "a message is no job and becomes a dead letter");
-        let message = UnreadableMessage { tenant, raw: foreign.body.to_vec(), reason, source };
+        let (raw, message_id) = (foreign.body.to_vec(), foreign.message_id.clone());
+        let message = UnreadableMessage { tenant, raw, message_id, reason, source };
         self.store().accept_unreadable(&message).await.map(Adopted::DeadLetter)
     }
 }

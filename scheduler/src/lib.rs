@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bul_broker::Broker;
-use bul_job::Limits;
+use bul_job::{Limits, Timestamp};
 use bul_runtime::Shutdown;
 use bul_store::Store;
 use tracing::info;
@@ -84,7 +84,7 @@ impl Scheduler {
                 observed = tokio::time::Instant::now() + observe::EVERY;
             }
             if !busy {
-                self.rest(&shutdown).await;
+                self.rest(&shutdown, leads).await;
             }
         }
         leader.resign(self.store.as_ref()).await;
@@ -98,14 +98,12 @@ impl Scheduler {
         fired || dispatched
     }
 
-    /// Sleeps until the next row is due, the poll interval at most.
-    async fn rest(&self, shutdown: &Shutdown) {
-        let wait = match self.store.next_due_at().await {
-            Ok(Some(due)) => {
-                (due - self.store.now()).to_std().unwrap_or(Duration::ZERO).min(self.options.poll)
-            }
-            Ok(None) | Err(_) => self.options.poll,
-        };
+    /// Sleeps until the next row is due, the poll interval at most. Who does not lead only waits for its turn:
+    /// rows that the leader has not moved yet would keep it awake.
+    async fn rest(&self, shutdown: &Shutdown, leads: bool) {
+        let due = if leads { self.store.next_due_at().await.ok().flatten() } else { None };
+        let until = |due: Timestamp| (due - self.store.now()).to_std().unwrap_or(Duration::ZERO);
+        let wait = due.map_or(self.options.poll, until).min(self.options.poll);
         tokio::select! {
             () = shutdown.stopping().cancelled() => {}
             () = tokio::time::sleep(wait.max(Duration::from_millis(5))) => {}

@@ -7,7 +7,7 @@ use bul_job::{Counts, Lane};
 use tracing::debug;
 
 use crate::Scheduler;
-use crate::reconcile::Seen;
+use crate::reconcile::{Look, Seen};
 
 /// How often; an autoscaler reads these at most every ten seconds or so.
 pub(crate) const EVERY: Duration = Duration::from_secs(5);
@@ -24,18 +24,18 @@ impl Scheduler {
                 None
             }
         };
-        let queued = match self.store.ledger().await {
+        let jobs = match self.store.ledger().await {
             Ok(ledger) => {
                 self.show_jobs(&ledger.total);
-                Some(ledger.total.queued)
+                Some(ledger.total)
             }
             Err(error) => {
                 debug!(%error, "ledger unknown");
                 None
             }
         };
-        if let (Some(held), Some(queued)) = (held, queued) {
-            self.reconcile(seen, held, queued).await;
+        if let (Some(held), Some(Counts { queued, running, .. })) = (held, jobs) {
+            self.reconcile(seen, Look { held, queued, running }).await;
         }
     }
 

@@ -7,10 +7,12 @@ mod cron;
 mod event;
 mod failure;
 mod ids;
+mod input;
 mod lane;
 mod ledger;
 mod raw;
 mod retry;
+mod rules;
 mod state;
 mod valid;
 
@@ -18,11 +20,13 @@ pub use cron::{CronError, Fires, MissedPolicy, ScheduleSpec};
 pub use event::{Event, EventKind};
 pub use failure::{Failure, FailureClass};
 pub use ids::{AttemptNo, IdError, JobId, PublishNo, ScheduleId, TenantId};
+pub use input::{Action, Applied, Input, Refused};
 pub use lane::{Lane, LaneWheel};
 pub use ledger::{Counts, Ledger};
 pub use raw::{FieldError, JobError, Params, PriorityInput, RawJob};
 pub use retry::{RetryBudget, RetryPolicy};
-pub use state::{Action, Applied, DeadReason, Input, JobCore, Refused, Rules, State};
+pub use rules::Rules;
+pub use state::{DeadReason, JobCore, State};
 pub use valid::{Format, Kind, Limits, ValidJob};
 
 /// Instants are UTC; stores keep them as microseconds.

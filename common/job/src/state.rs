@@ -9,15 +9,15 @@
 //!
 //! `due_at` is the single clock of a job: the instant at which the dispatcher must look at the row
 //! again, whatever its state. A waiting row becomes ready, a queued one lost its publication, a
-//! running one lost its worker. Invariant: a job that is not at its end either has a `due_at` or is
-//! queued with a confirmed publication, which the broker holds.
+//! running one lost its worker. Invariant: a job that is not at its end has a `due_at`; that of a queued
+//! one whose publication the broker has confirmed lies far off, since the broker may lose it all the same.
 
 use std::time::Duration;
 
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::{AttemptNo, Failure, FailureClass, PublishNo, RetryPolicy, Timestamp};
+use crate::{Action, Applied, AttemptNo, Failure, FailureClass, Input, PublishNo, Refused, Rules, Timestamp};
 
 /// Where a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -100,23 +100,6 @@ impl DeadReason {
     }
 }
 
-/// Waiting times and limits the machine works with.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rules {
-    /// How long a publication may stay unconfirmed before it is published again.
-    pub publish_grace: Duration,
-    /// Attempts without an outcome after which a job counts as poison.
-    pub crashes_max: u32,
-    /// Back-off.
-    pub retry: RetryPolicy,
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Self { publish_grace: Duration::from_secs(5), crashes_max: 6, retry: RetryPolicy::default() }
-    }
-}
-
 /// The part of a job that the machine owns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobCore {
@@ -138,95 +121,6 @@ pub struct JobCore {
     pub cancel_requested: bool,
     /// Latest useful completion.
     pub deadline: Option<Timestamp>,
-}
-
-/// What happened to a job.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
-    /// Its `due_at` has passed.
-    Due,
-    /// The broker confirmed this publication.
-    Published(PublishNo),
-    /// A worker received it and asks for the lease.
-    Begin {
-        /// Until when, unless it is extended.
-        lease: Duration,
-    },
-    /// The attempt is alive.
-    Extend {
-        /// Attempt.
-        attempt: AttemptNo,
-        /// Until when, from now.
-        lease: Duration,
-    },
-    /// The attempt has produced its documents.
-    Complete {
-        /// Attempt.
-        attempt: AttemptNo,
-    },
-    /// The attempt failed.
-    Fail {
-        /// Attempt.
-        attempt: AttemptNo,
-        /// How.
-        failure: Failure,
-    },
-    /// The worker shuts down and gives the job back unfinished.
-    HandBack {
-        /// Attempt.
-        attempt: AttemptNo,
-    },
-    /// The process that held the lease is known to be gone.
-    Orphaned,
-    /// The user wants it to end.
-    Cancel,
-    /// The operator wants a dead letter to run again.
-    Replay {
-        /// When; `None` for at once.
-        at: Option<Timestamp>,
-    },
-}
-
-/// What the caller must do once the new state is committed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Nothing.
-    None,
-    /// Publish to the broker under this number.
-    Publish(PublishNo),
-    /// Run the attempt.
-    Run(AttemptNo),
-}
-
-/// An accepted input: the change is in the core.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Applied {
-    /// What to do next.
-    pub action: Action,
-    /// Set when the job just became dead.
-    pub dead: Option<DeadReason>,
-}
-
-/// An input that does not apply; the core is unchanged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// The job is at its end: a redelivery is acknowledged without work.
-    #[error("the job is already {0}")]
-    Final(State),
-    /// Another attempt has taken over: nothing this one does may be stored.
-    #[error("attempt {given} is fenced off, the latest is {latest}")]
-    Fenced {
-        /// Attempt that tried.
-        given: AttemptNo,
-        /// Attempt in charge.
-        latest: AttemptNo,
-    },
-    /// The input makes no sense in this state, for example a redelivery while another attempt runs.
-    #[error("not possible while the job is {0}")]
-    NotNow(State),
-    /// Not due yet, or a confirmation of an older publication.
-    #[error("out of date")]
-    Stale,
 }
 
 impl JobCore {
@@ -270,7 +164,7 @@ impl JobCore {
         }
         match input {
             Input::Due => self.due(now, rules, rng),
-            Input::Published(no) => self.published(*no),
+            Input::Published(no) => self.published(*no, now, rules),
             Input::Begin { lease } => self.begin(now, *lease),
             Input::Extend { attempt, lease } => {
                 self.fence(*attempt)?;
@@ -320,12 +214,13 @@ impl JobCore {
         }
     }
 
-    /// Only the latest publication counts: an older one may be the very message that was lost.
-    fn published(&mut self, no: PublishNo) -> Result<Applied, Refused> {
+    /// Only the latest publication counts: an older one may be the very message that was lost. A broker
+    /// may lose what it has confirmed, hence the row is looked at again, far off.
+    fn published(&mut self, no: PublishNo, now: Timestamp, rules: &Rules) -> Result<Applied, Refused> {
         if self.state != State::Queued || self.publish != no {
             return Err(Refused::Stale);
         }
-        self.due_at = None;
+        self.due_at = self.due_at.max(Some(now + rules.look_again_after(no)));
         Ok(done(Action::None))
     }
 
@@ -378,6 +273,12 @@ impl JobCore {
         let delay =
             if self.crashes == 1 { Duration::ZERO } else { rules.retry.delay(self.crashes - 1, None, rng) };
         self.wait_until(now + delay)
+    }
+
+    /// Whether an attempt of this job must have its worker's process to itself: its attempts have vanished
+    /// before, and whatever runs beside it would vanish with it the next time.
+    pub fn runs_alone(&self, rules: &Rules) -> bool {
+        self.crashes >= rules.alone_from
     }
 
     fn give_up_lease(&mut self, now: Timestamp) -> Applied {

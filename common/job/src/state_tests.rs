@@ -93,6 +93,38 @@ fn a_job_that_keeps_killing_workers_is_poison() {
 }
 
 #[test]
+fn a_confirmed_publication_is_looked_at_again_later_each_time() {
+    let mut core = queued(3);
+    let look_again = Rules::default().look_again.as_secs() as i64;
+    step(&mut core, Input::Published(PublishNo(1)), 0).unwrap();
+    assert_eq!((core.state, core.due_at), (State::Queued, Some(at(look_again))));
+    step(&mut core, Input::Published(PublishNo(1)), -1).unwrap();
+    assert_eq!(core.due_at, Some(at(look_again)), "a confirmation never comes earlier");
+    assert_eq!(step(&mut core, Input::Due, look_again - 1), Err(Refused::Stale));
+    let again = step(&mut core, Input::Due, look_again).unwrap();
+    assert_eq!(again.action, Action::Publish(PublishNo(2)));
+    assert_eq!(step(&mut core, Input::Published(PublishNo(1)), look_again), Err(Refused::Stale));
+    step(&mut core, Input::Published(PublishNo(2)), look_again).unwrap();
+    assert_eq!(core.due_at, Some(at(3 * look_again)));
+    // The message that was not lost after all starts it as well.
+    assert!(step(&mut core, Input::Begin { lease: LEASE }, look_again + 1).is_ok());
+}
+
+#[test]
+fn a_job_whose_attempts_vanish_runs_alone_until_it_is_replayed() {
+    let rules = Rules::default();
+    let mut core = queued(3);
+    for crashes in 0..rules.crashes_max {
+        assert_eq!(core.runs_alone(&rules), crashes >= 2, "after {crashes} crashes");
+        step(&mut core, Input::Due, 10_000 * i64::from(crashes)).ok();
+        step(&mut core, Input::Begin { lease: LEASE }, 10_000 * i64::from(crashes)).unwrap();
+        step(&mut core, Input::Orphaned, 10_000 * i64::from(crashes)).unwrap();
+    }
+    step(&mut core, Input::Replay { at: None }, 100_000).unwrap();
+    assert!(!core.runs_alone(&rules));
+}
+
+#[test]
 fn cancelling_reaches_every_state() {
     let mut core = queued(3);
     step(&mut core, Input::Cancel, 1).unwrap();
@@ -203,10 +235,9 @@ proptest! {
                     }
                 }
             }
-            let confirmed = core.state == State::Queued && core.due_at.is_none();
             prop_assert!(core.attempt >= before.attempt && core.publish >= before.publish);
             prop_assert!(core.failures <= core.max_attempts && core.crashes <= rules.crashes_max);
-            prop_assert_eq!(core.state.is_final(), core.due_at.is_none() && !confirmed, "every open job has a way on");
+            prop_assert_eq!(core.state.is_final(), core.due_at.is_none(), "every open job has a way on");
             if before.state.is_final() && core.state != before.state {
                 let replayed = before.state == State::Dead && matches!(input, Input::Replay { .. });
                 prop_assert!(replayed);

@@ -352,24 +352,37 @@ pub(crate) async fn accept_unreadable(
     conn: &mut PgConnection,
     message: &UnreadableMessage,
 ) -> Result<JobId, Fault> {
-    let id = JobId::new();
-    sqlx::query(include_str!("../queries/accept_unreadable.sql"))
-        .bind(uuid(id))
+    let (new, digest) = (JobId::new(), message.digest());
+    let inserted = sqlx::query(include_str!("../queries/accept_unreadable.sql"))
+        .bind(uuid(new))
         .bind(message.tenant.as_str())
         .bind(lane_column(Lane::default()))
         .bind(text(&message.source))
-        .bind(blake3::hash(&message.raw).as_bytes().as_slice())
+        .bind(digest.as_slice())
         .bind(shared.time.now())
         .bind(DeadReason::Unreadable.as_str())
         .bind(text(&message.reason))
         .bind(message.raw.as_slice())
         .execute(&mut *conn)
         .await?;
+    if inserted.rows_affected() == 0 {
+        return kept_before(conn, &digest).await;
+    }
     sqlx::query(include_str!("../queries/count_accepted.sql"))
         .bind(vec![message.tenant.as_str()])
         .bind(vec![1i64])
         .bind(shared.next_shard())
         .execute(conn)
         .await?;
-    Ok(id)
+    Ok(new)
+}
+
+/// The letter of a message that came before.
+async fn kept_before(conn: &mut PgConnection, digest: &[u8; 32]) -> Result<JobId, Fault> {
+    let found: Option<Uuid> = sqlx::query_scalar(include_str!("../queries/find_unreadable.sql"))
+        .bind(digest.as_slice())
+        .fetch_optional(conn)
+        .await?;
+    // Purged or replayed between the two statements: the next try keeps it anew.
+    id(found.ok_or_else(|| StoreError::Unavailable("its letter is being changed".into()))?)
 }

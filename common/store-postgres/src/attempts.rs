@@ -49,6 +49,7 @@ pub(crate) struct Lease {
     tenant: TenantId,
     attempt: AttemptNo,
     failures: u32,
+    alone: bool,
     accepted_at: Timestamp,
     body: String,
 }
@@ -62,6 +63,7 @@ impl Begun {
                 tenant: lease.tenant,
                 attempt: lease.attempt,
                 failures: lease.failures,
+                alone: lease.alone,
                 accepted_at: lease.accepted_at,
                 job: json(&lease.body, "a job")?,
             }))),
@@ -84,7 +86,7 @@ impl Step for BeginStep {
             Ok(applied) if matches!(applied.action, Action::Run(_)) => {
                 draft.job.worker = Some(text(&op.worker).into_owned());
                 draft.job.started_at = Some(now);
-                Self::answer(op, draft)
+                Self::answer(op, draft, shared)
             }
             Ok(_) => Ok(Begun::Skip(draft.job.core.state)),
             Err(Refused::NotNow(state) | Refused::Final(state)) => Ok(Begun::Skip(state)),
@@ -92,7 +94,7 @@ impl Step for BeginStep {
         }
     }
 
-    fn answer(op: &BeginOp, draft: &mut Draft) -> Result<Begun, StoreError> {
+    fn answer(op: &BeginOp, draft: &mut Draft, shared: &Shared) -> Result<Begun, StoreError> {
         if draft.job.core.state != State::Running {
             return Ok(Begun::Skip(draft.job.core.state));
         }
@@ -102,6 +104,7 @@ impl Step for BeginStep {
             tenant: draft.job.tenant.clone(),
             attempt: draft.job.core.attempt,
             failures: draft.job.core.failures,
+            alone: draft.job.core.runs_alone(&shared.rules),
             accepted_at: draft.job.accepted_at,
             body,
         })))
@@ -204,7 +207,7 @@ impl Step for CompleteStep {
         Ok(())
     }
 
-    fn answer(_op: &CompleteOp, _draft: &mut Draft) -> Result<(), StoreError> {
+    fn answer(_op: &CompleteOp, _draft: &mut Draft, _shared: &Shared) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -318,10 +321,10 @@ impl Step for OtherStep {
             Other::HandBack { attempt } => Input::HandBack { attempt: *attempt },
         };
         draft.apply(shared, now, &input)?;
-        Self::answer(op, draft)
+        Self::answer(op, draft, shared)
     }
 
-    fn answer(_op: &OtherOp, draft: &mut Draft) -> Result<Now, StoreError> {
+    fn answer(_op: &OtherOp, draft: &mut Draft, _shared: &Shared) -> Result<Now, StoreError> {
         let extended = Extended { cancel_requested: draft.job.core.cancel_requested };
         Ok(Now { status: draft.job.status(), extended })
     }

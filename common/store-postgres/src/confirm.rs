@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bul_job::Rules;
+use bul_job::{PublishNo, Rules};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
@@ -39,7 +39,7 @@ impl Work for ConfirmWork {
     }
 
     fn flush<'f>(
-        _shared: &'f Shared,
+        shared: &'f Shared,
         conn: &'f mut PgConnection,
         batch: &'f mut [Waiting<Self>],
     ) -> BoxFuture<'f, Result<(), Fault>> {
@@ -47,9 +47,14 @@ impl Work for ConfirmWork {
             // In the order of the ids, like every batch; of two for one job the later one counts.
             let latest: std::collections::BTreeMap<Uuid, i32> =
                 batch.iter().flat_map(|waiting| waiting.op.iter().copied()).collect();
+            let now = shared.time.now();
+            let look_again = |publish: &i32| {
+                now + shared.rules.look_again_after(PublishNo(u32::try_from(*publish).unwrap_or(u32::MAX)))
+            };
             sqlx::query(include_str!("../queries/published.sql"))
                 .bind(latest.keys().copied().bind_iter())
                 .bind(latest.values().copied().bind_iter())
+                .bind(latest.values().map(look_again).bind_iter())
                 .execute(conn)
                 .await?;
             batch.iter_mut().for_each(|waiting| waiting.result = Some(Ok(())));

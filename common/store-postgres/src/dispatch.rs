@@ -105,7 +105,7 @@ async fn look(conn: &mut PgConnection, now: Timestamp, limit: usize) -> Result<F
             match draft.job.core.due_at {
                 Some(at) if at <= now => found.due.push(draft),
                 Some(at) => found.later.push((at, draft.job.id)),
-                // Ended, or confirmed: whoever gives it a due time again announces it.
+                // Ended: whoever gives it a due time again announces it.
                 None => {}
             }
         }
@@ -135,12 +135,11 @@ pub(crate) async fn next_due_at(conn: &mut PgConnection) -> Result<Option<Timest
 }
 
 pub(crate) async fn republish_queued(shared: &Shared, conn: &mut PgConnection) -> Result<u64, Fault> {
-    sqlx::query(include_str!("../queries/republish_queued.sql"))
+    let queued: i64 = sqlx::query_scalar(include_str!("../queries/republish_queued.sql"))
         .bind(shared.time.now())
         .bind(WATCH_JOBS_MAX as i64)
-        .execute(&mut *conn)
+        .fetch_one(conn)
         .await?;
-    let queued: i64 = sqlx::query_scalar(include_str!("../queries/count_queued.sql")).fetch_one(conn).await?;
     count(queued)
 }
 

@@ -8,6 +8,7 @@
 mod accept;
 mod attempts;
 mod batch;
+mod breakers;
 mod confirm;
 mod connect;
 mod dead_letters;

@@ -11,7 +11,8 @@ use crate::open::OpenError;
 use crate::roles::Roles;
 
 /// The schema, one step per version.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_initial.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("../migrations/0001_initial.sql"), include_str!("../migrations/0002_unreadable_once.sql")];
 /// Advisory locks are numbers; this one is ours (`BULmigr1`).
 const LOCK: i64 = 0x4255_4c6d_6967_7231;
 

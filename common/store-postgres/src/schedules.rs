@@ -109,25 +109,28 @@ pub(crate) async fn fire(
     fires: &[(Timestamp, Prepared)],
     next_at: Option<Timestamp>,
 ) -> Result<Vec<Accepted>, Fault> {
-    let paused: bool = sqlx::query_scalar(include_str!("../queries/lock_schedule.sql"))
-        .bind(uuid(schedule))
-        .fetch_optional(&mut *conn)
-        .await?
-        .ok_or(StoreError::NotFound("schedule"))?;
-    if paused {
-        // Paused between the leader's look and its fire: resuming says when it goes on.
+    let (paused, decided): (bool, Option<Timestamp>) =
+        sqlx::query_as(include_str!("../queries/lock_schedule.sql"))
+            .bind(uuid(schedule))
+            .fetch_optional(&mut *conn)
+            .await?
+            .ok_or(StoreError::NotFound("schedule"))?;
+    let (false, Some(decided)) = (paused, decided) else {
+        // Paused, or at its end, between the leader's look and its fire: resuming says when it goes on.
         return Ok(Vec::new());
-    }
+    };
+    // As the table keeps them.
+    let micros = |at: &Timestamp| Timestamp::from_timestamp_micros(at.timestamp_micros());
+    // What lies before was decided about by whoever moved the schedule on.
+    let open = || fires.iter().filter(|(at, _)| micros(at).is_some_and(|at| at >= decided));
     let claimed: Vec<Timestamp> = sqlx::query_scalar(include_str!("../queries/fire.sql"))
         .bind(uuid(schedule))
-        .bind(fires.iter().map(|(at, _)| *at).bind_iter())
+        .bind(open().map(|(at, _)| *at).bind_iter())
         .fetch_all(&mut *conn)
         .await?;
     let mut claimed: HashSet<Timestamp> = claimed.into_iter().collect();
-    // As the table keeps them; of two jobs for one time the first is made.
-    let micros = |at: &Timestamp| Timestamp::from_timestamp_micros(at.timestamp_micros());
-    let jobs: Vec<Asked<'_>> = fires
-        .iter()
+    // Of two jobs for one time the first is made.
+    let jobs: Vec<Asked<'_>> = open()
         .filter(|(at, _)| micros(at).is_some_and(|at| claimed.remove(&at)))
         .map(|(_, job)| Asked { job, sent_at: &[] })
         .collect();

@@ -54,7 +54,7 @@ pub(crate) trait Step: Send + Sync + 'static {
     ) -> Result<Self::Answer, StoreError>;
 
     /// The answer to a call whose transition the row already shows.
-    fn answer(op: &Self::Op, draft: &mut Draft) -> Result<Self::Answer, StoreError>;
+    fn answer(op: &Self::Op, draft: &mut Draft, shared: &Shared) -> Result<Self::Answer, StoreError>;
 
     /// Writes what was decided; which rows were still as they had been read.
     fn write<'w>(
@@ -168,7 +168,7 @@ fn decide<S: Step>(
         let sent = waiting.sent.take();
         if !draft.changed && sent.is_some_and(|sent| sent == Sent::of(&draft.job)) {
             // The commit took place, only its answer was lost.
-            waiting.result = Some(S::answer(&waiting.op, &mut draft));
+            waiting.result = Some(S::answer(&waiting.op, &mut draft, shared));
             continue;
         }
         let before = draft.job.core.clone();

@@ -8,16 +8,18 @@ use bul_job::{
     AttemptNo, Failure, Format, JobId, Ledger, PublishNo, ScheduleId, TenantId, Timestamp, ValidJob,
 };
 use bul_store::{
-    Accepted, ApiKey, AuditLine, Begin, DeadFilter, DeadLetter, Due, Extended, JobDetail, JobFilter,
-    JobStatus, JobSummary, NewJob, Output, Schedule, ScheduleChange, Store, StoreError, StoreInfo,
-    UnreadableMessage, UsageLine,
+    Accepted, ApiKey, AuditLine, Begin, BreakerReport, DeadFilter, DeadLetter, Due, Extended, JobDetail,
+    JobFilter, JobStatus, JobSummary, NewJob, OpenBreaker, Output, Schedule, ScheduleChange, Store,
+    StoreError, StoreInfo, UnreadableMessage, UsageLine,
 };
 
 use crate::accept::Prepared;
 use crate::attempts::{BeginOp, Begun, CompleteOp, Other, OtherOp};
 use crate::fault::{Fault, Kind, unanswered};
 use crate::rows::{narrow, uuid};
-use crate::{PostgresStore, accept, confirm, dead_letters, dispatch, keys, ledger, queries, schedules};
+use crate::{
+    PostgresStore, accept, breakers, confirm, dead_letters, dispatch, keys, ledger, queries, schedules,
+};
 
 /// How long a call that is not batched may take, the wait for a connection included: what ends the wait
 /// for a server that has vanished without a word.
@@ -268,6 +270,16 @@ impl Store for PostgresStore {
         let fires = fires.iter().map(prepare).collect::<Result<Vec<_>, _>>()?;
         let shared = &self.inner.shared;
         in_tx!(self.inner.system, write(), |conn| schedules::fire(shared, conn, schedule, &fires, next_at))
+    }
+
+    async fn report_breaker(&self, report: &BreakerReport) -> Result<(), StoreError> {
+        let now = self.now();
+        in_tx!(self.inner.system, write(), |conn| breakers::report(conn, now, report))
+    }
+
+    async fn open_breakers(&self) -> Result<Vec<OpenBreaker>, StoreError> {
+        let now = self.now();
+        in_tx!(self.inner.system, read(), |conn| breakers::open(conn, now))
     }
 
     async fn lead(&self, role: &str, holder: &str, lease: Duration) -> Result<bool, StoreError> {

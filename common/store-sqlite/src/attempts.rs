@@ -64,6 +64,7 @@ pub(crate) struct Lease {
     tenant: TenantId,
     attempt: AttemptNo,
     failures: u32,
+    alone: bool,
     accepted_at: Timestamp,
     body: Arc<str>,
 }
@@ -77,6 +78,7 @@ impl Begun {
                 tenant: lease.tenant,
                 attempt: lease.attempt,
                 failures: lease.failures,
+                alone: lease.alone,
                 accepted_at: lease.accepted_at,
                 job: json(&lease.body, "a job")?,
             }))),
@@ -179,6 +181,7 @@ fn begin(
         tenant: draft.job.tenant.clone(),
         attempt,
         failures: draft.job.core.failures,
+        alone: draft.job.core.runs_alone(&tx.rules),
         accepted_at: draft.job.accepted_at,
         body,
     }))))

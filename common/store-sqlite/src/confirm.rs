@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::fault::Fault;
-use crate::rows::blob;
+use crate::rows::{blob, micros};
 use crate::wide::{Binds, Wide};
 use crate::writer::Tx;
 
@@ -116,8 +116,9 @@ impl Held {
 /// Writes confirmations.
 pub(crate) async fn write(tx: &mut Tx, mut confirmed: Vec<(JobId, PublishNo)>) -> Result<(), Fault> {
     confirmed.sort_unstable();
+    let (now, rules) = (tx.now, tx.rules);
     let bind = |(id, publish): &(JobId, PublishNo), binds: &mut Binds| {
-        binds.put(blob(*id)).put(publish.0);
+        binds.put(blob(*id)).put(publish.0).put(micros(now + rules.look_again_after(*publish)));
     };
     PUBLISHED.execute(&mut tx.conn, &confirmed, bind).await?;
     Ok(())

@@ -271,9 +271,9 @@ pub(crate) async fn accept_unreadable(
     message: UnreadableMessage,
     digest: [u8; 32],
 ) -> Result<JobId, Fault> {
-    let id = JobId::new();
-    sqlx::query(include_str!("../queries/accept_unreadable.sql"))
-        .bind(blob(id))
+    let new = JobId::new();
+    let inserted = sqlx::query(include_str!("../queries/accept_unreadable.sql"))
+        .bind(blob(new))
         .bind(message.tenant.as_str())
         .bind(Lane::default().index() as i64)
         .bind(message.source)
@@ -284,11 +284,23 @@ pub(crate) async fn accept_unreadable(
         .bind(DeadReason::Unreadable.as_str())
         .execute(&mut tx.conn)
         .await?;
+    if inserted.rows_affected() == 0 {
+        return kept_before(tx, &digest).await;
+    }
     sqlx::query(include_str!("../queries/accept_raw.sql"))
-        .bind(blob(id))
+        .bind(blob(new))
         .bind(message.raw)
         .execute(&mut tx.conn)
         .await?;
     count_accepted(tx, &[(&message.tenant, 1)]).await?;
-    Ok(id)
+    Ok(new)
+}
+
+/// The letter of a message that came before.
+async fn kept_before(tx: &mut Tx, digest: &[u8; 32]) -> Result<JobId, Fault> {
+    let found: Vec<u8> = sqlx::query_scalar(include_str!("../queries/find_unreadable.sql"))
+        .bind(digest.as_slice())
+        .fetch_one(&mut tx.conn)
+        .await?;
+    id(&found)
 }

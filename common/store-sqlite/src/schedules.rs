@@ -126,18 +126,20 @@ pub(crate) async fn fire(
     fires: Vec<(Timestamp, Prepared)>,
     next_at: Option<Timestamp>,
 ) -> Result<Vec<Accepted>, Fault> {
-    let paused: bool = sqlx::query_scalar(include_str!("../queries/schedule_paused.sql"))
-        .bind(blob(schedule))
-        .fetch_optional(&mut tx.conn)
-        .await?
-        .ok_or(StoreError::NotFound("schedule"))?;
-    if paused {
-        // Paused between the leader's look and its fire: resuming says when it goes on.
+    let (paused, decided): (bool, Option<i64>) =
+        sqlx::query_as(include_str!("../queries/schedule_stands.sql"))
+            .bind(blob(schedule))
+            .fetch_optional(&mut tx.conn)
+            .await?
+            .ok_or(StoreError::NotFound("schedule"))?;
+    let (false, Some(decided)) = (paused, decided) else {
+        // Paused, or at its end, between the leader's look and its fire: resuming says when it goes on.
         return Ok(Vec::new());
-    }
+    };
     let last_at = fires.iter().map(|(at, _)| *at).max();
     let mut jobs = Vec::with_capacity(fires.len());
-    for (at, job) in fires {
+    // What lies before was decided about by whoever moved the schedule on.
+    for (at, job) in fires.into_iter().filter(|(at, _)| micros(*at) >= decided) {
         let claimed = sqlx::query(include_str!("../queries/fire.sql"))
             .bind(blob(schedule))
             .bind(micros(at))

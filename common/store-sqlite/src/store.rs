@@ -7,15 +7,15 @@ use bul_job::{
     AttemptNo, Failure, Format, JobId, Ledger, PublishNo, ScheduleId, TenantId, Timestamp, ValidJob,
 };
 use bul_store::{
-    Accepted, ApiKey, AuditLine, Begin, DeadFilter, DeadLetter, Due, Extended, JobDetail, JobFilter,
-    JobStatus, JobSummary, NewJob, Output, Schedule, ScheduleChange, Store, StoreError, StoreInfo,
-    UnreadableMessage, UsageLine,
+    Accepted, ApiKey, AuditLine, Begin, BreakerReport, DeadFilter, DeadLetter, Due, Extended, JobDetail,
+    JobFilter, JobStatus, JobSummary, NewJob, OpenBreaker, Output, Schedule, ScheduleChange, Store,
+    StoreError, StoreInfo, UnreadableMessage, UsageLine,
 };
 
 use crate::attempts::{Call, Produced};
 use crate::intake::Prepared;
 use crate::steps::Step;
-use crate::{SqliteStore, dead_letters, dispatch, intake, keys, ledger, queries, schedules};
+use crate::{SqliteStore, breakers, dead_letters, dispatch, intake, keys, ledger, queries, schedules};
 
 const DURABILITY: &str = "an answered write is synced to the disk (write-ahead log, synchronous=FULL) \
     and survives a crash of the process, the system and the power";
@@ -44,7 +44,7 @@ impl Store for SqliteStore {
 
     async fn accept_unreadable(&self, message: &UnreadableMessage) -> Result<JobId, StoreError> {
         let message = message.clone();
-        let digest = *blake3::hash(&message.raw).as_bytes();
+        let digest = message.digest();
         self.writer.run(move |tx| Box::pin(intake::accept_unreadable(tx, message, digest))).await
     }
 
@@ -202,6 +202,16 @@ impl Store for SqliteStore {
         let prepare = |(at, job): &(Timestamp, NewJob)| Ok::<_, StoreError>((*at, Prepared::new(job)?));
         let fires = fires.iter().map(prepare).collect::<Result<Vec<_>, _>>()?;
         self.writer.run(move |tx| Box::pin(schedules::fire(tx, schedule, fires, next_at))).await
+    }
+
+    async fn report_breaker(&self, report: &BreakerReport) -> Result<(), StoreError> {
+        let report = report.clone();
+        self.writer.run(move |tx| Box::pin(breakers::report(tx, report))).await
+    }
+
+    async fn open_breakers(&self) -> Result<Vec<OpenBreaker>, StoreError> {
+        let now = self.clock.now();
+        self.read(move |conn| Box::pin(breakers::open(conn, now))).await
     }
 
     async fn lead(&self, role: &str, holder: &str, lease: Duration) -> Result<bool, StoreError> {

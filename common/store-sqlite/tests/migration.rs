@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bul_job::{AttemptNo, Format, JobId, State};
 use bul_store::conformance::kit::{self, acme, detail};
-use bul_store::{Accepted, Begin, NewJob, Store};
+use bul_store::{Accepted, Begin, NewJob, Store, UnreadableMessage};
 use bul_store_sqlite::{Options, SqliteStore};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, SqliteConnection};
@@ -140,6 +140,35 @@ async fn a_file_of_version_1_keeps_everything() {
     kit::balanced(&open(&path).await).await;
 }
 
+/// Earlier versions kept a message that came twice as two letters with one digest.
+#[tokio::test]
+async fn letters_of_one_unreadable_message_stay_two_and_a_new_one_is_kept_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bul.db");
+    let memory = open(Path::new(":memory:")).await;
+    let mut conn = raw(&path).await;
+    conn.execute(sqlx::raw_sql(SCRIPT_1)).await.unwrap();
+    conn.execute("INSERT INTO tenants VALUES ('acme', 2)").await.unwrap();
+    for _ in 0..2 {
+        let job = kit::new_job(&memory, json!({"query": "x"}));
+        insert(&mut conn, &job, "dead", "dead_reason = 'unreadable', digest = zeroblob(32)").await;
+    }
+    conn.execute(sqlx::raw_sql("PRAGMA application_id = 0x42554c31; PRAGMA user_version = 1")).await.unwrap();
+    conn.close().await.unwrap();
+    let store = open(&path).await;
+    let message = UnreadableMessage {
+        tenant: acme(),
+        raw: b"{".to_vec(),
+        message_id: None,
+        reason: "no JSON".into(),
+        source: "nats".into(),
+    };
+    let kept = store.accept_unreadable(&message).await.unwrap();
+    assert_eq!(store.accept_unreadable(&message).await.unwrap(), kept);
+    assert_eq!(store.dead_letters(&acme(), &Default::default()).await.unwrap().len(), 3);
+    kit::balanced(&store).await;
+}
+
 async fn check_completed(store: &Arc<dyn Store>, old: &Old) {
     let done = detail(store, old.completed.id).await;
     let usage = done.usage.unwrap();
@@ -178,7 +207,7 @@ async fn go_on(store: &Arc<dyn Store>, old: &Old) {
 async fn check_file(path: &Path) {
     let mut conn = raw(path).await;
     let version: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut conn).await.unwrap();
-    assert_eq!(version, 2);
+    assert_eq!(version, 3);
     let sound: String = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut conn).await.unwrap();
     assert_eq!(sound, "ok");
     assert!(conn.fetch_all("PRAGMA foreign_key_check").await.unwrap().is_empty());

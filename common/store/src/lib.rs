@@ -7,16 +7,20 @@
 //!
 //! Invariant: SQL stands only in the implementing crates.
 
+mod breakers;
 mod error;
 mod types;
+mod unreadable;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bul_job::{AttemptNo, Failure, JobId, Ledger, PublishNo, ScheduleId, TenantId, Timestamp, ValidJob};
 
+pub use breakers::{BREAKER_FRESH, BreakerReport, OpenBreaker};
 pub use error::{StoreError, StoreErrorClass};
 pub use types::*;
+pub use unreadable::UnreadableMessage;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -37,7 +41,9 @@ pub trait Store: Send + Sync {
     /// body under the same key. Jobs of one batch see each other.
     async fn accept(&self, jobs: &[NewJob]) -> Result<Vec<Accepted>, StoreError>;
 
-    /// Keeps a message that cannot be read as a dead letter with its raw bytes, counted as accepted.
+    /// Keeps a message that cannot be read as a dead letter with its raw bytes, counted as accepted. The
+    /// same message (see [`UnreadableMessage::digest`]) again gives the letter that is there, for as long
+    /// as it is one and is not purged: a worker that dies before it acknowledges makes no second one.
     async fn accept_unreadable(&self, message: &UnreadableMessage) -> Result<JobId, StoreError>;
 
     // --- dispatch -------------------------------------------------------------------------------
@@ -47,14 +53,15 @@ pub trait Store: Send + Sync {
     /// rows, those due longest first.
     async fn take_due(&self, limit: usize) -> Result<Due, StoreError>;
 
-    /// The broker confirmed these publications. Outdated ones are ignored.
+    /// The broker confirmed these publications. Outdated ones are ignored; the others are due again after
+    /// [`bul_job::Rules::look_again_after`], since a broker may lose what it has confirmed.
     async fn published(&self, confirmed: &[(JobId, PublishNo)]) -> Result<(), StoreError>;
 
     /// When the next row becomes due, if any.
     async fn next_due_at(&self) -> Result<Option<Timestamp>, StoreError>;
 
-    /// For a broker that forgets: makes every queued row due at once, so that it is published again.
-    /// Returns how many.
+    /// For a broker that forgets: makes every queued row due at once, so that it is published again, and
+    /// void every confirmation that is still under way. Returns how many.
     async fn republish_queued(&self) -> Result<u64, StoreError>;
 
     /// For a process that knows it is alone: every running attempt belongs to a process that is gone.
@@ -163,13 +170,25 @@ pub trait Store: Send + Sync {
     async fn due_schedules(&self, limit: usize) -> Result<Vec<Schedule>, StoreError>;
 
     /// Accepts the jobs of these fires and moves the schedule on, in one transaction. A fire
-    /// `(schedule, time)` that was made before is skipped, whoever made it. Returns the jobs made.
+    /// `(schedule, time)` that was made before is skipped, whoever made it, and so is one before the
+    /// schedule's present `next_at`: a leader that was frozen must not make up for what its successor
+    /// has decided about. Returns the jobs made.
     async fn fire(
         &self,
         schedule: ScheduleId,
         fires: &[(Timestamp, NewJob)],
         next_at: Option<Timestamp>,
     ) -> Result<Vec<Accepted>, StoreError>;
+
+    // --- circuit breakers -----------------------------------------------------------------------
+
+    /// A process tells whether its circuit breaker towards a dependency is open: on every change, and
+    /// while it is open at least three times within [`BREAKER_FRESH`].
+    async fn report_breaker(&self, report: &BreakerReport) -> Result<(), StoreError>;
+
+    /// Breakers reported open and confirmed within [`BREAKER_FRESH`], by dependency and process; a process
+    /// that has died is silent and counts no more.
+    async fn open_breakers(&self) -> Result<Vec<OpenBreaker>, StoreError>;
 
     // --- leadership, keys, accounts -------------------------------------------------------------
 

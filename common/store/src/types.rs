@@ -97,19 +97,6 @@ pub struct Due {
     pub seen: usize,
 }
 
-/// A message nobody could read.
-#[derive(Debug, Clone)]
-pub struct UnreadableMessage {
-    /// Tenant of the credential or subject it came by.
-    pub tenant: TenantId,
-    /// Raw bytes.
-    pub raw: Vec<u8>,
-    /// Why it cannot be read.
-    pub reason: String,
-    /// Where it came from.
-    pub source: String,
-}
-
 /// Answer to [`crate::Store::begin`].
 #[derive(Debug, Clone)]
 pub enum Begin {
@@ -130,6 +117,8 @@ pub struct Attempt {
     pub attempt: AttemptNo,
     /// Failures so far.
     pub failures: u32,
+    /// Whether it must have the worker's process to itself, see [`JobCore::runs_alone`].
+    pub alone: bool,
     /// When the job was accepted.
     pub accepted_at: Timestamp,
     /// What to do.

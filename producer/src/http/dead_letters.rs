@@ -214,7 +214,8 @@ pub(crate) async fn replay(
 ) -> Result<(StatusCode, Json<ReplayReport>), Problem> {
     let choice: Choice = body::json(&headers, body, &state.inner.options).await?;
     let rate = choice.rate.as_deref().map(str::parse::<Rate>).transpose()?;
-    let options = ReplayOptions { rate, pace: Pace::Spread, dry_run: choice.dry_run, limit: None };
+    let (pace, dry_run) = (Pace::Spread, choice.dry_run);
+    let options = ReplayOptions { rate, pace, dry_run, ..ReplayOptions::default() };
     let selection = choice.selection()?;
     let replayer = &state.inner.replayer;
     let report = replayer.replay(&caller.tenant, &selection, &options, &caller.name, &mut |_| {}).await?;

@@ -31,7 +31,8 @@ async fn a_confirmed_publication_is_told_to_the_store() {
     let app = App::new().await;
     let id = app.submitted().await;
     let core = app.store.job(&bul_job::TenantId::default_tenant(), id).await.unwrap().core;
-    assert_eq!((core.state, core.due_at), (State::Queued, None));
+    let unconfirmed = app.store.now() + bul_job::Rules::default().publish_grace;
+    assert_eq!((core.state, core.due_at > Some(unconfirmed)), (State::Queued, true));
 }
 
 #[tokio::test]

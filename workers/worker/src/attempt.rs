@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info_span, warn};
 
 use crate::Worker;
+use crate::company::Place;
 use crate::outcome::Stop;
 
 /// Data up to which a job is planned and written where it is, bytes. Too high: other jobs wait for it. Too low: small jobs
@@ -51,6 +52,8 @@ impl Worker {
         let span =
             info_span!("attempt", job.id = %message.job, tenant = %message.tenant, lane = %message.lane);
         async {
+            // Whoever has not begun does not vanish with the one that must be alone.
+            let Some(mut place) = self.company.join() else { return self.give_back(delivery).await };
             let attempt = match self.fence(message.job).await {
                 Fence::Run(attempt) => attempt,
                 Fence::Nothing => return self.answer(delivery).await,
@@ -59,7 +62,7 @@ impl Worker {
             let running = self.metrics.running.with_label_values(&[message.lane.as_str()]);
             running.inc();
             let started = Instant::now();
-            let result = self.produce_while_alive(&attempt, delivery.as_ref(), &halting).await;
+            let result = self.produce_while_alive(&attempt, delivery.as_ref(), &halting, &mut place).await;
             let outcome = self.commit(&attempt, result).await;
             running.dec();
             self.metrics.attempt_ended(&attempt.job.template, outcome, started.elapsed());
@@ -102,25 +105,34 @@ impl Worker {
 
     /// The work itself, for as long as the lease holds, the user wants it, and the process lives on.
     /// Dropping the work cancels a generation in progress.
-    async fn produce_while_alive(
-        &self,
+    async fn produce_while_alive<'c>(
+        &'c self,
         attempt: &Arc<Attempt>,
         delivery: &dyn Delivery,
         halting: &CancellationToken,
+        place: &mut Place<'c>,
     ) -> Result<Output, Stop> {
         let cancel = CancellationToken::new();
         let _cancelled_when_dropped = cancel.clone().drop_guard();
-        let work = AssertUnwindSafe(self.produce(attempt, &cancel)).catch_unwind();
+        let work = async {
+            if attempt.alone && !self.company.clear(place).await {
+                return Err(Stop::Paused { reason: "another job must run alone here as well".into() });
+            }
+            let limited = tokio::time::timeout(self.options.attempt_max, self.produce(attempt, &cancel));
+            limited.await.unwrap_or_else(|_| Err(Stop::Failed(self.too_long())))
+        };
+        let work = AssertUnwindSafe(work).catch_unwind();
         tokio::select! {
             biased;
             done = work => done.unwrap_or_else(|panic| Err(Stop::Failed(panicked(panic.as_ref())))),
             stop = self.heartbeat(attempt, delivery) => Err(stop),
             () = halting.cancelled() => Err(Stop::Halting),
-            () = tokio::time::sleep(self.options.attempt_max) => {
-                let message = format!("the attempt took longer than {} s", self.options.attempt_max.as_secs());
-                Err(Stop::Failed(failed("attempt_timeout", message)))
-            }
         }
+    }
+
+    fn too_long(&self) -> Failure {
+        let limit = self.options.attempt_max.as_secs();
+        failed("attempt_timeout", format!("the attempt took longer than {limit} s"))
     }
 
     async fn produce(&self, attempt: &Arc<Attempt>, cancel: &CancellationToken) -> Result<Output, Stop> {

@@ -4,6 +4,8 @@
 //! committed what became of the job.
 
 mod attempt;
+mod breakers;
+mod company;
 mod gate;
 mod heartbeat;
 mod metrics;
@@ -24,6 +26,7 @@ use bul_store::{Store, StoreError};
 use bul_template::Catalog;
 use tokio::sync::Semaphore;
 
+use company::Company;
 use gate::Gate;
 pub use metrics::Metrics;
 
@@ -85,6 +88,7 @@ pub struct Worker {
     options: WorkerOptions,
     metrics: Metrics,
     gate: Gate,
+    company: Company,
 }
 
 /// What a worker is made of.
@@ -120,6 +124,7 @@ impl Worker {
             writers,
             options,
             gate: Gate::new(),
+            company: Company::default(),
         })
     }
 }

@@ -1,4 +1,5 @@
-//! Pulls work: as much as there are free slots, lanes in weighted turns; nothing while model or store are known to be down.
+//! Pulls work: as much as there are free slots, lanes in weighted turns; nothing while model or store are known to be down,
+//! or while an attempt must be alone.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,6 +32,9 @@ impl Worker {
         let slots = Arc::new(Semaphore::new(self.options.concurrency.max(1)));
         let mut lanes = Lanes::default();
         let mut attempts = JoinSet::new();
+        let mut reporting = JoinSet::new();
+        let reporter = self.clone();
+        reporting.spawn(async move { reporter.report_breakers().await });
         info!(worker = self.options.name, slots = self.options.concurrency, "worker ready");
         loop {
             while attempts.try_join_next().is_some() {}
@@ -63,6 +67,7 @@ impl Worker {
         let mut free = slots.clone().acquire_owned().await.ok()?;
         loop {
             self.wait_for_dependencies().await;
+            self.company.open().await;
             let more = slots.available_permits().min(FETCH_MAX - free.num_permits());
             if let Ok(others) = slots.clone().try_acquire_many_owned(more as u32) {
                 free.merge(others);

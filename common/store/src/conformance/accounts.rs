@@ -7,7 +7,9 @@ use serde_json::json;
 
 use super::Fixture;
 use super::kit::*;
-use crate::{ApiKey, Output, Permission, StoreError, StoreErrorClass, Usage, UsageLine};
+use crate::{
+    ApiKey, BREAKER_FRESH, BreakerReport, Output, Permission, StoreError, StoreErrorClass, Usage, UsageLine,
+};
 
 /// Taken once, renewed by its holder, free after its end.
 pub async fn one_leader_at_a_time(fixture: Box<dyn Fixture>) {
@@ -32,6 +34,40 @@ pub async fn one_leader_at_a_time(fixture: Box<dyn Fixture>) {
     assert!(!store.lead("scheduler", "third", lease).await.unwrap(), "only the holder may resign");
     store.resign("scheduler", "other").await.unwrap();
     assert!(store.lead("scheduler", "third", lease).await.unwrap());
+}
+
+/// Told again and again while it is open; a process that says nothing any more has died.
+pub async fn an_open_breaker_is_seen_until_it_closes_or_falls_silent(fixture: Box<dyn Fixture>) {
+    let store = fixture.store();
+    let report = async |process: &str, dependency: &str, open: bool| {
+        let (process, dependency) = (process.to_owned(), dependency.to_owned());
+        store.report_breaker(&BreakerReport { process, dependency, open }).await.unwrap();
+    };
+    let seen = async || {
+        let open = store.open_breakers().await.unwrap();
+        open.into_iter().map(|b| (b.dependency, b.process, b.since)).collect::<Vec<_>>()
+    };
+    let entry = |dependency: &str, process: &str, since| (dependency.to_owned(), process.to_owned(), since);
+    report("w1", "model", false).await;
+    assert!(seen().await.is_empty());
+    let start = store.now();
+    report("w2", "model", true).await;
+    report("w1", "model", true).await;
+    report("w1", "cache", true).await;
+    let all = [entry("cache", "w1", start), entry("model", "w1", start), entry("model", "w2", start)];
+    assert_eq!(seen().await, all);
+    fixture.advance(BREAKER_FRESH - Duration::from_secs(10));
+    report("w1", "model", true).await;
+    let told = store.open_breakers().await.unwrap()[1].clone();
+    assert_eq!((told.since, told.reported_at), (start, store.now()), "it has been open all the time");
+    fixture.advance(Duration::from_secs(10));
+    assert_eq!(seen().await, [entry("model", "w1", start)], "the others have fallen silent");
+    report("w1", "model", false).await;
+    assert!(seen().await.is_empty());
+    // After silence it is another outage.
+    let later = store.now();
+    report("w2", "model", true).await;
+    assert_eq!(seen().await, [entry("model", "w2", later)]);
 }
 
 /// By hash; revoked for good.

@@ -217,6 +217,24 @@ pub async fn a_job_that_kills_its_workers_is_poison(fixture: Box<dyn Fixture>) {
     assert_eq!(detail.core.failures, 0, "a crash spends no attempt of the job");
 }
 
+/// What runs beside it would vanish with it: it is given out with the wish to be alone, and a replay is a
+/// new start.
+pub async fn a_job_whose_attempts_vanish_runs_alone(fixture: Box<dyn Fixture>) {
+    let store = fixture.store();
+    let id = accept_any(&store).await;
+    for crashes in 0..rules().crashes_max {
+        assert_eq!(begin(&store, id).await.alone, crashes >= rules().alone_from, "after {crashes} crashes");
+        fixture.advance(LEASE);
+        drain(&store).await;
+        fixture.advance(AGES);
+        drain(&store).await;
+    }
+    assert_eq!(state(&store, id).await, State::Dead);
+    store.replay(&acme(), id, None, "op").await.unwrap();
+    drain(&store).await;
+    assert!(!begin(&store, id).await.alone);
+}
+
 /// A worker that shuts down costs the job nothing.
 pub async fn handing_back_spends_nothing(fixture: Box<dyn Fixture>) {
     let store = fixture.store();

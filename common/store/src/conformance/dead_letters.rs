@@ -126,6 +126,7 @@ pub async fn an_unreadable_letter_runs_once_it_is_edited(fixture: Box<dyn Fixtur
     let message = UnreadableMessage {
         tenant: acme(),
         raw: b"query=x".to_vec(),
+        message_id: None,
         reason: "no JSON".into(),
         source: "t".into(),
     };
@@ -147,6 +148,7 @@ pub async fn a_purge_erases_and_keeps_the_ledger(fixture: Box<dyn Fixture>) {
     let message = UnreadableMessage {
         tenant: acme(),
         raw: b"secret".to_vec(),
+        message_id: None,
         reason: "secret".into(),
         source: "t".into(),
     };

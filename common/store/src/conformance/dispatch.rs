@@ -61,20 +61,45 @@ pub async fn a_lost_publication_is_sent_again_with_the_next_number(fixture: Box<
     }
 }
 
-/// From then on the broker holds it.
-pub async fn a_confirmed_publication_is_not_sent_again(fixture: Box<dyn Fixture>) {
+/// From then on the broker holds it, and only after a long time it counts as lost; each time a longer one.
+pub async fn a_confirmed_publication_is_looked_at_again_after_long(fixture: Box<dyn Fixture>) {
+    let store = fixture.store();
+    let id = accept_any(&store).await;
+    for publish in 1..=3 {
+        confirm(&store, id, publish).await;
+        let wait = rules().look_again_after(PublishNo(publish));
+        assert_eq!(detail(&store, id).await.core.due_at, Some(store.now() + wait), "publication {publish}");
+        fixture.advance(rules().publish_grace);
+        assert_eq!(store.take_due(10).await.unwrap().seen, 0, "nothing is due after the grace period");
+        fixture.advance(wait - rules().publish_grace - SECOND);
+        assert_eq!(store.take_due(10).await.unwrap().seen, 0);
+        fixture.advance(SECOND);
+        let ready = only(store.take_due(10).await.unwrap().ready);
+        assert_eq!((ready.id, ready.publish), (id, PublishNo(publish + 1)));
+    }
+    // Of all these messages one starts the job.
+    let attempt = begin(&store, id).await.attempt;
+    let second = store.begin(id, "w", LEASE).await.unwrap();
+    assert!(matches!(second, crate::Begin::Skip(State::Running)), "{second:?}");
+    // Confirming what is running, finished or unknown is no error.
+    confirm(&store, id, 4).await;
+    store.complete(id, attempt, &output()).await.unwrap();
+    confirm(&store, id, 4).await;
+    confirm(&store, bul_job::JobId::new(), 1).await;
+    assert_eq!(store.next_due_at().await.unwrap(), None);
+}
+
+/// A worker that has the job by a message of an earlier publication has it for as long as its lease.
+pub async fn a_confirmed_job_that_begins_is_due_by_its_lease(fixture: Box<dyn Fixture>) {
     let store = fixture.store();
     let id = accept_any(&store).await;
     confirm(&store, id, 1).await;
-    fixture.advance(AGES);
+    fixture.advance(rules().publish_grace);
     assert_eq!(store.take_due(10).await.unwrap().seen, 0);
-    assert_eq!(detail(&store, id).await.summary.status.due_at, None);
-    // Confirming what is running, finished or unknown is no error.
-    let attempt = begin(&store, id).await.attempt;
-    confirm(&store, id, 1).await;
-    store.complete(id, attempt, &output()).await.unwrap();
-    confirm(&store, id, 1).await;
-    confirm(&store, bul_job::JobId::new(), 1).await;
+    begin(&store, id).await;
+    fixture.advance(LEASE);
+    let (_, found, status) = only(store.take_due(10).await.unwrap().changed);
+    assert_eq!((found, status.state), (id, State::Waiting));
 }
 
 /// The message of publication 1 may be the very one that was lost.
@@ -115,8 +140,17 @@ pub async fn republish_makes_every_queued_row_due(fixture: Box<dyn Fixture>) {
     published.sort();
     queued.sort();
     assert_eq!(published, queued);
-    assert!(ready.iter().all(|ready| ready.publish == PublishNo(2)));
+    assert!(ready.iter().all(|ready| ready.publish > PublishNo(1)));
     assert_eq!(state(&store, running).await, State::Running);
+}
+
+/// What was confirmed before the broker forgot is about a message that is gone.
+pub async fn a_confirmation_from_before_a_republication_is_ignored(fixture: Box<dyn Fixture>) {
+    let store = fixture.store();
+    let id = accept_any(&store).await;
+    assert_eq!(store.republish_queued().await.unwrap(), 1);
+    confirm(&store, id, 1).await;
+    assert_eq!(only(drain(&store).await).id, id);
 }
 
 /// A process that starts alone ends what the one before it left running.

@@ -146,6 +146,7 @@ pub async fn an_unreadable_message_is_kept_with_its_bytes(fixture: Box<dyn Fixtu
     let message = UnreadableMessage {
         tenant: acme(),
         raw: raw.clone(),
+        message_id: None,
         reason: "not valid JSON: line 1 column 11".into(),
         source: "nats".into(),
     };
@@ -160,6 +161,44 @@ pub async fn an_unreadable_message_is_kept_with_its_bytes(fixture: Box<dyn Fixtu
     let ledger = balanced(&store).await;
     assert_eq!((ledger.total.accepted, ledger.total.dead), (1, 1));
     assert_refused(store.replay(&acme(), id, None, "op").await);
+}
+
+/// A worker died between keeping and acknowledging it, or two had it in their hands at once. Once nobody has
+/// its bytes any more, or somebody has read it, it is kept anew.
+pub async fn an_unreadable_message_that_comes_again_is_kept_once(fixture: Box<dyn Fixture>) {
+    let store = fixture.store();
+    let message = |owner: &str, id: Option<&str>| UnreadableMessage {
+        tenant: tenant(owner),
+        raw: b"{broken".to_vec(),
+        message_id: id.map(Into::into),
+        reason: "no JSON".into(),
+        source: "nats".into(),
+    };
+    let keep = async |owner: &str, id: Option<&str>| {
+        store.accept_unreadable(&message(owner, id)).await.expect("accept_unreadable")
+    };
+    let first = keep("acme", None).await;
+    let tasks = (0..8).map(|_| {
+        let (store, message) = (Arc::clone(&store), message("acme", None));
+        tokio::spawn(async move { store.accept_unreadable(&message).await.expect("accept_unreadable") })
+    });
+    for again in futures::future::join_all(tasks).await {
+        assert_eq!(again.expect("no task panics"), first);
+    }
+    let others =
+        [keep("globex", None).await, keep("acme", Some("m-1")).await, keep("acme", Some("m-2")).await];
+    assert_eq!(keep("acme", Some("m-1")).await, others[1]);
+    assert!(!others.contains(&first));
+    assert_eq!(balanced(&store).await.total.accepted, 4);
+    store.purge(&acme(), first, "op").await.expect("purge");
+    let anew = keep("acme", None).await;
+    assert_ne!(anew, first);
+    store.edit_dead_letter(&acme(), anew, &valid(&store, json!({"query": "x"})), "op").await.expect("edit");
+    assert_eq!(keep("acme", None).await, anew, "it is a dead letter still");
+    store.replay(&acme(), anew, None, "op").await.expect("replay");
+    assert_ne!(keep("acme", None).await, anew);
+    let ledger = balanced(&store).await;
+    assert_eq!((ledger.total.accepted, ledger.total.dead, ledger.total.waiting), (6, 5, 1));
 }
 
 /// Text is kept as it is, and size alone breaks nothing.

@@ -94,6 +94,24 @@ pub async fn a_frozen_leader_does_not_turn_the_calendar_back(fixture: Box<dyn Fi
     assert_eq!((after.next_at, after.last_at), (Some(hour(2)), Some(hour(1))));
 }
 
+/// A leader reads a schedule and is frozen; its successor fires once for a backlog and moves the calendar
+/// on. The fires that the first one still wants were never made, and somebody has decided about them.
+pub async fn no_fire_behind_the_calendar(fixture: Box<dyn Fixture>) {
+    let store = fixture.store();
+    let schedule = schedule(&store, "acme", "weekly");
+    store.add_schedule(&schedule).await.unwrap();
+    let hour = |n| schedule.next_at.unwrap() + TimeDelta::hours(n);
+    assert_eq!(store.fire(schedule.id, &[job_at(&store, hour(2))], Some(hour(3))).await.unwrap().len(), 1);
+    let late = [job_at(&store, hour(0)), job_at(&store, hour(1)), job_at(&store, hour(3))];
+    assert_eq!(store.fire(schedule.id, &late, Some(hour(4))).await.unwrap().len(), 1, "only the third");
+    let after = only(store.schedules(&acme()).await.unwrap());
+    assert_eq!((after.next_at, after.last_at), (Some(hour(4)), Some(hour(3))));
+    assert_eq!(store.fire(schedule.id, &[job_at(&store, hour(4))], None).await.unwrap().len(), 1);
+    let over = store.fire(schedule.id, &[job_at(&store, hour(5))], Some(hour(6))).await.unwrap();
+    assert!(over.is_empty(), "the calendar holds no more");
+    assert_eq!(balanced(&store).await.total.accepted, 3);
+}
+
 /// Not while paused, and not for what was missed.
 pub async fn paused_schedules_are_not_due(fixture: Box<dyn Fixture>) {
     let store = fixture.store();
@@ -119,7 +137,7 @@ pub async fn a_removed_schedule_leaves_its_jobs(fixture: Box<dyn Fixture>) {
     let store = fixture.store();
     let schedule = schedule(&store, "acme", "weekly");
     store.add_schedule(&schedule).await.unwrap();
-    store.fire(schedule.id, &[job_at(&store, store.now())], None).await.unwrap();
+    store.fire(schedule.id, &[job_at(&store, schedule.next_at.unwrap())], None).await.unwrap();
     store.remove_schedule(&acme(), schedule.id).await.unwrap();
     assert_not_found(store.remove_schedule(&acme(), schedule.id).await);
     assert!(store.schedules(&acme()).await.unwrap().is_empty());

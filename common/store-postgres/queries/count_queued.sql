@@ -1,2 +1,0 @@
--- Jobs in the broker's hands.
-SELECT count(*) FROM jobs WHERE state = 'queued'

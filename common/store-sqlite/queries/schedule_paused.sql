@@ -1,2 +1,0 @@
--- Whether a schedule exists and is paused.
-SELECT paused FROM schedules WHERE id = ?1

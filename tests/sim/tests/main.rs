@@ -1,0 +1,5 @@
+//! One test binary: the simulator is linked once.
+
+mod honest;
+mod mutants;
+mod scenarios;
