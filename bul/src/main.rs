@@ -58,6 +58,8 @@ enum Command {
     Ledger(cmd::ledger::Args),
     /// Tokens and times by template and business area
     Usage(cmd::usage::Args),
+    /// Limits of tenants, and what each has at work
+    Tenant(cmd::tenant::Args),
     /// API keys
     Key(cmd::key::Args),
     /// Check store, broker, model and settings, and say what they can do
@@ -121,6 +123,7 @@ async fn run(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Bench(args) => cmd::bench::run(args, context).await,
         Command::Ledger(args) => cmd::ledger::run(args, context).await,
         Command::Usage(args) => cmd::usage::run(args, context).await,
+        Command::Tenant(args) => cmd::tenant::run(args, context).await,
         Command::Key(args) => cmd::key::run(args, context).await,
         Command::Doctor(args) => cmd::doctor::run(args, context).await,
         Command::Config(args) => cmd::config::run(&args, context),

@@ -12,7 +12,7 @@ use bul_broker_rabbitmq::RabbitBroker;
 use bul_cache::{CacheOptions, DiskOptions, Location, MemoryOptions, RedisOptions};
 use bul_config::Config;
 use bul_engine::{EngineOptions, Generate, ModelSpec};
-use bul_job::{Lane, RetryPolicy, Rules, TenantId};
+use bul_job::{Lane, RetryPolicy, Rules, TenantId, TenantLimits};
 use bul_store::Store;
 use bul_store_postgres::PostgresStore;
 use bul_store_sqlite::SqliteStore;
@@ -98,6 +98,17 @@ pub fn rules(config: &Config) -> Rules {
     Rules { retry, crashes_max: config.retry.crashes_max, ..Rules::default() }
 }
 
+/// Limits of tenants that have none of their own.
+pub fn tenant_limits(config: &Config) -> TenantLimits {
+    let limits = &config.limits;
+    TenantLimits {
+        running_max: limits.tenant_running_max,
+        queued_max: limits.tenant_queued_max,
+        tokens_per_minute: limits.tenant_tokens_per_minute,
+        tokens_per_day: limits.tenant_tokens_per_day,
+    }
+}
+
 /// Opens the store, creating it and bringing its schema up to date.
 pub async fn open_store(context: &Context) -> anyhow::Result<Arc<dyn Store>> {
     open_store_of(&store_spec(context)?, context.config()).await
@@ -107,14 +118,22 @@ pub async fn open_store(context: &Context) -> anyhow::Result<Arc<dyn Store>> {
 pub async fn open_store_of(spec: &StoreSpec, config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     match spec {
         StoreSpec::Sqlite(path) => {
-            let options = bul_store_sqlite::Options { rules: rules(config), ..Default::default() };
+            let options = bul_store_sqlite::Options {
+                rules: rules(config),
+                limits: tenant_limits(config),
+                ..Default::default()
+            };
             let store = SqliteStore::open(path, options)
                 .await
                 .map_err(|e| Fault::unavailable(format!("store {}: {e}", path.display())))?;
             Ok(Arc::new(store))
         }
         StoreSpec::Postgres(url) => {
-            let options = bul_store_postgres::Options { rules: rules(config), ..Default::default() };
+            let options = bul_store_postgres::Options {
+                rules: rules(config),
+                limits: tenant_limits(config),
+                ..Default::default()
+            };
             let store = PostgresStore::open(url, options)
                 .await
                 .map_err(|e| Fault::unavailable(format!("store: {e}")))?;

@@ -1,8 +1,10 @@
-//! The dispatcher: due rows → broker.
+//! The dispatcher: due rows, and parked ones that have a place → broker.
 //!
 //! What if the process dies here? Before the publication the row is queued with a due time ahead and
 //! comes up again as a lost publication; after it and before `published` the same happens, and the
 //! second message finds the job running or done.
+
+use std::sync::atomic::Ordering;
 
 use bul_broker::{BrokerError, Message};
 use bul_job::{Event, EventKind, State};
@@ -25,6 +27,29 @@ impl Scheduler {
         self.announce(&due).await;
         let published = self.publish(&due.ready).await;
         full && published
+    }
+
+    /// Publishes parked jobs for which there is a place now. `true` when there may be more.
+    pub(crate) async fn release(&self) -> bool {
+        let released = match self.store.release(self.options.batch_max).await {
+            Ok(released) => released,
+            Err(error) => {
+                warn!(%error, "parked jobs cannot be let go");
+                self.released.store(false, Ordering::Relaxed);
+                return false;
+            }
+        };
+        self.released.store(released.seen > 0, Ordering::Relaxed);
+        let full = released.seen >= self.options.batch_max / 2;
+        self.metrics.dispatched.with_label_values(&["released"]).inc_by(released.ready.len() as u64);
+        self.announce(&released).await;
+        let published = self.publish(&released.ready).await;
+        full && published
+    }
+
+    /// Whether jobs wait for a place and not for a time.
+    pub(crate) fn standing_in_line(&self) -> bool {
+        self.released.load(Ordering::Relaxed)
     }
 
     /// Publishes and records the confirmation. `false` when the broker takes no more for now.

@@ -11,6 +11,7 @@ mod observe;
 mod reconcile;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bul_broker::Broker;
@@ -24,6 +25,10 @@ pub use metrics::Metrics;
 
 use crate::leader::Leader;
 
+/// Pause between two looks at parked jobs while some were let go at the last one: as long may a place that has
+/// become free stay empty. Too low: a query of the store for each job.
+const RELEASE_PAUSE: Duration = Duration::from_millis(20);
+
 /// How the scheduler works.
 #[derive(Debug, Clone)]
 pub struct SchedulerOptions {
@@ -31,7 +36,8 @@ pub struct SchedulerOptions {
     pub name: String,
     /// Lease of the leader. Too low: a busy leader loses it. Too high: its successor waits that long.
     pub leader_lease: Duration,
-    /// Longest sleep. Too high: rows that other processes wrote wait that long. Too low: idle work.
+    /// Longest sleep. Too high: rows that other processes wrote wait that long, and a tenant whose jobs stand in
+    /// line runs dry before the next ones are published. Too low: idle work.
     pub poll: Duration,
     /// Rows moved in one go.
     pub batch_max: usize,
@@ -44,7 +50,7 @@ impl Default for SchedulerOptions {
         Self {
             name: "scheduler".into(),
             leader_lease: Duration::from_secs(8),
-            poll: Duration::from_millis(250),
+            poll: Duration::from_millis(200),
             batch_max: 1_000,
             limits: Limits::default(),
         }
@@ -57,6 +63,8 @@ pub struct Scheduler {
     broker: Arc<dyn Broker>,
     options: SchedulerOptions,
     metrics: Metrics,
+    /// Whether the last look let parked jobs go.
+    released: AtomicBool,
 }
 
 impl Scheduler {
@@ -67,7 +75,7 @@ impl Scheduler {
         options: SchedulerOptions,
         metrics: Metrics,
     ) -> Self {
-        Self { store, broker, options, metrics }
+        Self { store, broker, options, metrics, released: AtomicBool::new(false) }
     }
 
     /// Runs until `shutdown` stops it; gives the lease up, so that a successor need not wait.
@@ -80,8 +88,9 @@ impl Scheduler {
             self.metrics.leader.with_label_values::<&str>(&[]).set(leads.into());
             let busy = leads && self.turn().await;
             if leads && observed <= tokio::time::Instant::now() {
+                let started = tokio::time::Instant::now();
                 self.observe(&mut seen).await;
-                observed = tokio::time::Instant::now() + observe::EVERY;
+                observed = tokio::time::Instant::now() + observe::pause(started.elapsed());
             }
             if !busy {
                 self.rest(&shutdown, leads).await;
@@ -95,15 +104,17 @@ impl Scheduler {
     async fn turn(&self) -> bool {
         let fired = self.fire_due().await;
         let dispatched = self.dispatch_due().await;
-        fired || dispatched
+        let released = self.release().await;
+        fired || dispatched || released
     }
 
     /// Sleeps until the next row is due, the poll interval at most. Who does not lead only waits for its turn:
     /// rows that the leader has not moved yet would keep it awake.
     async fn rest(&self, shutdown: &Shutdown, leads: bool) {
+        let longest = if self.standing_in_line() { RELEASE_PAUSE } else { self.options.poll };
         let due = if leads { self.store.next_due_at().await.ok().flatten() } else { None };
         let until = |due: Timestamp| (due - self.store.now()).to_std().unwrap_or(Duration::ZERO);
-        let wait = due.map_or(self.options.poll, until).min(self.options.poll);
+        let wait = due.map_or(longest, until).min(longest);
         tokio::select! {
             () = shutdown.stopping().cancelled() => {}
             () = tokio::time::sleep(wait.max(Duration::from_millis(5))) => {}

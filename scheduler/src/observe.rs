@@ -12,6 +12,15 @@ use crate::reconcile::{Look, Seen};
 /// How often; an autoscaler reads these at most every ten seconds or so.
 pub(crate) const EVERY: Duration = Duration::from_secs(5);
 
+/// Looking takes a fiftieth of the time at most: counting the rows of millions of jobs every few seconds would slow down
+/// what is counted.
+const SHARE: u32 = 50;
+
+/// How long to rest after a look that took this long.
+pub(crate) fn pause(took: Duration) -> Duration {
+    EVERY.max(took * SHARE)
+}
+
 impl Scheduler {
     pub(crate) async fn observe(&self, seen: &mut Seen) {
         let held = match self.broker.depths().await {

@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use bul_broker::Broker;
 use bul_job::{Event, EventKind, FieldError, Format, JobId, RawJob, State, TenantId};
+use bul_producer::http::explanation;
 use bul_producer::submit::{Intake, Outcome, SubmitError, SubmitMode};
 use bul_producer::templates::Templates;
-use bul_store::{JobFilter, JobStatus, JobSummary, Store};
+use bul_store::{JobFilter, JobStatus, JobSummary, Place, Store};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
 use super::store_fault;
 use super::types::{JobView, Receipt, SubmitFailure};
-use super::why::sentence;
 use crate::context::Context;
 use crate::exit::Fault;
 use crate::wire;
@@ -87,10 +87,10 @@ impl DirectClient {
     pub async fn job(&self, id: JobId) -> anyhow::Result<JobView> {
         let detail = self.store.job(&self.tenant, id).await.map_err(store_fault)?;
         let place = match detail.summary.status.state {
-            State::Queued => self.store.place(id).await.map_err(store_fault)?,
-            _ => None,
+            State::Queued | State::Waiting => self.store.place(id).await.map_err(store_fault)?,
+            State::Running | State::Completed | State::Cancelled | State::Dead => Place::default(),
         };
-        let explanation = sentence(&detail, place, self.store.now());
+        let explanation = explanation(&detail, &place, self.store.now());
         Ok(JobView { detail, explanation })
     }
 

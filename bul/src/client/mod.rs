@@ -17,7 +17,6 @@ mod slots;
 mod sse;
 pub mod types;
 pub mod watch;
-pub mod why;
 
 use bul_job::{Event, Format, JobId, RawJob, Timestamp};
 use bul_store::{DeadFilter, DeadLetter, JobFilter, JobStatus, JobSummary, Schedule, StoreError, UsageLine};

@@ -15,5 +15,6 @@ pub mod roles;
 pub mod schedule;
 pub mod submit;
 pub mod template;
+pub mod tenant;
 pub mod up;
 pub mod usage;

@@ -162,11 +162,30 @@ pub struct Limits {
     pub broker_messages_max: usize,
     /// HTTP requests answered at the same time.
     pub requests_max: usize,
+    /// Jobs of one tenant with workers at the same time, over all processes; 0 for no limit. This and the next
+    /// three hold for tenants without limits of their own (`bul tenant set`).
+    pub tenant_running_max: u32,
+    /// Jobs of one tenant in a lane of the broker; the rest wait in the store and follow as these begin. Too high:
+    /// other tenants wait behind that many. Too low: workers wait for the scheduler, which fills up every 200 ms
+    /// or sooner. 0 for no limit.
+    pub tenant_queued_max: u32,
+    /// Tokens of one tenant per minute (prompt not from the cache, and output); 0 for no limit. Jobs that run when
+    /// they are used up go on to their end.
+    pub tenant_tokens_per_minute: u64,
+    /// The same per day, UTC.
+    pub tenant_tokens_per_day: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { broker_messages_max: 100_000, requests_max: 1_024 }
+        Self {
+            broker_messages_max: 100_000,
+            requests_max: 1_024,
+            tenant_running_max: 0,
+            tenant_queued_max: 10_000,
+            tenant_tokens_per_minute: 0,
+            tenant_tokens_per_day: 0,
+        }
     }
 }
 
@@ -217,6 +236,10 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("BUL_RETRY_CRASHES_MAX", "retry.crashes_max"),
     ("BUL_LIMITS_BROKER_MESSAGES_MAX", "limits.broker_messages_max"),
     ("BUL_LIMITS_REQUESTS_MAX", "limits.requests_max"),
+    ("BUL_LIMITS_TENANT_RUNNING_MAX", "limits.tenant_running_max"),
+    ("BUL_LIMITS_TENANT_QUEUED_MAX", "limits.tenant_queued_max"),
+    ("BUL_LIMITS_TENANT_TOKENS_PER_MINUTE", "limits.tenant_tokens_per_minute"),
+    ("BUL_LIMITS_TENANT_TOKENS_PER_DAY", "limits.tenant_tokens_per_day"),
     ("BUL_LOG_FORMAT", "log.format"),
     ("BUL_LOG", "log.filter"),
 ];

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{AttemptNo, DeadReason, Failure, PublishNo, State, Timestamp};
+use crate::{AttemptNo, DeadReason, Failure, Parked, PublishNo, State, Timestamp};
 
 /// What happened to a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +11,13 @@ pub enum Input {
     Due,
     /// The broker confirmed this publication.
     Published(PublishNo),
+    /// Its tenant may have no more jobs at work: it waits for a place and spends nothing.
+    Park {
+        /// Why.
+        why: Parked,
+    },
+    /// There is a place for it.
+    Release,
     /// A worker received it and asks for the lease.
     Begin {
         /// Until when, unless it is extended.

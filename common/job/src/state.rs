@@ -11,13 +11,21 @@
 //! again, whatever its state. A waiting row becomes ready, a queued one lost its publication, a
 //! running one lost its worker. Invariant: a job that is not at its end has a `due_at`; that of a queued
 //! one whose publication the broker has confirmed lies far off, since the broker may lose it all the same.
+//!
+//! A queued job whose tenant may have no more at work is *parked*: it waits not for a time but for a place,
+//! and its `due_at` is only there for its deadline.
 
 use std::time::Duration;
 
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::{Action, Applied, AttemptNo, Failure, FailureClass, Input, PublishNo, Refused, Rules, Timestamp};
+use crate::{
+    Action, Applied, AttemptNo, Failure, FailureClass, Input, Parked, PublishNo, Refused, Rules, Timestamp,
+};
+
+/// How often the dispatcher looks at a parked job without a deadline. It changes nothing, hence seldom.
+const PARKED_LOOK: Duration = Duration::from_secs(24 * 3600);
 
 /// Where a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -121,6 +129,9 @@ pub struct JobCore {
     pub cancel_requested: bool,
     /// Latest useful completion.
     pub deadline: Option<Timestamp>,
+    /// Set while the job waits for a place and not for a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked: Option<Parked>,
 }
 
 impl JobCore {
@@ -143,6 +154,7 @@ impl JobCore {
             due_at: run_at,
             cancel_requested: false,
             deadline,
+            parked: None,
         };
         let action = match run_at {
             Some(at) if at > now => Action::None,
@@ -165,6 +177,8 @@ impl JobCore {
         match input {
             Input::Due => self.due(now, rules, rng),
             Input::Published(no) => self.published(*no, now, rules),
+            Input::Park { why } => self.park(now, *why),
+            Input::Release => self.release(now, rules),
             Input::Begin { lease } => self.begin(now, *lease),
             Input::Extend { attempt, lease } => {
                 self.fence(*attempt)?;
@@ -208,6 +222,10 @@ impl JobCore {
             State::Waiting | State::Queued if self.overdue(now) => {
                 Ok(self.end(State::Dead, Some(DeadReason::DeadlinePassed)))
             }
+            State::Waiting if self.parked.is_some() => {
+                self.due_at = Some(self.parked_due(now));
+                Ok(done(Action::None))
+            }
             State::Waiting | State::Queued => Ok(done(self.queue(now, rules))),
             State::Running => Ok(self.crash(now, rules, rng)),
             State::Completed | State::Cancelled | State::Dead => Err(Refused::Final(self.state)),
@@ -222,6 +240,35 @@ impl JobCore {
         }
         self.due_at = self.due_at.max(Some(now + rules.look_again_after(no)));
         Ok(done(Action::None))
+    }
+
+    /// The message that brought it to a worker, or would have been its first, is not needed: the row is the
+    /// record, and [`Input::Release`] makes another.
+    fn park(&mut self, now: Timestamp, why: Parked) -> Result<Applied, Refused> {
+        match self.state {
+            State::Queued if self.overdue(now) => Ok(self.end(State::Dead, Some(DeadReason::DeadlinePassed))),
+            State::Queued => {
+                let applied = self.wait_until(self.parked_due(now));
+                self.parked = Some(why);
+                Ok(applied)
+            }
+            other => Err(Refused::NotNow(other)),
+        }
+    }
+
+    fn parked_due(&self, now: Timestamp) -> Timestamp {
+        let look = now + PARKED_LOOK;
+        self.deadline.map_or(look, |deadline| deadline.min(look))
+    }
+
+    fn release(&mut self, now: Timestamp, rules: &Rules) -> Result<Applied, Refused> {
+        if self.state != State::Waiting || self.parked.is_none() {
+            return Err(Refused::NotNow(self.state));
+        }
+        if self.overdue(now) {
+            return Ok(self.end(State::Dead, Some(DeadReason::DeadlinePassed)));
+        }
+        Ok(done(self.queue(now, rules)))
     }
 
     /// Any publication of a queued job may start it, since the broker promises at least one delivery
@@ -312,6 +359,7 @@ impl JobCore {
 
     fn queue(&mut self, now: Timestamp, rules: &Rules) -> Action {
         self.state = State::Queued;
+        self.parked = None;
         self.publish = self.publish.next();
         self.due_at = Some(now + rules.publish_grace);
         Action::Publish(self.publish)
@@ -319,12 +367,14 @@ impl JobCore {
 
     fn wait_until(&mut self, at: Timestamp) -> Applied {
         self.state = State::Waiting;
+        self.parked = None;
         self.due_at = Some(at);
         done(Action::None)
     }
 
     fn end(&mut self, state: State, dead: Option<DeadReason>) -> Applied {
         self.state = state;
+        self.parked = None;
         self.due_at = None;
         Applied { action: Action::None, dead }
     }

@@ -186,6 +186,41 @@ fn replay_keeps_the_fence_and_forgets_the_failures() {
     assert_eq!(step(&mut core, Input::Replay { at: None }, 2), Err(Refused::NotNow(State::Waiting)));
 }
 
+#[test]
+fn a_parked_job_waits_for_a_place_and_spends_nothing() {
+    let mut core = queued(3);
+    step(&mut core, Input::Park { why: Parked::RunningMax }, 1).unwrap();
+    assert_eq!((core.state, core.parked), (State::Waiting, Some(Parked::RunningMax)));
+    assert_eq!((core.attempt, core.failures, core.crashes), (AttemptNo(0), 0, 0));
+    // No time lets it go, however late it is.
+    for days in 1..4 {
+        step(&mut core, Input::Due, days * 90_000).unwrap();
+        assert_eq!(core.state, State::Waiting);
+    }
+    assert_eq!(step(&mut core, Input::Begin { lease: LEASE }, 400_000), Err(Refused::NotNow(State::Waiting)));
+    let released = step(&mut core, Input::Release, 400_000).unwrap();
+    assert_eq!((released.action, core.parked), (Action::Publish(PublishNo(2)), None));
+    assert_eq!(step(&mut core, Input::Release, 400_000), Err(Refused::NotNow(State::Queued)));
+}
+
+#[test]
+fn a_parked_job_keeps_its_deadline() {
+    for input in [Input::Due, Input::Release] {
+        let (mut core, _) = JobCore::accept(at(0), None, Some(at(60)), 3, &Rules::default());
+        step(&mut core, Input::Park { why: Parked::Turn }, 1).unwrap();
+        assert_eq!(core.due_at, Some(at(60)));
+        assert_eq!(step(&mut core, input, 60).unwrap().dead, Some(DeadReason::DeadlinePassed));
+        assert_eq!((core.state, core.parked), (State::Dead, None));
+    }
+}
+
+#[test]
+fn only_a_parked_job_is_released() {
+    let (mut core, _) = JobCore::accept(at(0), Some(at(60)), None, 3, &Rules::default());
+    assert_eq!(step(&mut core, Input::Release, 1), Err(Refused::NotNow(State::Waiting)));
+    assert_eq!(step(&mut core, Input::Park { why: Parked::Turn }, 1), Err(Refused::NotNow(State::Waiting)));
+}
+
 fn any_input() -> impl Strategy<Value = Input> {
     let attempt = (0u32..6).prop_map(AttemptNo);
     let class = prop::sample::select(vec![
@@ -197,6 +232,8 @@ fn any_input() -> impl Strategy<Value = Input> {
     prop_oneof![
         4 => Just(Input::Due),
         2 => (0u32..6).prop_map(|n| Input::Published(PublishNo(n))),
+        2 => Just(Input::Park { why: Parked::Turn }),
+        2 => Just(Input::Release),
         4 => Just(Input::Begin { lease: LEASE }),
         1 => attempt.clone().prop_map(|attempt| Input::Extend { attempt, lease: LEASE }),
         1 => attempt.clone().prop_map(|attempt| Input::Complete { attempt }),
@@ -238,6 +275,7 @@ proptest! {
             prop_assert!(core.attempt >= before.attempt && core.publish >= before.publish);
             prop_assert!(core.failures <= core.max_attempts && core.crashes <= rules.crashes_max);
             prop_assert_eq!(core.state.is_final(), core.due_at.is_none(), "every open job has a way on");
+            prop_assert!(core.parked.is_none() || core.state == State::Waiting);
             if before.state.is_final() && core.state != before.state {
                 let replayed = before.state == State::Dead && matches!(input, Input::Replay { .. });
                 prop_assert!(replayed);
@@ -258,6 +296,7 @@ proptest! {
         for _ in 0..8 {
             now += TimeDelta::seconds(3600);
             let _ = core.apply(&Input::Due, now, &rules, &mut rng);
+            let _ = core.apply(&Input::Release, now, &rules, &mut rng);
             if let Ok(Applied { action: Action::Run(attempt), .. }) = core.apply(&Input::Begin { lease: LEASE }, now, &rules, &mut rng) {
                 core.apply(&Input::Complete { attempt }, now, &rules, &mut rng).unwrap();
             }

@@ -261,3 +261,42 @@ BEGIN
             WITH CHECK (tenant = current_setting(''bul.tenant'', true))', guarded);
     END LOOP;
 END $$;
+
+-- Limits of tenants. Those a row leaves open are as the configuration says for everybody; 0 is none.
+CREATE TABLE tenant_limits (
+    tenant            text    COLLATE "C" NOT NULL PRIMARY KEY,
+    running_max       integer CHECK (running_max >= 0),
+    queued_max        integer CHECK (queued_max >= 0),
+    tokens_per_minute bigint  CHECK (tokens_per_minute >= 0),
+    tokens_per_day    bigint  CHECK (tokens_per_day >= 0)
+);
+
+-- What each tenant has queued and running, and the tokens of its latest minute and day: counted in the
+-- statements that change the jobs, since no index leads to queued or running rows. Several rows per tenant
+-- and lane, summed up, like `accepted`; one alone may be negative.
+CREATE TABLE loads (
+    tenant        text     COLLATE "C" NOT NULL,
+    lane          smallint NOT NULL,
+    shard         smallint NOT NULL,
+    queued        bigint   NOT NULL,
+    running       bigint   NOT NULL,
+    minute        bigint   NOT NULL DEFAULT 0,
+    minute_tokens bigint   NOT NULL DEFAULT 0,
+    day           bigint   NOT NULL DEFAULT 0,
+    day_tokens    bigint   NOT NULL DEFAULT 0,
+    PRIMARY KEY (tenant, lane, shard)
+) WITH (fillfactor = 50, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
+
+-- Why a job waits for a place. NULL in a plain life, hence its index costs such a job nothing.
+ALTER TABLE jobs ADD COLUMN parked text COLLATE "C" CONSTRAINT jobs_parked_rule
+    CHECK (parked IS NULL OR (state = 'waiting' AND parked IN ('running_max', 'turn', 'budget')));
+-- The next ones, the most urgent and oldest first.
+CREATE INDEX jobs_parked ON jobs (tenant, lane, id) WHERE parked IS NOT NULL;
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON tenant_limits TO :system_role;
+GRANT SELECT, INSERT, UPDATE ON loads TO :system_role, :tenant_role;
+ALTER TABLE loads ENABLE ROW LEVEL SECURITY;
+ALTER TABLE loads FORCE ROW LEVEL SECURITY;
+CREATE POLICY everything ON loads TO :system_role USING (true) WITH CHECK (true);
+CREATE POLICY own_rows ON loads TO :tenant_role
+    USING (tenant = current_setting('bul.tenant', true)) WITH CHECK (tenant = current_setting('bul.tenant', true));

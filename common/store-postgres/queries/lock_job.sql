@@ -1,5 +1,5 @@
 -- The same for one job of the tenant, which nobody else can change until the transaction ends.
 SELECT id, tenant, lane, accepted_at, state, attempt, publish, failures, crashes, max_attempts, due_at, cancel_requested,
-       deadline, started_at, ended_at, worker, dead_reason, failure_code, failure_message, purged_at IS NOT NULL
+       deadline, started_at, ended_at, worker, dead_reason, failure_code, failure_message, purged_at IS NOT NULL, parked
 FROM jobs WHERE id = $1 AND tenant = $2
 FOR UPDATE

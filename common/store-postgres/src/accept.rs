@@ -6,8 +6,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use bul_job::{Action, DeadReason, JobCore, JobId, Lane, PublishNo, TenantId, Timestamp};
-use bul_store::{Accepted, NewJob, Ready, StoreError, UnreadableMessage};
+use bul_job::{
+    Action, DeadReason, Input, JobCore, JobId, Lane, Parked, PublishNo, State, TenantId, Timestamp,
+};
+use bul_store::{Accepted, NewJob, Ready, StoreError, Turns, UnreadableMessage};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use sqlx::postgres::PgBindIterExt;
@@ -17,6 +19,7 @@ use uuid::Uuid;
 use crate::Shared;
 use crate::batch::{Waiting, Work};
 use crate::fault::{Fault, is_unique};
+use crate::limits::turns;
 use crate::rows::{id, lane_column, narrow, state, text, to_json, uuid};
 use crate::watches::Watches;
 
@@ -76,6 +79,11 @@ impl Prepared {
     fn claims(&self) -> bool {
         self.dedup || self.key.is_some()
     }
+
+    /// Whether it stands in line as soon as it is accepted. One that is too late already ends when it begins.
+    fn is_ready(&self, now: Timestamp) -> bool {
+        self.run_at.is_none_or(|at| at <= now) && self.deadline.is_none_or(|deadline| deadline > now)
+    }
 }
 
 /// A job of a call, and when the call was sent before without an answer.
@@ -96,6 +104,18 @@ impl<'j> Start<'j> {
     fn new(job: &'j Prepared, shared: &Shared, now: Timestamp) -> Self {
         let (core, action) = JobCore::accept(now, job.run_at, job.deadline, job.max_attempts, &shared.rules);
         Self { job, core, action }
+    }
+
+    /// Starts parked where it is not its turn.
+    fn in_turn(job: &'j Prepared, shared: &Shared, turns: &mut Turns<'_>, now: Timestamp) -> Self {
+        let mut start = Self::new(job, shared, now);
+        if job.is_ready(now)
+            && let Err(why) = turns.admit(&job.tenant, job.lane)
+            && let Ok(applied) = shared.decide(&mut start.core, &Input::Park { why }, now)
+        {
+            start.action = applied.action;
+        }
+        start
     }
 
     fn answer(&self) -> Accepted {
@@ -157,7 +177,9 @@ async fn accept_all(
     now: Timestamp,
 ) -> Result<Vec<Accepted>, Fault> {
     if !jobs.iter().any(|asked| asked.job.claims()) {
-        let starts: Vec<Start> = jobs.iter().map(|asked| Start::new(asked.job, shared, now)).collect();
+        let mut turns = turns(shared, conn, lines(jobs, now), now).await?;
+        let starts: Vec<Start> =
+            jobs.iter().map(|asked| Start::in_turn(asked.job, shared, &mut turns, now)).collect();
         match insert_plain(shared, conn, &starts, now).await {
             Ok(()) => return Ok(starts.iter().map(Start::answer).collect()),
             // An id is there already: a caller repeats a call whose answer it did not get.
@@ -171,6 +193,12 @@ async fn accept_all(
     Ok(answers)
 }
 
+/// In which lines the jobs that are ready stand.
+fn lines<'j>(jobs: &[Asked<'j>], now: Timestamp) -> impl Iterator<Item = (&'j TenantId, Lane)> {
+    let ready = jobs.iter().map(|asked| asked.job).filter(move |job| job.is_ready(now));
+    ready.map(|job| (&job.tenant, job.lane))
+}
+
 /// Accepts within the caller's transaction, whatever the jobs claim; the counts come last, since their
 /// rows stay locked until the commit.
 pub(crate) async fn accept_careful(
@@ -179,6 +207,7 @@ pub(crate) async fn accept_careful(
     jobs: &[Asked<'_>],
     now: Timestamp,
 ) -> Result<Vec<Accepted>, Fault> {
+    let mut turns = turns(shared, conn, lines(jobs, now), now).await?;
     let mut answers: Vec<Option<Accepted>> = jobs.iter().map(|_| None).collect();
     let mut new: Vec<Start> = Vec::new();
     for _ in 0..ROUNDS_MAX {
@@ -187,8 +216,8 @@ pub(crate) async fn accept_careful(
             break;
         }
         let leaders = leaders(jobs, &open);
-        let starts: Vec<Start> =
-            leaders.iter().map(|place| Start::new(jobs[*place].job, shared, now)).collect();
+        let start = |place: &usize| Start::in_turn(jobs[*place].job, shared, &mut turns, now);
+        let starts: Vec<Start> = leaders.iter().map(start).collect();
         let inserted = insert_careful(conn, &starts, now).await?;
         for (place, start) in leaders.into_iter().zip(starts) {
             if inserted.contains(&start.job.uuid) {
@@ -204,14 +233,8 @@ pub(crate) async fn accept_careful(
     Watches::new(now, new.iter().filter_map(|start| Some((start.core.due_at?, start.job.uuid))))
         .add(conn)
         .await?;
-    let (tenants, counts) = counts(&new);
     if !new.is_empty() {
-        sqlx::query(include_str!("../queries/count_accepted.sql"))
-            .bind(tenants)
-            .bind(counts)
-            .bind(shared.next_shard())
-            .execute(conn)
-            .await?;
+        Counts::of(&new).add(shared, conn).await?;
     }
     let answers: Option<Vec<Accepted>> = answers.into_iter().collect();
     Ok(answers.ok_or_else(|| StoreError::Unavailable("its rivals keep changing".into()))?)
@@ -237,16 +260,47 @@ fn leaders(jobs: &[Asked<'_>], open: &[usize]) -> Vec<usize> {
     leaders
 }
 
-/// New jobs per tenant, in the order of their names, in which every transaction locks their rows.
-fn counts(new: &[Start]) -> (Vec<String>, Vec<i64>) {
-    let mut counts: BTreeMap<&TenantId, i64> = BTreeMap::new();
-    for start in new {
-        *counts.entry(&start.job.tenant).or_default() += 1;
-    }
-    counts.into_iter().map(|(tenant, n)| (tenant.as_str().to_owned(), n)).unzip()
+/// New jobs per tenant, and queued ones per tenant and lane, in the order of their names, in which every
+/// transaction locks their rows.
+#[derive(Default)]
+struct Counts<'j> {
+    accepted: BTreeMap<&'j TenantId, i64>,
+    queued: BTreeMap<(&'j TenantId, Lane), i64>,
 }
 
-/// Binds the columns that both ways of inserting share, $1 to $14.
+/// Binds them as the last parameters of a statement.
+macro_rules! bind_counts {
+    ($query:expr, $counts:expr, $shard:expr) => {
+        $query
+            .bind($counts.queued.keys().map(|(tenant, _)| tenant.as_str()).bind_iter())
+            .bind($counts.queued.keys().map(|(_, lane)| lane_column(*lane)).bind_iter())
+            .bind($counts.queued.values().copied().bind_iter())
+            .bind($counts.accepted.keys().map(|tenant| tenant.as_str()).bind_iter())
+            .bind($counts.accepted.values().copied().bind_iter())
+            .bind($shard)
+    };
+}
+
+impl<'j> Counts<'j> {
+    fn of(new: &[Start<'j>]) -> Self {
+        let mut counts = Self::default();
+        for start in new {
+            *counts.accepted.entry(&start.job.tenant).or_default() += 1;
+            if start.core.state == State::Queued {
+                *counts.queued.entry((&start.job.tenant, start.job.lane)).or_default() += 1;
+            }
+        }
+        counts
+    }
+
+    async fn add(&self, shared: &Shared, conn: &mut PgConnection) -> Result<(), Fault> {
+        let query = sqlx::query(include_str!("../queries/count_accepted.sql"));
+        bind_counts!(query, self, shared.next_shard()).execute(conn).await?;
+        Ok(())
+    }
+}
+
+/// Binds the columns that both ways of inserting share, $1 to $15.
 macro_rules! bind_starts {
     ($query:expr, $starts:expr, $now:expr) => {{
         let jobs = || $starts.iter().map(|start| start.job);
@@ -266,6 +320,7 @@ macro_rules! bind_starts {
             .bind(cores().map(|core| core.deadline).bind_iter())
             .bind(jobs().map(|job| job.body.as_str()).bind_iter())
             .bind($now)
+            .bind(cores().map(|core| core.parked.map(Parked::as_str)).bind_iter())
     }};
 }
 
@@ -280,17 +335,13 @@ async fn insert_plain(
     }
     let due = starts.iter().filter_map(|start| Some((start.core.due_at?, start.job.uuid)));
     let watches = Watches::new(now, due);
-    let (tenants, counts) = counts(starts);
-    bind_starts!(sqlx::query(include_str!("../queries/accept.sql")), starts, now)
+    let counts = Counts::of(starts);
+    let query = bind_starts!(sqlx::query(include_str!("../queries/accept.sql")), starts, now)
         .bind(&watches.look_at)
         .bind(&watches.first)
         .bind(&watches.last)
-        .bind(&watches.ids)
-        .bind(tenants)
-        .bind(counts)
-        .bind(shared.next_shard())
-        .execute(conn)
-        .await?;
+        .bind(&watches.ids);
+    bind_counts!(query, counts, shared.next_shard()).execute(conn).await?;
     Ok(())
 }
 
@@ -338,7 +389,13 @@ async fn find_claims(
         let answer = if !same {
             Accepted::Conflict { id: id(uuid)? }
         } else if uuid == job.uuid && sent_at.contains(&accepted_at) {
-            Start::new(job, shared, accepted_at).answer()
+            match (Start::new(job, shared, accepted_at).answer(), state(row.try_get(3)?)?) {
+                // It was parked, or has moved on since: there is nothing to publish.
+                (Accepted::New { id, publish: Some(_), .. }, state) if state != State::Queued => {
+                    Accepted::New { id, state, publish: None }
+                }
+                (answer, _) => answer,
+            }
         } else {
             Accepted::Existing { id: id(uuid)?, state: state(row.try_get(3)?)? }
         };
@@ -368,11 +425,8 @@ pub(crate) async fn accept_unreadable(
     if inserted.rows_affected() == 0 {
         return kept_before(conn, &digest).await;
     }
-    sqlx::query(include_str!("../queries/count_accepted.sql"))
-        .bind(vec![message.tenant.as_str()])
-        .bind(vec![1i64])
-        .bind(shared.next_shard())
-        .execute(conn)
+    Counts { accepted: BTreeMap::from([(&message.tenant, 1)]), queued: BTreeMap::new() }
+        .add(shared, conn)
         .await?;
     Ok(new)
 }

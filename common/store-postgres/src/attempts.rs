@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use bul_job::{Action, AttemptNo, Failure, Format, Input, JobId, Refused, State, TenantId, Timestamp};
+use bul_job::{
+    Action, AttemptNo, Failure, Format, Input, JobId, Refused, State, TenantId, Timestamp, day_of, minute_of,
+};
 use bul_store::{Attempt, Begin, Extended, JobStatus, Output, StoreError, Usage};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -14,6 +16,7 @@ use uuid::Uuid;
 use crate::Shared;
 use crate::batch::Waiting;
 use crate::fault::{Fault, corrupt, unique};
+use crate::limits;
 use crate::rows::{Job, column, finite, json, narrow, text, to_json};
 use crate::steps::{Move, Step, Steps, write_any};
 use crate::transition::Draft;
@@ -21,6 +24,8 @@ use crate::watches::Watches;
 
 /// Longest lease: a worker that asks for more would hide its own death for longer.
 const LEASE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Tokens of a job that count: a wrong number must neither overflow a sum nor cost a finished document.
+const TOKENS_MAX: i64 = 1 << 40;
 const LOAD_JOBS: (&str, bool) = (include_str!("../queries/load_jobs.sql"), false);
 const LOAD_BODIES: (&str, bool) = (include_str!("../queries/load_bodies.sql"), true);
 
@@ -81,8 +86,21 @@ impl Step for BeginStep {
         op.id
     }
 
+    fn guard<'g>(
+        shared: &'g Shared,
+        conn: &'g mut PgConnection,
+        drafts: &'g mut HashMap<Uuid, Draft>,
+        now: Timestamp,
+    ) -> BoxFuture<'g, Result<bool, Fault>> {
+        limits::guard_begin(shared, conn, drafts, now).boxed()
+    }
+
     fn decide(op: &BeginOp, draft: &mut Draft, shared: &Shared, now: Timestamp) -> Result<Begun, StoreError> {
-        match draft.apply(shared, now, &Input::Begin { lease: bounded(op.lease) }) {
+        let input = match draft.park.take() {
+            Some(why) => Input::Park { why },
+            None => Input::Begin { lease: bounded(op.lease) },
+        };
+        match draft.apply(shared, now, &input) {
             Ok(applied) if matches!(applied.action, Action::Run(_)) => {
                 draft.job.worker = Some(text(&op.worker).into_owned());
                 draft.job.started_at = Some(now);
@@ -117,25 +135,32 @@ impl Step for BeginStep {
     }
 
     fn write<'w>(
+        shared: &'w Shared,
         conn: &'w mut PgConnection,
         _batch: &'w [Waiting<Steps<Self>>],
         moves: &'w [Move<Begun>],
         now: Timestamp,
+        open: bool,
     ) -> BoxFuture<'w, Result<HashSet<Uuid>, Fault>> {
         async move {
             let (runs, others): (Vec<&Draft>, Vec<&Draft>) = moves
                 .iter()
                 .map(|step| &step.draft)
                 .partition(|draft| draft.job.core.state == State::Running);
-            let mut written = write_any(conn, &others, now).await?;
-            written.extend(write_begun(conn, &runs, now).await?);
+            let mut written = write_any(shared, conn, &others, now, open).await?;
+            written.extend(write_begun(shared, conn, &runs, now).await?);
             Ok(written)
         }
         .boxed()
     }
 }
 
-async fn write_begun(conn: &mut PgConnection, runs: &[&Draft], now: Timestamp) -> Result<Vec<Uuid>, Fault> {
+async fn write_begun(
+    shared: &Shared,
+    conn: &mut PgConnection,
+    runs: &[&Draft],
+    now: Timestamp,
+) -> Result<Vec<Uuid>, Fault> {
     if runs.is_empty() {
         return Ok(Vec::new());
     }
@@ -153,6 +178,7 @@ async fn write_begun(conn: &mut PgConnection, runs: &[&Draft], now: Timestamp) -
         .bind(&watches.first)
         .bind(&watches.last)
         .bind(&watches.ids)
+        .bind(shared.next_shard())
         .fetch_all(conn)
         .await?)
 }
@@ -212,19 +238,21 @@ impl Step for CompleteStep {
     }
 
     fn write<'w>(
+        shared: &'w Shared,
         conn: &'w mut PgConnection,
         batch: &'w [Waiting<Steps<Self>>],
         moves: &'w [Move<()>],
         now: Timestamp,
+        _open: bool,
     ) -> BoxFuture<'w, Result<HashSet<Uuid>, Fault>> {
         let results: Vec<(&Draft, &CompleteOp)> =
             moves.iter().map(|step| (&step.draft, &batch[step.cause].op)).collect();
         async move {
             if results.iter().all(|(_, op)| op.documents.is_empty()) {
-                return write_completed(conn, &results, now).await;
+                return write_completed(shared, conn, &results, now).await;
             }
             conn.execute("BEGIN").await?;
-            let written = write_completed(conn, &results, now).await?;
+            let written = write_completed(shared, conn, &results, now).await?;
             let kept: Vec<_> =
                 results.into_iter().filter(|(draft, _)| written.contains(&draft.job.id)).collect();
             add_documents(conn, &kept).await?;
@@ -236,6 +264,7 @@ impl Step for CompleteStep {
 }
 
 async fn write_completed(
+    shared: &Shared,
     conn: &mut PgConnection,
     results: &[(&Draft, &CompleteOp)],
     now: Timestamp,
@@ -257,6 +286,10 @@ async fn write_completed(
         .bind(usages().map(|usage| finite(usage.generate_ms)).bind_iter())
         .bind(usages().map(|usage| finite(usage.write_ms)).bind_iter())
         .bind(usages().map(|usage| finite(usage.total_ms)).bind_iter())
+        .bind(usages().map(|usage| column(usage.budget_tokens()).min(TOKENS_MAX)).bind_iter())
+        .bind(shared.next_shard())
+        .bind(minute_of(now))
+        .bind(day_of(now))
         .fetch_all(conn)
         .await?;
     Ok(written.into_iter().collect())
@@ -330,12 +363,14 @@ impl Step for OtherStep {
     }
 
     fn write<'w>(
+        shared: &'w Shared,
         conn: &'w mut PgConnection,
         _batch: &'w [Waiting<Steps<Self>>],
         moves: &'w [Move<Now>],
         now: Timestamp,
+        open: bool,
     ) -> BoxFuture<'w, Result<HashSet<Uuid>, Fault>> {
         let drafts: Vec<&Draft> = moves.iter().map(|step| &step.draft).collect();
-        async move { write_any(conn, &drafts, now).await }.boxed()
+        async move { write_any(shared, conn, &drafts, now, open).await }.boxed()
     }
 }

@@ -148,7 +148,7 @@ pub(crate) async fn replay(
         return Err(Refused::NotNow(State::Dead).into());
     };
     draft.apply(shared, now, &Input::Replay { at })?;
-    save_locked(conn, now, &draft).await?;
+    save_locked(shared, conn, now, &draft).await?;
     if job.dedup {
         sqlx::query(include_str!("../queries/claim_dedup.sql"))
             .bind(tenant.as_str())

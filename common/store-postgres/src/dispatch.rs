@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::Shared;
 use crate::fault::{Fault, corrupt};
+use crate::limits::turns;
 use crate::rows::{Job, count, id};
 use crate::transition::{Draft, load, record, save};
 use crate::watches::{WATCH_JOBS_MAX, Watches};
@@ -36,14 +37,24 @@ pub(crate) async fn take_due(shared: &Shared, conn: &mut PgConnection, limit: us
     let mut later = found.later;
     later.extend(rest.iter().filter_map(|draft| Some((draft.job.core.due_at?, draft.job.id))));
 
+    let comes_up = |draft: &&Draft| draft.job.core.state == State::Waiting && draft.job.core.parked.is_none();
+    let coming = found.due.iter().filter(comes_up).map(|draft| (&draft.job.tenant, draft.job.lane));
+    let mut turns = turns(shared, conn, coming, now).await?;
     let mut taken = Vec::with_capacity(found.due.len());
     for mut draft in found.due {
-        let applied = draft.apply(shared, now, &Input::Due)?;
-        taken.push((draft, applied.action));
+        let mut action = draft.apply(shared, now, &Input::Due)?.action;
+        // A delayed job stands in line like a new one; a lost publication had its turn.
+        if matches!(action, Action::Publish(_))
+            && draft.before.state == State::Waiting
+            && let Err(why) = turns.admit(&draft.job.tenant, draft.job.lane)
+        {
+            action = draft.apply(shared, now, &Input::Park { why })?.action;
+        }
+        taken.push((draft, action));
     }
     taken.sort_by_key(|(draft, _)| draft.job.id);
     let drafts: Vec<&Draft> = taken.iter().map(|(draft, _)| draft).collect();
-    let written = save(conn, &drafts).await?;
+    let written = save(shared, conn, &drafts).await?;
     let kept: Vec<&Draft> = drafts.into_iter().filter(|draft| written.contains(&draft.job.id)).collect();
     record(conn, now, &kept).await?;
 
@@ -72,7 +83,7 @@ pub(crate) async fn take_due(shared: &Shared, conn: &mut PgConnection, limit: us
     Ok(due)
 }
 
-fn ready(job: Job, publish: bul_job::PublishNo) -> Result<Ready, Fault> {
+pub(crate) fn ready(job: Job, publish: bul_job::PublishNo) -> Result<Ready, Fault> {
     Ok(Ready { id: id(job.id)?, tenant: job.tenant, lane: job.lane, publish })
 }
 
@@ -161,7 +172,7 @@ pub(crate) async fn end_orphans(shared: &Shared, conn: &mut PgConnection) -> Res
     }
     drafts.sort_by_key(|draft| draft.job.id);
     let drafts: Vec<&Draft> = drafts.iter().collect();
-    let written = save(conn, &drafts).await?;
+    let written = save(shared, conn, &drafts).await?;
     let kept: Vec<&Draft> = drafts.into_iter().filter(|draft| written.contains(&draft.job.id)).collect();
     record(conn, now, &kept).await?;
     Ok((rows.len(), kept.len() as u64))

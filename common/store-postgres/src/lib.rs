@@ -16,6 +16,7 @@ mod dispatch;
 mod fault;
 mod keys;
 mod ledger;
+mod limits;
 mod migrate;
 mod open;
 mod options;
@@ -35,6 +36,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bul_job::{Applied, Input, JobCore, Refused, Rules, Timestamp};
+use bul_store::KnownLimits;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::watch;
@@ -51,8 +53,9 @@ use running::Running;
 use steps::Steps;
 use time::{MEASURE_EVERY, Time};
 
-/// Rows that a tenant's count of accepted jobs is spread over: as many transactions raise it at once.
-const SHARDS: u16 = 8;
+/// Rows that a count of a tenant is spread over: as many transactions, of all processes, change it at once. Too few:
+/// they wait for the commits of each other.
+const SHARDS: u16 = 64;
 /// Connections for the dispatcher: it looks, and takes.
 const DISPATCH_CONNECTIONS: usize = 2;
 
@@ -63,6 +66,9 @@ pub(crate) struct Shared {
     pub(crate) rules: Rules,
     pub(crate) confirmations: Confirmations,
     pub(crate) running: Running,
+    pub(crate) limits: KnownLimits,
+    /// The tenant up to which parked jobs were looked at last.
+    release_behind: Mutex<String>,
     rng: Mutex<ChaCha8Rng>,
     shard: AtomicU16,
 }
@@ -79,7 +85,15 @@ impl Shared {
         core.apply(input, now, &self.rules, &mut *rng)
     }
 
-    /// Where the next transaction counts accepted jobs.
+    pub(crate) fn release_behind(&self) -> String {
+        self.release_behind.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_release_behind(&self, tenant: String) {
+        *self.release_behind.lock().unwrap_or_else(PoisonError::into_inner) = tenant;
+    }
+
+    /// Where the next transaction counts jobs.
     pub(crate) fn next_shard(&self) -> i16 {
         (self.shard.fetch_add(1, Ordering::Relaxed) % SHARDS) as i16
     }
@@ -136,6 +150,8 @@ impl PostgresStore {
             rules: options.rules,
             confirmations: Confirmations::default(),
             running: Running::default(),
+            limits: KnownLimits::new(options.limits),
+            release_behind: Mutex::default(),
             rng: Mutex::new(rng),
             shard: AtomicU16::new(rand::random()),
         });

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bul_job::{Rules, Timestamp};
+use bul_job::{Rules, TenantLimits, Timestamp};
 
 /// Source of time for tests. The store makes it monotone, whatever it gives.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -15,6 +15,8 @@ pub struct Options {
     pub clock: Option<Clock>,
     /// Waiting times and limits of the state machine.
     pub rules: Rules,
+    /// Limits of tenants that have none of their own.
+    pub limits: TenantLimits,
     /// Seed of the jitter of retries; random when absent, so that two processes do not retry in step.
     pub seed: Option<u64>,
     /// Connections that write accepted, begun and completed jobs, for each of these kinds. With one,
@@ -36,6 +38,7 @@ impl Default for Options {
         Self {
             clock: None,
             rules: Rules::default(),
+            limits: TenantLimits::default(),
             seed: None,
             writers: 2,
             readers: 4,
@@ -49,6 +52,7 @@ impl std::fmt::Debug for Options {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Options")
             .field("rules", &self.rules)
+            .field("limits", &self.limits)
             .field("seed", &self.seed)
             .field("writers", &self.writers)
             .field("readers", &self.readers)

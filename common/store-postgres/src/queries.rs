@@ -1,4 +1,4 @@
-//! What users ask: one job, lists, a document, a place; and the one command, cancel.
+//! What users ask: one job, lists, a document; and the one command, cancel.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,8 @@ use uuid::Uuid;
 
 use crate::Shared;
 use crate::fault::{Fault, corrupt};
-use crate::rows::{Job, body, count, dead_reason, failure, format, id, json, lane, state, uuid};
+use crate::rows::{Job, body, count, dead_reason, failure, format, id, json, lane, parked, state, uuid};
 use crate::transition::{Draft, record, save};
-
-/// Jobs before one that are looked at for its place. More would make "why is my job waiting?" a query of
-/// seconds; jobs still queued behind that many later ones are left out of the count.
-const PLACE_LOOK_MAX: i64 = 200_000;
 
 pub(crate) async fn job(conn: &mut PgConnection, tenant: &TenantId, id: JobId) -> Result<JobDetail, Fault> {
     let row = sqlx::query(include_str!("../queries/job.sql"))
@@ -67,6 +63,7 @@ fn number(row: &PgRow, place: usize) -> Result<u32, Fault> {
 }
 
 fn core(row: &PgRow) -> Result<JobCore, Fault> {
+    let why: Option<&str> = row.try_get(30)?;
     Ok(JobCore {
         state: state(row.try_get(6)?)?,
         attempt: AttemptNo(number(row, 7)?),
@@ -77,6 +74,7 @@ fn core(row: &PgRow) -> Result<JobCore, Fault> {
         max_attempts: number(row, 16)?,
         cancel_requested: row.try_get(17)?,
         deadline: row.try_get(18)?,
+        parked: why.map(parked).transpose()?,
     })
 }
 
@@ -196,8 +194,13 @@ pub(crate) async fn lock(conn: &mut PgConnection, tenant: &TenantId, id: JobId) 
 }
 
 /// Writes the transition of a locked job.
-pub(crate) async fn save_locked(conn: &mut PgConnection, now: Timestamp, draft: &Draft) -> Result<(), Fault> {
-    let written: std::collections::HashSet<Uuid> = save(conn, &[draft]).await?;
+pub(crate) async fn save_locked(
+    shared: &Shared,
+    conn: &mut PgConnection,
+    now: Timestamp,
+    draft: &Draft,
+) -> Result<(), Fault> {
+    let written: std::collections::HashSet<Uuid> = save(shared, conn, &[draft]).await?;
     if written.is_empty() {
         return Err(corrupt("a job changed under its lock"));
     }
@@ -213,15 +216,6 @@ pub(crate) async fn cancel(
     let now = shared.time.now();
     let mut draft = lock(conn, tenant, id).await?;
     draft.apply(shared, now, &Input::Cancel)?;
-    save_locked(conn, now, &draft).await?;
+    save_locked(shared, conn, now, &draft).await?;
     Ok(draft.job.status())
-}
-
-pub(crate) async fn place(conn: &mut PgConnection, id: JobId) -> Result<Option<u64>, Fault> {
-    let place: Option<i64> = sqlx::query_scalar(include_str!("../queries/place.sql"))
-        .bind(uuid(id))
-        .bind(PLACE_LOOK_MAX)
-        .fetch_optional(conn)
-        .await?;
-    place.map(count).transpose()
 }

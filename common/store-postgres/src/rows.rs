@@ -6,8 +6,8 @@
 use std::borrow::Cow;
 
 use bul_job::{
-    AttemptNo, DeadReason, Failure, FailureClass, Format, JobCore, JobId, Lane, PublishNo, State, TenantId,
-    Timestamp, ValidJob,
+    AttemptNo, DeadReason, Failure, FailureClass, Format, JobCore, JobId, Lane, Parked, PublishNo, State,
+    TenantId, Timestamp, ValidJob,
 };
 use bul_store::{JobStatus, StoreError};
 use serde::de::DeserializeOwned;
@@ -78,6 +78,10 @@ pub(crate) fn dead_reason(name: &str) -> Result<DeadReason, Fault> {
     .into_iter()
     .find(|reason| reason.as_str() == name)
     .ok_or_else(|| corrupt(format!("unknown reason {name:?}")))
+}
+
+pub(crate) fn parked(name: &str) -> Result<Parked, Fault> {
+    Parked::parse(name).ok_or_else(|| corrupt(format!("unknown reason to park {name:?}")))
 }
 
 pub(crate) fn class_name(class: FailureClass) -> &'static str {
@@ -165,6 +169,7 @@ impl TryFrom<&PgRow> for Job {
     fn try_from(row: &PgRow) -> Result<Self, Fault> {
         let number = |place: usize| -> Result<u32, Fault> { count(row.try_get::<i32, _>(place)?.into()) };
         let reason: Option<&str> = row.try_get(16)?;
+        let why: Option<&str> = row.try_get(20)?;
         Ok(Self {
             id: row.try_get(0)?,
             tenant: tenant(row.try_get(1)?)?,
@@ -180,6 +185,7 @@ impl TryFrom<&PgRow> for Job {
                 due_at: row.try_get(10)?,
                 cancel_requested: row.try_get(11)?,
                 deadline: row.try_get(12)?,
+                parked: why.map(parked).transpose()?,
             },
             started_at: row.try_get(13)?,
             ended_at: row.try_get(14)?,
@@ -193,7 +199,7 @@ impl TryFrom<&PgRow> for Job {
 }
 
 /// Place of the body in `load_bodies.sql`, behind the columns of a [`Job`].
-pub(crate) const BODY: usize = 20;
+pub(crate) const BODY: usize = 21;
 
 /// A recorded failure out of its columns.
 pub(crate) fn failure(

@@ -45,6 +45,17 @@ pub(crate) trait Step: Send + Sync + 'static {
     /// The row as the database has it now.
     fn written(_shared: &Shared, _job: Job) {}
 
+    /// Looks after what no row shows, before anything is decided. True when that has opened a transaction, in
+    /// which the write then takes place.
+    fn guard<'g>(
+        _shared: &'g Shared,
+        _conn: &'g mut PgConnection,
+        _drafts: &'g mut HashMap<Uuid, Draft>,
+        _now: Timestamp,
+    ) -> BoxFuture<'g, Result<bool, Fault>> {
+        std::future::ready(Ok(false)).boxed()
+    }
+
     /// Applies the call to the row.
     fn decide(
         op: &Self::Op,
@@ -56,12 +67,15 @@ pub(crate) trait Step: Send + Sync + 'static {
     /// The answer to a call whose transition the row already shows.
     fn answer(op: &Self::Op, draft: &mut Draft, shared: &Shared) -> Result<Self::Answer, StoreError>;
 
-    /// Writes what was decided; which rows were still as they had been read.
+    /// Writes what was decided, in a transaction of its own or in one that is `open`; which rows were still as
+    /// they had been read.
     fn write<'w>(
+        shared: &'w Shared,
         conn: &'w mut PgConnection,
         batch: &'w [Waiting<Steps<Self>>],
         moves: &'w [Move<Self::Answer>],
         now: Timestamp,
+        open: bool,
     ) -> BoxFuture<'w, Result<HashSet<Uuid>, Fault>>
     where
         Self: Sized;
@@ -113,6 +127,7 @@ async fn flush<S: Step>(
             drafts.extend(load(conn, sql, &ids, with_body).await?);
         }
         let now = shared.time.now();
+        let open = S::guard(shared, conn, &mut drafts, now).await?;
         let mut moves = Vec::with_capacity(groups.len());
         for (id, places) in groups {
             match drafts.remove(&id) {
@@ -123,9 +138,15 @@ async fn flush<S: Step>(
             }
         }
         if moves.is_empty() {
+            if open {
+                conn.execute("ROLLBACK").await?;
+            }
             return Ok(());
         }
-        let written = S::write(conn, batch, &moves, now).await?;
+        let written = S::write(shared, conn, batch, &moves, now, open).await?;
+        if open {
+            conn.execute("COMMIT").await?;
+        }
         for step in moves {
             let done = written.contains(&step.draft.job.id);
             for (place, answer) in step.answers {
@@ -190,19 +211,25 @@ fn decide<S: Step>(
 }
 
 /// Writes transitions of any kind: rows, ended attempts and watches in one transaction where there is
-/// more than rows.
+/// more than rows, unless one is `open`.
 pub(crate) async fn write_any(
+    shared: &Shared,
     conn: &mut PgConnection,
     drafts: &[&Draft],
     now: Timestamp,
+    open: bool,
 ) -> Result<HashSet<Uuid>, Fault> {
     if drafts.iter().all(|draft| !draft.has_ended_attempt() && draft.watch().is_none()) {
-        return save(conn, drafts).await;
+        return save(shared, conn, drafts).await;
     }
-    conn.execute("BEGIN").await?;
-    let written = save(conn, drafts).await?;
+    if !open {
+        conn.execute("BEGIN").await?;
+    }
+    let written = save(shared, conn, drafts).await?;
     let kept: Vec<&Draft> = drafts.iter().copied().filter(|draft| written.contains(&draft.job.id)).collect();
     record(conn, now, &kept).await?;
-    conn.execute("COMMIT").await?;
+    if !open {
+        conn.execute("COMMIT").await?;
+    }
     Ok(written)
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bul_job::{
-    AttemptNo, Failure, Format, JobId, Ledger, PublishNo, ScheduleId, TenantId, Timestamp, ValidJob,
+    AttemptNo, Failure, Format, JobId, Ledger, OwnLimits, PublishNo, ScheduleId, TenantId, Timestamp,
+    ValidJob,
 };
 use bul_store::{
     Accepted, ApiKey, AuditLine, Begin, BreakerReport, DeadFilter, DeadLetter, Due, Extended, JobDetail,
-    JobFilter, JobStatus, JobSummary, NewJob, OpenBreaker, Output, Schedule, ScheduleChange, Store,
-    StoreError, StoreInfo, UnreadableMessage, UsageLine,
+    JobFilter, JobStatus, JobSummary, NewJob, OpenBreaker, Output, Place, Schedule, ScheduleChange, Store,
+    StoreError, StoreInfo, TenantAccount, UnreadableMessage, UsageLine,
 };
 
 use crate::accept::Prepared;
@@ -18,7 +19,8 @@ use crate::attempts::{BeginOp, Begun, CompleteOp, Other, OtherOp};
 use crate::fault::{Fault, Kind, unanswered};
 use crate::rows::{narrow, uuid};
 use crate::{
-    PostgresStore, accept, breakers, confirm, dead_letters, dispatch, keys, ledger, queries, schedules,
+    PostgresStore, accept, breakers, confirm, dead_letters, dispatch, keys, ledger, limits, queries,
+    schedules,
 };
 
 /// How long a call that is not batched may take, the wait for a connection included: what ends the wait
@@ -102,6 +104,11 @@ impl Store for PostgresStore {
         in_tx!(self.inner.dispatch, write(), |conn| dispatch::take_due(shared, conn, limit))
     }
 
+    async fn release(&self, limit: usize) -> Result<Due, StoreError> {
+        let shared = &self.inner.shared;
+        in_tx!(self.inner.dispatch, write(), |conn| limits::release(shared, conn, limit))
+    }
+
     async fn published(&self, confirmed: &[(JobId, PublishNo)]) -> Result<(), StoreError> {
         let confirmed = confirmed.iter().map(|(id, publish)| (uuid(*id), narrow(publish.0)));
         let now = if self.inner.confirm_delay.is_zero() {
@@ -180,8 +187,9 @@ impl Store for PostgresStore {
         in_tx!(self.inner.tenant, write_of(tenant), |conn| queries::cancel(shared, conn, tenant, id))
     }
 
-    async fn place(&self, id: JobId) -> Result<Option<u64>, StoreError> {
-        in_tx!(self.inner.system, read(), |conn| queries::place(conn, id))
+    async fn place(&self, id: JobId) -> Result<Place, StoreError> {
+        let shared = &self.inner.shared;
+        in_tx!(self.inner.system, read(), |conn| limits::place(shared, conn, id))
     }
 
     async fn dead_letters(
@@ -314,6 +322,17 @@ impl Store for PostgresStore {
 
     async fn usage(&self, tenant: &TenantId, since: Timestamp) -> Result<Vec<UsageLine>, StoreError> {
         in_tx!(LONG_CALL_MAX, self.inner.tenant, read_of(tenant), |conn| ledger::usage(conn, tenant, since))
+    }
+
+    async fn tenant_limits(&self) -> Result<Vec<TenantAccount>, StoreError> {
+        let shared = &self.inner.shared;
+        in_tx!(self.inner.system, read(), |conn| limits::accounts(shared, conn))
+    }
+
+    async fn set_tenant_limits(&self, tenant: &TenantId, own: &OwnLimits) -> Result<(), StoreError> {
+        in_tx!(self.inner.system, write(), |conn| limits::set(conn, tenant, own))?;
+        self.inner.shared.limits.forget();
+        Ok(())
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use bul_job::{Applied, DeadReason, Failure, Input, JobCore, Refused, State, Timestamp};
+use bul_job::{Applied, DeadReason, Failure, Input, JobCore, Parked, Refused, State, Timestamp};
 use sqlx::PgConnection;
 use sqlx::postgres::PgBindIterExt;
 use uuid::Uuid;
@@ -29,6 +29,8 @@ pub(crate) struct Draft {
     pub(crate) body: Option<String>,
     pub(crate) before: JobCore,
     pub(crate) changed: bool,
+    /// Set where the job may not begin, because its tenant may have no more at work.
+    pub(crate) park: Option<Parked>,
     /// The attempt that a transition has ended without a result.
     ended: Option<EndedAttempt>,
 }
@@ -42,7 +44,7 @@ struct EndedAttempt {
 
 impl Draft {
     pub(crate) fn new(job: Job, body: Option<String>) -> Self {
-        Self { before: job.core.clone(), job, body, changed: false, ended: None }
+        Self { before: job.core.clone(), job, body, changed: false, park: None, ended: None }
     }
 
     /// Applies an input. On `Err` nothing has changed.
@@ -80,6 +82,8 @@ impl Draft {
             }
             Input::Due
             | Input::Published(_)
+            | Input::Park { .. }
+            | Input::Release
             | Input::Begin { .. }
             | Input::Extend { .. }
             | Input::HandBack { .. }
@@ -102,6 +106,8 @@ impl Draft {
             Input::Due
             | Input::Orphaned
             | Input::Published(_)
+            | Input::Park { .. }
+            | Input::Release
             | Input::Begin { .. }
             | Input::Extend { .. }
             | Input::Cancel
@@ -146,7 +152,11 @@ pub(crate) async fn load(
 
 /// Writes transitions; those in the order of their ids. Returns which rows were still as they had been
 /// read; the others are unchanged.
-pub(crate) async fn save(conn: &mut PgConnection, drafts: &[&Draft]) -> Result<HashSet<Uuid>, Fault> {
+pub(crate) async fn save(
+    shared: &Shared,
+    conn: &mut PgConnection,
+    drafts: &[&Draft],
+) -> Result<HashSet<Uuid>, Fault> {
     if drafts.is_empty() {
         return Ok(HashSet::new());
     }
@@ -173,6 +183,8 @@ pub(crate) async fn save(conn: &mut PgConnection, drafts: &[&Draft]) -> Result<H
         .bind(before().map(|core| narrow(core.publish.0)).bind_iter())
         .bind(before().map(|core| core.due_at).bind_iter())
         .bind(before().map(|core| core.cancel_requested).bind_iter())
+        .bind(cores().map(|core| core.parked.map(Parked::as_str)).bind_iter())
+        .bind(shared.next_shard())
         .fetch_all(conn)
         .await?;
     Ok(saved.into_iter().collect())

@@ -2,5 +2,5 @@
 -- is a row without values.
 INSERT OR IGNORE INTO jobs (
     id, tenant, template, business_area, lane, source, idempotency_key, digest, dedup_digest, accepted_at,
-    state, attempt, publish, failures, crashes, max_attempts, due_at, cancel_requested, deadline
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, 0, ?, ?, 0, ?)...
+    state, attempt, publish, failures, crashes, max_attempts, due_at, cancel_requested, deadline, parked
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, 0, ?, ?, 0, ?, ?)...

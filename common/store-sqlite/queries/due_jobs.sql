@@ -1,6 +1,6 @@
 -- Rows whose time has come, those due longest first.
 SELECT id, tenant, lane, accepted_at, started_at, ended_at, purged_at, state, attempt, publish, failures,
        crashes, max_attempts, due_at, cancel_requested, deadline, dead_reason, failure_code,
-       failure_message, worker
+       failure_message, worker, parked
 FROM jobs WHERE due_at <= ?1
 ORDER BY due_at LIMIT ?2

@@ -114,6 +114,12 @@ impl Produced {
     }
 }
 
+impl Produced {
+    pub(crate) fn budget_tokens(&self) -> u64 {
+        self.usage.budget_tokens()
+    }
+}
+
 impl Call {
     pub(crate) fn begins(&self) -> bool {
         matches!(self, Self::Begin { .. })
@@ -166,7 +172,11 @@ fn begin(
     if draft.job.core.state == State::Queued && body.is_none() {
         return Err(corrupt("an open job has no payload").into());
     }
-    let applied = draft.apply(tx, &Input::Begin { lease: lease.min(LEASE_MAX) });
+    let input = match draft.park.take() {
+        Some(why) => Input::Park { why },
+        None => Input::Begin { lease: lease.min(LEASE_MAX) },
+    };
+    let applied = draft.apply(tx, &input);
     let attempt = match applied.map(|applied| applied.action) {
         Ok(Action::Run(attempt)) => attempt,
         Ok(Action::None | Action::Publish(_)) => return Ok(Reply::Begun(Begun::Skip(draft.job.core.state))),

@@ -1,9 +1,12 @@
 //! What is due, and what a dead process or a forgetful broker left behind.
 
+use std::sync::Arc;
+
 use bul_job::{Action, Input, State, Timestamp};
 use bul_store::{Due, Ready};
 
 use crate::fault::Fault;
+use crate::limits::loads_of_ready;
 use crate::rows::{Job, JobRow, micros, time_or_none};
 use crate::transition::{Draft, write};
 use crate::writer::Tx;
@@ -18,16 +21,27 @@ pub(crate) async fn take_due(tx: &mut Tx, limit: usize) -> Result<Due, Fault> {
         .fetch_all(&mut tx.conn)
         .await?;
     let mut due = Due { seen: rows.len(), ..Due::default() };
-    let mut drafts = Vec::with_capacity(rows.len());
-    for row in rows {
-        let mut draft = draft(tx, row)?;
-        let applied = draft.apply(tx, &Input::Due)?;
+    let mut drafts = rows.into_iter().map(|row| draft(tx, row)).collect::<Result<Vec<_>, Fault>>()?;
+    let comes_up = |draft: &&Draft| draft.job.core.state == State::Waiting && draft.job.core.parked.is_none();
+    let coming: Vec<_> = drafts.iter().filter(comes_up).map(|d| (&d.job.tenant, d.job.lane)).collect();
+    let loads = loads_of_ready(tx, &coming).await?;
+    let limits = Arc::clone(&tx.limits);
+    let mut turns = limits.turns(loads, tx.now);
+    for draft in &mut drafts {
+        let waited = draft.job.core.state == State::Waiting;
+        let mut applied = draft.apply(tx, &Input::Due)?;
+        // A delayed job stands in line like a new one; a lost publication had its turn.
+        if waited
+            && matches!(applied.action, Action::Publish(_))
+            && let Err(why) = turns.admit(&draft.job.tenant, draft.job.lane)
+        {
+            applied = draft.apply(tx, &Input::Park { why })?;
+        }
         let (id, tenant) = (draft.job.id, draft.job.tenant.clone());
         match applied.action {
             Action::Publish(publish) => due.ready.push(Ready { id, tenant, lane: draft.job.lane, publish }),
             Action::None | Action::Run(_) => due.changed.push((tenant, id, draft.job.status())),
         }
-        drafts.push(draft);
     }
     write(tx, &drafts).await?;
     Ok(due)

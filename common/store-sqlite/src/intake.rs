@@ -5,11 +5,14 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use bul_job::{Action, DeadReason, JobCore, JobId, Lane, PublishNo, TenantId, Timestamp, ValidJob};
-use bul_store::{Accepted, NewJob, Ready, StoreError, UnreadableMessage};
+use bul_job::{
+    Action, DeadReason, Input, JobCore, JobId, Lane, Parked, PublishNo, TenantId, Timestamp, ValidJob,
+};
+use bul_store::{Accepted, NewJob, Ready, StoreError, Turns, UnreadableMessage};
 use sqlx::{Executor, Row};
 
 use crate::fault::{Fault, corrupt};
+use crate::limits::{Counts, loads_of_ready};
 use crate::rows::{Job, blob, column, id, micros, state, whole};
 use crate::set::{Set, Waiting};
 use crate::transition::all;
@@ -67,6 +70,11 @@ impl Prepared {
         self.dedup.then_some(self.digest.as_slice())
     }
 
+    /// Whether it stands in line as soon as it is accepted. One that is too late already ends when it begins.
+    fn is_ready(&self, now: Timestamp) -> bool {
+        self.run_at.is_none_or(|at| at <= now) && self.deadline.is_none_or(|deadline| deadline > now)
+    }
+
     /// Whether a row holds this content. Rows of version 1 always have the digest of the content itself.
     fn has_digest(&self, digest: &[u8]) -> bool {
         let of_content = || serde_json::from_str::<ValidJob>(&self.body).map(|job| job.digest());
@@ -82,9 +90,15 @@ struct Start<'j> {
 }
 
 impl<'j> Start<'j> {
-    fn new(job: &'j Prepared, tx: &Tx) -> Self {
-        let (mut core, action) =
+    fn new(job: &'j Prepared, tx: &mut Tx, turns: &mut Turns<'_>) -> Self {
+        let (mut core, mut action) =
             JobCore::accept(tx.now, job.run_at, job.deadline, job.max_attempts, &tx.rules);
+        if job.is_ready(tx.now)
+            && let Err(why) = turns.admit(&job.tenant, job.lane)
+            && let Ok(applied) = core.apply(&Input::Park { why }, tx.now, &tx.rules, &mut tx.rng)
+        {
+            action = applied.action;
+        }
         core.due_at = core.due_at.map(whole);
         Self { job, core, action }
     }
@@ -117,7 +131,8 @@ impl<'j> Start<'j> {
             .put(core.publish.0)
             .put(core.max_attempts)
             .put(core.due_at.map(micros))
-            .put(core.deadline.map(micros));
+            .put(core.deadline.map(micros))
+            .put(core.parked.map(Parked::as_str));
     }
 
     fn row(&self, now: Timestamp) -> Job {
@@ -177,8 +192,12 @@ async fn accept_all<'j>(
     tx: &mut Tx,
     jobs: &[&'j Prepared],
 ) -> Result<(Vec<Accepted>, Vec<Start<'j>>), Fault> {
-    let starts: Vec<Start> = jobs.iter().map(|job| Start::new(job, tx)).collect();
     let now = tx.now;
+    let in_line = jobs.iter().filter(|job| job.is_ready(now)).map(|job| (&job.tenant, job.lane));
+    let loads = loads_of_ready(tx, &in_line.collect::<Vec<_>>()).await?;
+    let limits = Arc::clone(&tx.limits);
+    let mut turns = limits.turns(loads, now);
+    let starts: Vec<Start> = jobs.iter().map(|job| Start::new(job, tx, &mut turns)).collect();
     tx.conn.execute("SAVEPOINT at_once").await?;
     let inserted = ACCEPT.execute(&mut tx.conn, &starts, |start, binds| start.bind(now, binds)).await?;
     let (answers, new) = if inserted == starts.len() as u64 {
@@ -193,11 +212,14 @@ async fn accept_all<'j>(
         binds.put(blob(start.job.id)).put(Arc::clone(&start.job.body));
     };
     all(new.len(), ACCEPT_BODIES.execute(&mut tx.conn, &new, bind).await?)?;
-    let mut counts: BTreeMap<&TenantId, u64> = BTreeMap::new();
+    let mut accepted: BTreeMap<&TenantId, u64> = BTreeMap::new();
+    let mut counts = Counts::default();
     for start in &new {
-        *counts.entry(&start.job.tenant).or_default() += 1;
+        *accepted.entry(&start.job.tenant).or_default() += 1;
+        counts.moved(&start.job.tenant, start.job.lane, None, start.core.state);
     }
-    count_accepted(tx, &counts.into_iter().collect::<Vec<_>>()).await?;
+    count_accepted(tx, &accepted.into_iter().collect::<Vec<_>>()).await?;
+    counts.add(tx).await?;
     Ok((answers, new))
 }
 

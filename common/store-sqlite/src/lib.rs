@@ -15,6 +15,7 @@ mod from_row;
 mod intake;
 mod keys;
 mod ledger;
+mod limits;
 mod migrate;
 mod open;
 mod options;
@@ -32,7 +33,8 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bul_store::StoreError;
+use bul_job::TenantLimits;
+use bul_store::{KnownLimits, StoreError};
 use futures::future::BoxFuture;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -57,6 +59,8 @@ pub struct SqliteStore {
     clock: Monotone,
     path: PathBuf,
     version: String,
+    /// Limits of tenants that have none of their own.
+    limits: TenantLimits,
 }
 
 impl SqliteStore {
@@ -81,6 +85,7 @@ impl SqliteStore {
             clock: clock.clone(),
             recent: Recent::default(),
             confirmations: Arc::new(Confirmations::new(options.confirm_delay, &options.rules)),
+            limits: Arc::new(KnownLimits::new(options.limits)),
         };
         Ok(Self {
             writer: Writer::start(tx),
@@ -88,6 +93,7 @@ impl SqliteStore {
             clock,
             path: path.to_owned(),
             version: opened.version,
+            limits: options.limits,
         })
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use bul_job::{Rules, Timestamp};
+use bul_job::{Rules, TenantLimits, Timestamp};
 
 /// Source of time. The store makes it monotone, whatever it gives.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -16,6 +16,8 @@ pub struct Options {
     pub clock: Clock,
     /// Waiting times and limits of the state machine.
     pub rules: Rules,
+    /// Limits of tenants that have none of their own.
+    pub limits: TenantLimits,
     /// How long SQLite waits for another process's lock before a try counts as failed; a write tries
     /// three times. Too low: a backup beside it makes writes fail. Too high: callers hang.
     pub busy_timeout: Duration,
@@ -32,6 +34,7 @@ impl Default for Options {
         Self {
             clock: Arc::new(chrono::Utc::now),
             rules: Rules::default(),
+            limits: TenantLimits::default(),
             busy_timeout: Duration::from_secs(3),
             confirm_delay: Duration::from_secs(1),
             seed: None,
@@ -43,6 +46,7 @@ impl std::fmt::Debug for Options {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Options")
             .field("rules", &self.rules)
+            .field("limits", &self.limits)
             .field("busy_timeout", &self.busy_timeout)
             .field("confirm_delay", &self.confirm_delay)
             .field("seed", &self.seed)

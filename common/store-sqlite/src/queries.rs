@@ -1,4 +1,4 @@
-//! What users ask: one job, lists, a document, a place; and the one command, cancel.
+//! What users ask: one job, lists, a document; and the one command, cancel.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use crate::fault::Fault;
 use crate::from_row::row;
 use crate::rows::{
-    blob, body, count, dead_reason, failure, format, id, json, lane, state, time, time_or_none,
+    blob, body, count, dead_reason, failure, format, id, json, lane, parked, state, time, time_or_none,
 };
 use crate::transition::{apply, load_of};
 use crate::writer::Tx;
@@ -62,6 +62,7 @@ fn summary(row: &SqliteRow) -> Result<JobSummary, Fault> {
 }
 
 fn core(row: &SqliteRow) -> Result<JobCore, Fault> {
+    let why: Option<String> = row.try_get("parked")?;
     Ok(JobCore {
         state: state(row.try_get("state")?)?,
         attempt: AttemptNo(count(row.try_get("attempt")?)?),
@@ -72,6 +73,7 @@ fn core(row: &SqliteRow) -> Result<JobCore, Fault> {
         due_at: time_or_none(row.try_get("due_at")?)?,
         cancel_requested: row.try_get("cancel_requested")?,
         deadline: time_or_none(row.try_get("deadline")?)?,
+        parked: why.as_deref().map(parked).transpose()?,
     })
 }
 
@@ -185,10 +187,4 @@ pub(crate) async fn document(
 pub(crate) async fn cancel(tx: &mut Tx, tenant: TenantId, id: JobId) -> Result<JobStatus, Fault> {
     let job = load_of(tx, &tenant, id).await?;
     Ok(apply(tx, job, &Input::Cancel).await?.status())
-}
-
-pub(crate) async fn place(conn: &mut SqliteConnection, id: JobId) -> Result<Option<u64>, Fault> {
-    let place: Option<i64> =
-        sqlx::query_scalar(include_str!("../queries/place.sql")).bind(blob(id)).fetch_optional(conn).await?;
-    place.map(count).transpose()
 }

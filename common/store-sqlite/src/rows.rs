@@ -4,8 +4,8 @@
 //! [`bul_store::StoreError::Corrupt`], never a panic and never a guess.
 
 use bul_job::{
-    AttemptNo, DeadReason, Failure, FailureClass, Format, JobCore, JobId, Lane, PublishNo, State, TenantId,
-    Timestamp, ValidJob,
+    AttemptNo, DeadReason, Failure, FailureClass, Format, JobCore, JobId, Lane, Parked, PublishNo, State,
+    TenantId, Timestamp, ValidJob,
 };
 use bul_store::JobStatus;
 use serde::de::DeserializeOwned;
@@ -81,6 +81,10 @@ pub(crate) fn dead_reason(name: &str) -> Result<DeadReason, Fault> {
     .ok_or_else(|| corrupt(format!("unknown reason {name:?}")))
 }
 
+pub(crate) fn parked(name: &str) -> Result<Parked, Fault> {
+    Parked::parse(name).ok_or_else(|| corrupt(format!("unknown reason to park {name:?}")))
+}
+
 pub(crate) fn class_name(class: FailureClass) -> &'static str {
     match class {
         FailureClass::Transient => "transient",
@@ -138,6 +142,7 @@ row! {
         failure_code: Option<String>,
         failure_message: Option<String>,
         worker: Option<String>,
+        parked: Option<String>,
     }
 }
 
@@ -190,6 +195,7 @@ impl TryFrom<JobRow> for Job {
                 due_at: time_or_none(row.due_at)?,
                 cancel_requested: row.cancel_requested,
                 deadline: time_or_none(row.deadline)?,
+                parked: row.parked.as_deref().map(parked).transpose()?,
             },
             accepted_at: time(row.accepted_at)?,
             started_at: time_or_none(row.started_at)?,

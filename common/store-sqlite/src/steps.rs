@@ -12,6 +12,7 @@ use bul_store::StoreError;
 
 use crate::attempts::{Begun, Call, Produced, Reply, write_completed};
 use crate::fault::Fault;
+use crate::limits::{Counts, guard_begin};
 use crate::set::{Set, Waiting};
 use crate::transition::{Draft, load_all, load_bodies, write_begun, write_moved};
 use crate::writer::Tx;
@@ -47,6 +48,7 @@ impl Set for Steps {
         let mut groups = group(set);
         remember(tx, &mut groups);
         read(tx, &mut groups, set).await?;
+        guard(tx, &mut groups).await?;
         for group in &mut groups {
             decide(tx, group, set);
         }
@@ -124,6 +126,17 @@ async fn read(tx: &mut Tx, groups: &mut [Group], set: &mut [Waiting<Steps>]) -> 
     Ok(())
 }
 
+/// Marks the jobs that may not begin.
+async fn guard(tx: &mut Tx, groups: &mut [Group]) -> Result<(), Fault> {
+    let begins = groups.iter_mut().filter(|group| group.begins);
+    let mut queued: Vec<&mut Draft> = begins
+        .filter_map(|group| group.known.as_mut())
+        .map(|(draft, _)| draft)
+        .filter(|draft| draft.job.core.state == State::Queued)
+        .collect();
+    if queued.is_empty() { Ok(()) } else { guard_begin(tx, &mut queued).await }
+}
+
 fn decide(tx: &mut Tx, group: &mut Group, set: &mut [Waiting<Steps>]) {
     let Some((draft, body)) = &mut group.known else { return };
     for place in &group.places {
@@ -150,5 +163,11 @@ async fn write(tx: &mut Tx, groups: &[Group], set: &[Waiting<Steps>]) -> Result<
         .iter()
         .filter_map(|group| Some((&group.known.as_ref()?.0, output(group.completed?)?)))
         .collect();
-    write_completed(tx, &completed).await
+    write_completed(tx, &completed).await?;
+    let mut counts = Counts::default();
+    drafts.iter().for_each(|draft| draft.count(&mut counts));
+    for (draft, output) in &completed {
+        counts.used(&draft.job.tenant, draft.job.lane, output.budget_tokens());
+    }
+    counts.add(tx).await
 }

@@ -4,18 +4,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bul_job::{
-    AttemptNo, Failure, Format, JobId, Ledger, PublishNo, ScheduleId, TenantId, Timestamp, ValidJob,
+    AttemptNo, Failure, Format, JobId, Ledger, OwnLimits, PublishNo, ScheduleId, TenantId, Timestamp,
+    ValidJob,
 };
 use bul_store::{
     Accepted, ApiKey, AuditLine, Begin, BreakerReport, DeadFilter, DeadLetter, Due, Extended, JobDetail,
-    JobFilter, JobStatus, JobSummary, NewJob, OpenBreaker, Output, Schedule, ScheduleChange, Store,
-    StoreError, StoreInfo, UnreadableMessage, UsageLine,
+    JobFilter, JobStatus, JobSummary, NewJob, OpenBreaker, Output, Place, Schedule, ScheduleChange, Store,
+    StoreError, StoreInfo, TenantAccount, UnreadableMessage, UsageLine,
 };
 
 use crate::attempts::{Call, Produced};
 use crate::intake::Prepared;
 use crate::steps::Step;
-use crate::{SqliteStore, breakers, dead_letters, dispatch, intake, keys, ledger, queries, schedules};
+use crate::{SqliteStore, breakers, dead_letters, dispatch, intake, keys, ledger, limits, queries, schedules};
 
 const DURABILITY: &str = "an answered write is synced to the disk (write-ahead log, synchronous=FULL) \
     and survives a crash of the process, the system and the power";
@@ -50,6 +51,13 @@ impl Store for SqliteStore {
 
     async fn take_due(&self, limit: usize) -> Result<Due, StoreError> {
         self.writer.run(move |tx| Box::pin(dispatch::take_due(tx, limit))).await
+    }
+
+    async fn release(&self, limit: usize) -> Result<Due, StoreError> {
+        if !self.read(|conn| Box::pin(limits::is_parked(conn))).await? {
+            return Ok(Due::default());
+        }
+        self.writer.run(move |tx| Box::pin(limits::release(tx, limit))).await
     }
 
     async fn published(&self, confirmed: &[(JobId, PublishNo)]) -> Result<(), StoreError> {
@@ -113,8 +121,9 @@ impl Store for SqliteStore {
         self.writer.run(move |tx| Box::pin(queries::cancel(tx, tenant, id))).await
     }
 
-    async fn place(&self, id: JobId) -> Result<Option<u64>, StoreError> {
-        self.read(move |conn| Box::pin(queries::place(conn, id))).await
+    async fn place(&self, id: JobId) -> Result<Place, StoreError> {
+        let (usual, now) = (self.limits, self.clock.now());
+        self.read(move |conn| Box::pin(limits::place(conn, usual, id, now))).await
     }
 
     async fn dead_letters(
@@ -250,6 +259,16 @@ impl Store for SqliteStore {
     async fn usage(&self, tenant: &TenantId, since: Timestamp) -> Result<Vec<UsageLine>, StoreError> {
         let tenant = tenant.clone();
         self.read(move |conn| Box::pin(ledger::usage(conn, tenant, since))).await
+    }
+
+    async fn tenant_limits(&self) -> Result<Vec<TenantAccount>, StoreError> {
+        let (usual, now) = (self.limits, self.clock.now());
+        self.read(move |conn| Box::pin(limits::accounts(conn, usual, now))).await
+    }
+
+    async fn set_tenant_limits(&self, tenant: &TenantId, own: &OwnLimits) -> Result<(), StoreError> {
+        let (tenant, own) = (tenant.clone(), *own);
+        self.writer.run(move |tx| Box::pin(limits::set(tx, tenant, own))).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -9,11 +9,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bul_job::{Action, Applied, DeadReason, Failure, Input, JobCore, JobId, Refused, State, TenantId};
+use bul_job::{
+    Action, Applied, DeadReason, Failure, Input, JobCore, JobId, Parked, Refused, State, TenantId,
+};
 use bul_store::StoreError;
 use sqlx::{FromRow, Row};
 
 use crate::fault::{Fault, corrupt};
+use crate::limits::Counts;
 use crate::rows::{Job, JobRow, blob, class_name, column, id, micros, whole};
 use crate::wide::{Binds, Wide};
 use crate::writer::Tx;
@@ -27,6 +30,10 @@ static END_ATTEMPTS: Wide = Wide::new(include_str!("../queries/end_attempts.sql"
 /// A job as it was read, and what became of it.
 pub(crate) struct Draft {
     pub(crate) job: Job,
+    /// Set where the job may not begin, because its tenant may have no more at work.
+    pub(crate) park: Option<Parked>,
+    /// State in which it was read.
+    was: State,
     /// What stands in the table, or will once the attempt in `begun` is written.
     base: JobCore,
     /// Set when an attempt has begun.
@@ -44,11 +51,17 @@ struct EndedAttempt {
 
 impl Draft {
     pub(crate) fn new(job: Job) -> Self {
-        Self { base: job.core.clone(), job, begun: None, moved: false, ended: None }
+        let (base, was) = (job.core.clone(), job.core.state);
+        Self { base, was, job, park: None, begun: None, moved: false, ended: None }
     }
 
     pub(crate) fn has_changed(&self) -> bool {
         self.moved || self.begun.is_some()
+    }
+
+    /// Counts what has become of it.
+    pub(crate) fn count<'d>(&'d self, counts: &mut Counts<'d>) {
+        counts.moved(&self.job.tenant, self.job.lane, Some(self.was), self.job.core.state);
     }
 
     /// Applies an input. On `Err` nothing has changed.
@@ -88,6 +101,8 @@ impl Draft {
             }
             Input::Due
             | Input::Published(_)
+            | Input::Park { .. }
+            | Input::Release
             | Input::Begin { .. }
             | Input::Extend { .. }
             | Input::HandBack { .. }
@@ -110,6 +125,8 @@ impl Draft {
             Input::Due
             | Input::Orphaned
             | Input::Published(_)
+            | Input::Park { .. }
+            | Input::Release
             | Input::Begin { .. }
             | Input::Extend { .. }
             | Input::Cancel
@@ -177,9 +194,12 @@ pub(crate) async fn apply(tx: &mut Tx, job: Job, input: &Input) -> Result<Job, F
 
 /// Writes what has changed. Whoever calls it has taken the jobs out of the writer's memory.
 pub(crate) async fn write(tx: &mut Tx, drafts: &[Draft]) -> Result<(), Fault> {
+    let mut counts = Counts::default();
+    drafts.iter().for_each(|draft| draft.count(&mut counts));
     let drafts: Vec<&Draft> = drafts.iter().collect();
     write_begun(tx, &drafts).await?;
-    write_moved(tx, &drafts).await
+    write_moved(tx, &drafts).await?;
+    counts.add(tx).await
 }
 
 /// Writes the attempts that have begun.
@@ -221,7 +241,8 @@ pub(crate) async fn write_moved(tx: &mut Tx, drafts: &[&Draft]) -> Result<(), Fa
             .put(job.started_at.map(micros))
             .put(base.state.as_str())
             .put(base.attempt.0)
-            .put(base.publish.0);
+            .put(base.publish.0)
+            .put(core.parked.map(Parked::as_str));
     };
     all(moved.len(), SAVE.execute(&mut tx.conn, &moved, bind).await?)?;
     write_ended(tx, &moved).await

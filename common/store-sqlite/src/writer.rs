@@ -11,7 +11,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bul_job::{JobId, PublishNo, Rules, Timestamp};
-use bul_store::{Accepted, StoreError};
+use bul_store::{Accepted, KnownLimits, StoreError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use rand_chacha::ChaCha8Rng;
@@ -50,6 +50,7 @@ pub(crate) struct Tx {
     pub(crate) confirmations: Arc<Confirmations>,
     /// The last transaction failed, perhaps because the disk is full.
     pub(crate) in_trouble: bool,
+    pub(crate) limits: Arc<KnownLimits>,
 }
 
 /// Handle of the writer task.

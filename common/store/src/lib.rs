@@ -9,16 +9,20 @@
 
 mod breakers;
 mod error;
+mod limits;
 mod types;
 mod unreadable;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bul_job::{AttemptNo, Failure, JobId, Ledger, PublishNo, ScheduleId, TenantId, Timestamp, ValidJob};
+use bul_job::{
+    AttemptNo, Failure, JobId, Ledger, OwnLimits, PublishNo, ScheduleId, TenantId, Timestamp, ValidJob,
+};
 
 pub use breakers::{BREAKER_FRESH, BreakerReport, OpenBreaker};
 pub use error::{StoreError, StoreErrorClass};
+pub use limits::{KnownLimits, Place, TenantAccount, Turns};
 pub use types::*;
 pub use unreadable::UnreadableMessage;
 
@@ -53,6 +57,10 @@ pub trait Store: Send + Sync {
     /// rows, those due longest first.
     async fn take_due(&self, limit: usize) -> Result<Due, StoreError>;
 
+    /// Publishes parked jobs for which there is a place now: those of the most urgent lanes and of these the
+    /// oldest first. At most `limit` rows; `seen` tells how many were moved.
+    async fn release(&self, limit: usize) -> Result<Due, StoreError>;
+
     /// The broker confirmed these publications. Outdated ones are ignored; the others are due again after
     /// [`bul_job::Rules::look_again_after`], since a broker may lose what it has confirmed.
     async fn published(&self, confirmed: &[(JobId, PublishNo)]) -> Result<(), StoreError>;
@@ -70,7 +78,8 @@ pub trait Store: Send + Sync {
 
     // --- attempts -------------------------------------------------------------------------------
 
-    /// A worker received a job and asks for its lease.
+    /// A worker received a job and asks for its lease. Where its tenant may have no more jobs at work it is
+    /// parked, and [`Begin::Skip`] says that it waits.
     async fn begin(&self, id: JobId, worker: &str, lease: Duration) -> Result<Begin, StoreError>;
 
     /// Extends the lease; tells whether the user asked the job to end. [`StoreError::Refused`] when
@@ -105,9 +114,8 @@ pub trait Store: Send + Sync {
     /// Ends a job, or asks its attempt to end. A finished job gives [`StoreError::Refused`].
     async fn cancel(&self, tenant: &TenantId, id: JobId) -> Result<JobStatus, StoreError>;
 
-    /// How many jobs of lower or equal place in the same lane are queued before this one; `None`
-    /// when the job is not queued.
-    async fn place(&self, id: JobId) -> Result<Option<u64>, StoreError>;
+    /// What stands before a job that is queued or parked: for the sentence that says why it waits.
+    async fn place(&self, id: JobId) -> Result<Place, StoreError>;
 
     // --- dead letters ---------------------------------------------------------------------------
 
@@ -215,6 +223,13 @@ pub trait Store: Send + Sync {
 
     /// Tokens and times by template and area since `since`.
     async fn usage(&self, tenant: &TenantId, since: Timestamp) -> Result<Vec<UsageLine>, StoreError>;
+
+    /// Tenants that have limits of their own or ever had a job queued, by name.
+    async fn tenant_limits(&self) -> Result<Vec<TenantAccount>, StoreError>;
+
+    /// Gives a tenant limits of its own, in place of those it had. Other processes know within seconds; what
+    /// runs already goes on.
+    async fn set_tenant_limits(&self, tenant: &TenantId, own: &OwnLimits) -> Result<(), StoreError>;
 
     /// Whether reads and writes work; for `/readyz` and `bul doctor`.
     async fn check(&self) -> Result<(), StoreError>;

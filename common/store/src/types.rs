@@ -182,6 +182,13 @@ pub struct Usage {
     pub total_ms: f64,
 }
 
+impl Usage {
+    /// What counts against the tenant's budget: prompt that was not in the cache, and output.
+    pub fn budget_tokens(&self) -> u64 {
+        self.prompt_tokens.saturating_sub(self.cached_tokens).saturating_add(self.output_tokens)
+    }
+}
+
 /// One line of a job list.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct JobSummary {

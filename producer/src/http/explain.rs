@@ -1,13 +1,16 @@
 //! Why a job is where it is, in a sentence: the first question of everybody who waits.
 
-use bul_job::{State, Timestamp};
-use bul_store::JobDetail;
+use bul_job::{Parked, State, Timestamp};
+use bul_store::{JobDetail, Place};
 
-/// The sentence. `place`: jobs before it in its lane, while it is queued.
-pub fn explanation(detail: &JobDetail, place: Option<u64>, now: Timestamp) -> String {
+/// The sentence. `place`: what stands before it, as far as it is queued or parked.
+pub fn explanation(detail: &JobDetail, place: &Place, now: Timestamp) -> String {
     match detail.summary.status.state {
-        State::Queued => queued(detail, place),
-        State::Waiting => waiting(detail, now),
+        State::Queued => queued(detail, place, now),
+        State::Waiting => match detail.core.parked {
+            Some(why) => parked(detail, why, place, now),
+            None => waiting(detail, now),
+        },
         State::Running => running(detail),
         State::Completed => {
             let formats: Vec<&str> = detail.documents.keys().map(|f| f.as_str()).collect();
@@ -18,13 +21,56 @@ pub fn explanation(detail: &JobDetail, place: Option<u64>, now: Timestamp) -> St
     }
 }
 
-fn queued(detail: &JobDetail, place: Option<u64>) -> String {
+fn queued(detail: &JobDetail, place: &Place, now: Timestamp) -> String {
     let lane = detail.summary.lane;
-    match place {
+    let place_in_lane = match place.before {
         Some(0) => format!("queued in lane {lane}, next in its lane"),
         Some(1) => format!("queued in lane {lane}, 1 job before it"),
         Some(n) => format!("queued in lane {lane}, {n} jobs before it"),
         None => format!("queued in lane {lane}"),
+    };
+    match spent(place, now).or_else(|| full(place)) {
+        Some(limit) => format!("{place_in_lane}; {limit}"),
+        None => place_in_lane,
+    }
+}
+
+/// As many jobs of its tenant run as may.
+fn full(place: &Place) -> Option<String> {
+    let (running, max) = (place.load.running, place.limits.running_max);
+    (max > 0 && running >= u64::from(max))
+        .then(|| format!("{running} jobs of its tenant run, and {max} may at the same time"))
+}
+
+/// The tokens of its tenant are used up.
+fn spent(place: &Place, now: Timestamp) -> Option<String> {
+    let until = place.limits.spent_until(&place.load, now)?;
+    Some(format!("the tokens of its tenant are used up until {}", until.format("%Y-%m-%dT%H:%M:%SZ")))
+}
+
+/// It waits for a place and not for a time. What held it back may have changed since it was parked.
+fn parked(detail: &JobDetail, why: Parked, place: &Place, now: Timestamp) -> String {
+    let lane = detail.summary.lane;
+    let queued = place.load.queued[lane.index()];
+    let limit = match why {
+        Parked::Budget => spent(place, now).or_else(|| full(place)),
+        Parked::RunningMax | Parked::Turn => full(place).or_else(|| spent(place, now)),
+    };
+    let limit = limit.or_else(|| {
+        let share = place.limits.queued_max;
+        (share > 0 && queued >= u64::from(share)).then(|| {
+            format!("{queued} jobs of its tenant are queued in lane {lane}, and others have a turn, too")
+        })
+    });
+    let before = match place.parked_before {
+        Some(0) => "it is the next of its tenant".to_owned(),
+        Some(1) => "1 job of its tenant is before it".to_owned(),
+        Some(n) => format!("{n} jobs of its tenant are before it"),
+        None => "it stands in line".to_owned(),
+    };
+    match limit {
+        Some(limit) => format!("waits its turn: {limit}; {before}"),
+        None => format!("waits its turn and is about to be queued; {before}"),
     }
 }
 
@@ -85,7 +131,11 @@ mod tests {
 
     use super::*;
 
-    fn check(core: Value, more: Value, place: Option<u64>, expected: &str) {
+    fn check(core: Value, more: Value, before: Option<u64>, expected: &str) {
+        check_place(core, more, &Place { before, ..Place::default() }, expected);
+    }
+
+    fn check_place(core: Value, more: Value, place: &Place, expected: &str) {
         let mut machine = json!({
             "state": "queued", "attempt": 0, "publish": 1, "failures": 0, "crashes": 0, "max_attempts": 5,
             "due_at": null, "cancel_requested": false, "deadline": null
@@ -99,6 +149,33 @@ mod tests {
         detail.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let detail: JobDetail = serde_json::from_value(detail).unwrap();
         assert_eq!(explanation(&detail, place, "2026-11-16T09:00:00Z".parse().unwrap()), expected);
+    }
+
+    #[test]
+    fn what_holds_the_tenant_back_is_named() {
+        let mut place = Place { parked_before: Some(7), ..Place::default() };
+        let turn = json!({"state": "waiting", "parked": "turn"});
+        let check =
+            |core: &Value, place: &Place, expected| check_place(core.clone(), json!({}), place, expected);
+        check(&turn, &place, "waits its turn and is about to be queued; 7 jobs of its tenant are before it");
+        place.load.queued[bul_job::Lane::Normal.index()] = 10_000;
+        let share = "waits its turn: 10000 jobs of its tenant are queued in lane normal, and others have a turn, too; \
+                     7 jobs of its tenant are before it";
+        check(&turn, &place, share);
+        (place.limits.running_max, place.load.running) = (3, 3);
+        let running = json!({"state": "waiting", "parked": "running_max"});
+        let full = "waits its turn: 3 jobs of its tenant run, and 3 may at the same time; \
+                    7 jobs of its tenant are before it";
+        check(&running, &place, full);
+        (place.limits.tokens_per_minute, place.load.minute_tokens) = (50, 50);
+        let budget = json!({"state": "waiting", "parked": "budget"});
+        let spent = "waits its turn: the tokens of its tenant are used up until 2026-11-16T09:01:00Z; \
+                     7 jobs of its tenant are before it";
+        check(&budget, &place, spent);
+        let place = Place { before: Some(2), parked_before: None, ..place };
+        let queued = "queued in lane normal, 2 jobs before it; the tokens of its tenant are used up until \
+                      2026-11-16T09:01:00Z";
+        check(&json!({}), &place, queued);
     }
 
     #[test]

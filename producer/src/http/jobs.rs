@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bul_job::{JobId, RawJob, State as JobState};
-use bul_store::{JobDetail, JobFilter, JobStatus, JobSummary};
+use bul_store::{JobDetail, JobFilter, JobStatus, JobSummary, Place};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
@@ -183,9 +183,9 @@ pub(crate) async fn show(
     Id(id): Id,
 ) -> Result<Json<Detail>, Problem> {
     let detail = state.inner.store.job(&caller.tenant, id).await?;
-    let queued = detail.summary.status.state == JobState::Queued;
-    let place = if queued { state.inner.store.place(id).await? } else { None };
-    let explanation = explanation(&detail, place, state.inner.store.now());
+    let stands = matches!(detail.summary.status.state, JobState::Queued | JobState::Waiting);
+    let place = if stands { state.inner.store.place(id).await? } else { Place::default() };
+    let explanation = explanation(&detail, &place, state.inner.store.now());
     Ok(Json(Detail { detail, explanation }))
 }
 

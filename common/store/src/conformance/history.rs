@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bul_job::{AttemptNo, FailureClass, Format, JobId, PublishNo, State};
+use bul_job::{AttemptNo, FailureClass, Format, JobId, OwnLimits, PublishNo, State};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
 use super::Fixture;
 use super::kit::*;
+use super::limits::counted;
 use crate::{Begin, DeadFilter, JobFilter, NewJob, Store, StoreError};
 
 const TASKS: u64 = 4;
@@ -24,6 +25,8 @@ type Known = Arc<Mutex<Vec<(usize, JobId, AttemptNo)>>>;
 /// open can be brought to an end.
 pub async fn the_ledger_balances_after_a_random_history(fixture: Box<dyn Fixture>) {
     let store = fixture.store();
+    let own = OwnLimits { running_max: Some(3), queued_max: Some(5), ..OwnLimits::default() };
+    store.set_tenant_limits(&tenant(TENANTS[1]), &own).await.expect("set_tenant_limits");
     let fixture: Arc<dyn Fixture> = fixture.into();
     let known = Known::default();
     let tasks = (0..TASKS).map(|task| {
@@ -40,11 +43,11 @@ pub async fn the_ledger_balances_after_a_random_history(fixture: Box<dyn Fixture
     for task in futures::future::join_all(tasks).await {
         task.expect("a task of the history failed");
     }
-    let ledger = balanced(&store).await;
+    let ledger = counted(&store).await;
     let accepted = known.lock().expect("no task panicked").len() as u64;
     assert_eq!(ledger.total.accepted, accepted, "seed {SEED}");
     bring_to_an_end(&store, &*fixture).await;
-    let ledger = balanced(&store).await;
+    let ledger = counted(&store).await;
     assert_eq!((ledger.total.accepted, ledger.total.open()), (accepted, 0), "seed {SEED}");
 }
 
@@ -81,7 +84,8 @@ async fn operate(fixture: &dyn Fixture, known: &Known, rng: &mut ChaCha8Rng) -> 
         92..94 => store.purge(&owner, id, "op").await,
         94..95 => store.end_orphaned().await.map(drop),
         95..96 => store.republish_queued().await.map(drop),
-        96..98 => store.job(&owner, id).await.map(drop),
+        96..97 => store.job(&owner, id).await.map(drop),
+        97..98 => store.release(20).await.map(drop),
         _ => {
             fixture.advance(Duration::from_secs(rng.random_range(1..60)));
             balanced(&store).await;
@@ -113,10 +117,12 @@ async fn accept_random(
 /// A dispatcher that keeps looking and a worker that works.
 async fn bring_to_an_end(store: &Arc<dyn Store>, fixture: &dyn Fixture) {
     store.end_orphaned().await.expect("end_orphaned");
-    for _ in 0..20 {
+    for _ in 0..40 {
         fixture.advance(AGES);
         store.republish_queued().await.expect("republish_queued");
-        for ready in drain(store).await {
+        let mut all = drain(store).await;
+        all.extend(store.release(100).await.expect("release").ready);
+        for ready in all {
             if let Begin::Run(run) = store.begin(ready.id, "w", LEASE).await.expect("begin") {
                 store.complete(ready.id, run.attempt, &output()).await.expect("complete");
             }

@@ -11,6 +11,7 @@ pub mod dispatch;
 pub mod history;
 pub mod intake;
 pub mod kit;
+pub mod limits;
 pub mod schedules;
 pub mod users;
 
@@ -136,6 +137,17 @@ macro_rules! store_conformance {
             accounts::usage_sums_by_template_and_area,
             accounts::check_and_info_answer,
             accounts::a_closed_store_says_so,
+            limits::concurrent_begins_keep_the_limit,
+            limits::parked_jobs_are_released_in_order,
+            limits::a_tenant_has_its_share_of_a_lane,
+            limits::a_limited_tenant_gets_through,
+            limits::parked_jobs_can_end,
+            limits::a_change_reaches_those_that_wait,
+            limits::a_replayed_letter_of_a_limited_tenant_waits_its_turn,
+            limits::a_spent_budget_waits_for_its_next_window,
+            limits::an_absurd_usage_is_stored_all_the_same,
+            limits::delayed_jobs_stand_in_line_too,
+            limits::a_place_tells_what_stands_before,
             history::the_ledger_balances_after_a_random_history,
             history::a_dropped_call_leaves_the_store_usable,
             history::reopening_keeps_everything,

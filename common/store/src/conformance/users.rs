@@ -116,13 +116,13 @@ pub async fn place_counts_the_lane(fixture: Box<dyn Fixture>) {
         accept(&store, json!({"query": "x", "priority": "high"})).await;
     }
     for (place, id) in normal.iter().enumerate() {
-        assert_eq!(store.place(*id).await.unwrap(), Some(place as u64));
+        assert_eq!(store.place(*id).await.unwrap().before, Some(place as u64));
     }
     begin(&store, normal[0]).await;
     store.cancel(&acme(), normal[1]).await.unwrap();
-    assert_eq!(store.place(normal[0]).await.unwrap(), None);
-    assert_eq!(store.place(normal[3]).await.unwrap(), Some(1));
-    assert_eq!(store.place(JobId::new()).await.unwrap(), None);
+    assert_eq!(store.place(normal[0]).await.unwrap().before, None);
+    assert_eq!(store.place(normal[3]).await.unwrap().before, Some(1));
+    assert_eq!(store.place(JobId::new()).await.unwrap().before, None);
     assert_eq!(detail(&store, normal[3]).await.summary.lane, Lane::Normal);
 }
 

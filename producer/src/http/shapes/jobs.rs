@@ -135,6 +135,8 @@ shapes! {
         due_at: Option<DateTime>,
         cancel_requested: bool,
         deadline: Option<DateTime>,
+        /// Why it waits for a place and not for a time: `running_max`, `turn` or `budget`.
+        parked: Option<String>,
     }
     /// What a job cost.
     Usage {

@@ -1,0 +1,2 @@
+-- A tenant without limits of its own.
+DELETE FROM tenant_limits WHERE tenant = $1

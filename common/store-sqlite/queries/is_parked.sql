@@ -1,0 +1,2 @@
+-- Whether any job waits for a place.
+SELECT EXISTS (SELECT 1 FROM jobs INDEXED BY jobs_parked WHERE parked IS NOT NULL)
