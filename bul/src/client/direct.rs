@@ -86,11 +86,15 @@ impl DirectClient {
 
     pub async fn job(&self, id: JobId) -> anyhow::Result<JobView> {
         let detail = self.store.job(&self.tenant, id).await.map_err(store_fault)?;
-        let place = match detail.summary.status.state {
-            State::Queued | State::Waiting => self.store.place(id).await.map_err(store_fault)?,
-            State::Running | State::Completed | State::Cancelled | State::Dead => Place::default(),
+        let stands = matches!(detail.summary.status.state, State::Queued | State::Waiting);
+        let (place, breakers) = match stands {
+            true => {
+                let place = self.store.place(id).await.map_err(store_fault)?;
+                (place, self.store.open_breakers().await.map_err(store_fault)?)
+            }
+            false => (Place::default(), Vec::new()),
         };
-        let explanation = explanation(&detail, &place, self.store.now());
+        let explanation = explanation(&detail, &place, &breakers, self.store.now());
         Ok(JobView { detail, explanation })
     }
 

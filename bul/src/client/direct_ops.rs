@@ -1,6 +1,8 @@
 //! Operations on the store without a server: schedules, dead letters, usage.
 
-use bul_dlq_replayer::{Edit, EditError, Rate, ReplayOptions, Replayer, Selection, parse_filter};
+use bul_dlq_replayer::{
+    Edit, EditError, Rate, ReplayOptions, ReplayReport, Replayer, Selection, parse_filter,
+};
 use bul_job::{JobError, JobId, Limits, RawJob, ScheduleId, ScheduleSpec, Timestamp};
 use bul_producer::submit::check_one;
 use bul_store::{DeadFilter, DeadLetter, Schedule, ScheduleChange, UsageLine};
@@ -93,9 +95,18 @@ impl DirectClient {
     pub async fn replay(&self, which: &Selected, how: &ReplayHow) -> anyhow::Result<BulkReport> {
         let rate = how.rate.as_deref().map(str::parse::<Rate>).transpose();
         let rate = rate.map_err(|e| Fault::usage(e.to_string()))?;
-        let options = ReplayOptions { rate, dry_run: how.dry_run, ..ReplayOptions::default() };
+        let (dry_run, ignore_breakers) = (how.dry_run, how.ignore_breakers);
+        let options = ReplayOptions { rate, dry_run, ignore_breakers, ..ReplayOptions::default() };
         let selection = selection(which)?;
-        let report = self.replayer().replay(&self.tenant, &selection, &options, ACTOR, &mut |_| {}).await;
+        let mut halted = None;
+        let mut tell = |report: &ReplayReport| {
+            if report.halted != halted {
+                halted.clone_from(&report.halted);
+                let text = halted.as_ref().map_or("goes on".into(), |why| format!("halts: {why}"));
+                eprintln!("the replay {text} ({} of {} done)", report.replayed, report.matched);
+            }
+        };
+        let report = self.replayer().replay(&self.tenant, &selection, &options, ACTOR, &mut tell).await;
         Ok(serde_json::from_value(serde_json::to_value(report.map_err(store_fault)?)?)?)
     }
 

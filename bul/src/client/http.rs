@@ -189,6 +189,9 @@ impl HttpClient {
 
     pub async fn replay(&self, which: &Selected, how: &ReplayHow) -> anyhow::Result<BulkReport> {
         let mut body = choice(which, how.dry_run);
+        if how.ignore_breakers {
+            body["ignore_breakers"] = true.into();
+        }
         if let Some(rate) = &how.rate {
             body["rate"] = json!(rate);
         }

@@ -87,6 +87,8 @@ pub struct ReplayHow {
     pub rate: Option<String>,
     /// Only count.
     pub dry_run: bool,
+    /// Go on although a dependency of the jobs is down.
+    pub ignore_breakers: bool,
 }
 
 /// What a replay or purge did.

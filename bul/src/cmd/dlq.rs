@@ -93,6 +93,9 @@ enum Action {
         /// Only count and name the first ones
         #[arg(long)]
         dry_run: bool,
+        /// Go on although the circuit breaker of a dependency is open, instead of halting until it is back
+        #[arg(long)]
+        ignore_breakers: bool,
     },
     /// Erase payloads and failure texts of dead letters for good; the ledger still counts them
     #[command(after_help = "Example:\n  bul dlq purge --filter reason=unreadable --yes")]
@@ -168,10 +171,10 @@ async fn act(action: Action, backend: &Backend, context: &Context) -> anyhow::Re
             let id = resolve(backend, &id, true).await?;
             edit::run(backend, context, id, &edit::How { sets, file, yes }).await
         }
-        Action::Replay { which, rate, dry_run } => {
+        Action::Replay { which, rate, dry_run, ignore_breakers } => {
             let selected = which.selected(backend).await?;
             let spinner = spinner(context, "replaying");
-            let report = backend.replay(&selected, &ReplayHow { rate, dry_run }).await;
+            let report = backend.replay(&selected, &ReplayHow { rate, dry_run, ignore_breakers }).await;
             spinner.finish_and_clear();
             finish(context, &report?, "replayed")
         }

@@ -29,6 +29,7 @@ pub async fn run(_args: Args, context: &Context) -> anyhow::Result<Exit> {
         finding("store", store(context).await),
         finding("ledger", ledger(context).await),
         broker(context).await,
+        breakers(context).await,
         finding("redis", redis(context).await),
         finding("templates", templates(context)),
         finding("model", model(context).await),
@@ -103,6 +104,23 @@ async fn broker(context: &Context) -> Finding {
     };
     let result = looked.await;
     Finding { notes, ..finding("broker", result) }
+}
+
+/// Dependencies that workers have found to be down; they pull no work until these are back.
+async fn breakers(context: &Context) -> Finding {
+    let mut notes = Vec::new();
+    let looked = async {
+        let store = wire::open_store(context).await?;
+        let open = store.open_breakers().await;
+        store.close().await;
+        notes = open?.iter().map(ToString::to_string).collect();
+        Ok(match notes.len() {
+            0 => "all closed".to_owned(),
+            open => format!("{open} open; these workers pull no jobs until it is back"),
+        })
+    };
+    let result = looked.await;
+    Finding { notes, ..finding("breakers", result) }
 }
 
 /// Redis is optional: it fails only where it is configured and does not answer.

@@ -16,7 +16,9 @@ use bul_store::{
 use crate::attempts::{Call, Produced};
 use crate::intake::Prepared;
 use crate::steps::Step;
-use crate::{SqliteStore, breakers, dead_letters, dispatch, intake, keys, ledger, limits, queries, schedules};
+use crate::{
+    SqliteStore, breakers, dead_letters, dispatch, intake, keys, ledger, limits, queries, schedules,
+};
 
 const DURABILITY: &str = "an answered write is synced to the disk (write-ahead log, synchronous=FULL) \
     and survives a crash of the process, the system and the power";

@@ -63,6 +63,8 @@ pub(crate) struct Choice {
     rate: Option<String>,
     #[serde(default)]
     dry_run: bool,
+    #[serde(default)]
+    ignore_breakers: bool,
 }
 
 /// A filter as an object.
@@ -214,8 +216,8 @@ pub(crate) async fn replay(
 ) -> Result<(StatusCode, Json<ReplayReport>), Problem> {
     let choice: Choice = body::json(&headers, body, &state.inner.options).await?;
     let rate = choice.rate.as_deref().map(str::parse::<Rate>).transpose()?;
-    let (pace, dry_run) = (Pace::Spread, choice.dry_run);
-    let options = ReplayOptions { rate, pace, dry_run, ..ReplayOptions::default() };
+    let (pace, dry_run, ignore_breakers) = (Pace::Spread, choice.dry_run, choice.ignore_breakers);
+    let options = ReplayOptions { rate, pace, dry_run, ignore_breakers, ..ReplayOptions::default() };
     let selection = choice.selection()?;
     let replayer = &state.inner.replayer;
     let report = replayer.replay(&caller.tenant, &selection, &options, &caller.name, &mut |_| {}).await?;

@@ -1,10 +1,21 @@
 //! Why a job is where it is, in a sentence: the first question of everybody who waits.
 
 use bul_job::{Parked, State, Timestamp};
-use bul_store::{JobDetail, Place};
+use bul_store::{JobDetail, OpenBreaker, Place};
 
-/// The sentence. `place`: what stands before it, as far as it is queued or parked.
-pub fn explanation(detail: &JobDetail, place: &Place, now: Timestamp) -> String {
+/// The sentence. `place`: what stands before it, as far as it is queued or parked; `breakers`: what workers have told of
+/// dependencies that are down.
+pub fn explanation(detail: &JobDetail, place: &Place, breakers: &[OpenBreaker], now: Timestamp) -> String {
+    let sentence = sentence(detail, place, now);
+    match breakers.first() {
+        Some(breaker) if matches!(detail.summary.status.state, State::Queued | State::Waiting) => {
+            format!("{sentence}; work is held back: {breaker}")
+        }
+        Some(_) | None => sentence,
+    }
+}
+
+fn sentence(detail: &JobDetail, place: &Place, now: Timestamp) -> String {
     match detail.summary.status.state {
         State::Queued => queued(detail, place, now),
         State::Waiting => match detail.core.parked {
@@ -148,7 +159,32 @@ mod tests {
         });
         detail.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let detail: JobDetail = serde_json::from_value(detail).unwrap();
-        assert_eq!(explanation(&detail, place, "2026-11-16T09:00:00Z".parse().unwrap()), expected);
+        assert_eq!(sentence(&detail, place, "2026-11-16T09:00:00Z".parse().unwrap()), expected);
+    }
+
+    #[test]
+    fn a_dependency_that_is_down_is_named() {
+        let at: Timestamp = "2026-11-16T09:00:00Z".parse().unwrap();
+        let down = OpenBreaker {
+            process: "worker-1".into(),
+            dependency: "model".into(),
+            since: at,
+            reported_at: at,
+        };
+        let detail = |state: &str| -> JobDetail {
+            serde_json::from_value(json!({
+                "id": bul_job::JobId::new(), "template": "invoice", "business_area": "", "lane": "normal",
+                "state": state, "attempt": 0, "accepted_at": at, "source": "http", "documents": {}, "attempts": [],
+                "core": {"state": state, "attempt": 0, "publish": 1, "failures": 0, "crashes": 0, "max_attempts": 5,
+                    "due_at": null, "cancel_requested": false, "deadline": null}
+            }))
+            .unwrap()
+        };
+        let why = |state| explanation(&detail(state), &Place::default(), std::slice::from_ref(&down), at);
+        let expected =
+            "queued in lane normal; work is held back: model is down for worker-1 since 09:00:00 UTC";
+        assert_eq!(why("queued"), expected);
+        assert_eq!(why("cancelled"), "cancelled");
     }
 
     #[test]

@@ -184,8 +184,12 @@ pub(crate) async fn show(
 ) -> Result<Json<Detail>, Problem> {
     let detail = state.inner.store.job(&caller.tenant, id).await?;
     let stands = matches!(detail.summary.status.state, JobState::Queued | JobState::Waiting);
-    let place = if stands { state.inner.store.place(id).await? } else { Place::default() };
-    let explanation = explanation(&detail, &place, state.inner.store.now());
+    let store = &state.inner.store;
+    let (place, breakers) = match stands {
+        true => (store.place(id).await?, store.open_breakers().await?),
+        false => (Place::default(), Vec::new()),
+    };
+    let explanation = explanation(&detail, &place, &breakers, store.now());
     Ok(Json(Detail { detail, explanation }))
 }
 

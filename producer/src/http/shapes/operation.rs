@@ -102,6 +102,8 @@ shapes! {
         /// For example `10/s`, `600/m`.
         rate: Option<String>,
         dry_run: Option<bool>,
+        /// Go on although a dependency of the jobs is down.
+        ignore_breakers: Option<bool>,
     }
     /// What a replay did.
     ReplayReport {
