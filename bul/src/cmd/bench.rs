@@ -1,5 +1,6 @@
 //! `bul bench`: how fast this installation is, measured on the whole path a job takes.
 
+mod engine;
 mod load;
 mod pipeline;
 mod submit;
@@ -28,6 +29,11 @@ enum Command {
         after_help = "Requests go over the loopback to the same routes as everybody's, on the configured store and broker, under a tenant and\na key of their own. Afterwards all jobs are worked off.\n\nExample:\n  BUL_STORE=postgres://bul@localhost/bul BUL_BROKER=nats://localhost bul bench submit -o json"
     )]
     Submit(submit::Args),
+    /// The model engine alone: throughput, latency and cache hits with random weights at real shapes
+    #[command(
+        after_help = "Examples:\n  bul bench engine\n  bul bench engine --shape qwen3-0.6b --documents 8 --output 100 --kv-mib 2048 -o json\n  bul bench engine --templates 1 --documents 256 --prefix 1 --data 100-1024 --no-forecast"
+    )]
+    Engine(engine::Args),
 }
 
 /// Runs the command.
@@ -36,5 +42,6 @@ pub async fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
     match args.command {
         Command::Pipeline(args) => pipeline::run(args, context).await,
         Command::Submit(args) => submit::run(args, context).await,
+        Command::Engine(args) => engine::run(args, context).await,
     }
 }

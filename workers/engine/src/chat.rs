@@ -73,6 +73,25 @@ impl Chat {
     /// What the template or the tokenizer objects to.
     pub fn prompt(&self, messages: &[Message], vocabulary: &Vocabulary) -> Result<Prompt, String> {
         let segments = self.segments(messages, vocabulary)?;
+        self.tokens(&segments, messages, vocabulary)
+    }
+
+    /// Tokens that all prompts share which begin with `messages`: they end with the last one's text.
+    ///
+    /// # Errors
+    /// What the template or the tokenizer objects to.
+    pub fn prefix(&self, messages: &[Message], vocabulary: &Vocabulary) -> Result<Prompt, String> {
+        let segments = self.segments(messages, vocabulary)?;
+        let end = segments.iter().rposition(|s| matches!(s, Segment::Message(_))).map_or(0, |i| i + 1);
+        self.tokens(&segments[..end], messages, vocabulary)
+    }
+
+    fn tokens(
+        &self,
+        segments: &[Segment],
+        messages: &[Message],
+        vocabulary: &Vocabulary,
+    ) -> Result<Prompt, String> {
         let tenant_from = messages.iter().position(|m| m.scope == Scope::Tenant).unwrap_or(usize::MAX);
         let mut prompt = Prompt { tokens: Vec::new(), public_tokens: usize::MAX };
         for segment in segments.iter() {

@@ -88,6 +88,11 @@ impl TextOut {
         self.emitted += self.ready().len();
     }
 
+    /// All text taken so far. It never changes any more, whatever is pushed.
+    pub fn taken(&self) -> &str {
+        &self.text[..self.emitted]
+    }
+
     /// Length of the longest end of the text that starts a stop string.
     fn held_back(&self) -> usize {
         let unseen = self.text.len() - self.emitted;

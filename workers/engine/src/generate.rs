@@ -1,12 +1,16 @@
 //! The one seam between the worker and whatever writes prose: the local engine, an
 //! OpenAI-compatible server, or the scripted model.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::job::{Completion, Request};
+use crate::forecast::{ExpectedPrefix, Forecast};
+use crate::job::{Completion, Receipt, Request};
+use crate::report::CacheReport;
 
 /// What is behind the trait, for `bul model info`, `bul doctor` and the log.
 #[derive(Debug, Clone, Serialize)]
@@ -39,7 +43,7 @@ pub enum GenerateErrorClass {
 }
 
 /// A failed generation.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum GenerateError {
     /// The token was cancelled.
     #[error("generation was cancelled")]
@@ -118,6 +122,24 @@ pub trait Generate: Send + Sync {
     /// How long no request should be sent, since the model's circuit breaker is open; `None` when one may
     /// be. Workers pull no jobs meanwhile.
     fn closed_for(&self) -> Option<std::time::Duration> {
+        None
+    }
+
+    /// Says which prefixes waiting jobs will ask for. A model that keeps a cache keeps these; others
+    /// need not know. Cheap; each call replaces what was said before, so a lost one does no harm.
+    fn announce(&self, _forecast: &Forecast) {}
+
+    /// Computes a prefix before anybody asks for it, behind all other work, and keeps it for a time:
+    /// templates that will be needed, right after the start. Without a cache nothing happens.
+    ///
+    /// # Errors
+    /// As of `generate`.
+    async fn warm_up(&self, _prefix: &ExpectedPrefix, _keep_for: Duration) -> Result<Receipt, GenerateError> {
+        Ok(Receipt::default())
+    }
+
+    /// What the model's cache holds and found; `None` where there is none to look into.
+    async fn cache_report(&self) -> Option<CacheReport> {
         None
     }
 

@@ -112,13 +112,21 @@ pub enum Finish {
 
 /// What a generation cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Receipt {
     /// Tokens of the prompt.
     pub prompt_tokens: u64,
     /// Of these, tokens whose keys and values came from the cache.
     pub cached_tokens: u64,
+    /// Of the cached ones, tokens that were kept in the host's memory.
+    pub host_tokens: u64,
+    /// Of the cached ones, tokens that were kept on disk.
+    pub disk_tokens: u64,
     /// Tokens generated.
     pub output_tokens: u64,
+    /// Requests that shared the answer of the same request, which was being computed already:
+    /// 0 or 1, more in a sum. Their prompt counts as cached.
+    pub attached: u64,
     /// Waiting for the engine, milliseconds.
     pub queue_ms: f64,
     /// Time to first token, from the start of prefill, milliseconds.
@@ -133,8 +141,11 @@ impl Receipt {
         if self.output_tokens == 0 {
             self.first_token_ms = other.first_token_ms;
         }
+        self.attached += other.attached;
         self.prompt_tokens += other.prompt_tokens;
         self.cached_tokens += other.cached_tokens;
+        self.host_tokens += other.host_tokens;
+        self.disk_tokens += other.disk_tokens;
         self.output_tokens += other.output_tokens;
         self.queue_ms += other.queue_ms;
         self.total_ms += other.total_ms;

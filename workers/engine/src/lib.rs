@@ -2,6 +2,7 @@
 //!
 //! The engine never sees a job, a template or a document. Callers: the worker and `bul model`.
 
+mod ab;
 mod attn;
 mod backend;
 mod bench;
@@ -10,6 +11,7 @@ mod checkpoint;
 mod constraint;
 mod detokenise;
 mod engine;
+mod forecast;
 mod generate;
 mod job;
 mod kv;
@@ -17,6 +19,10 @@ mod local;
 mod metrics;
 mod model;
 mod open;
+mod policies;
+mod preset;
+mod report;
+mod request;
 mod runner;
 mod sample;
 mod sched;
@@ -29,11 +35,24 @@ mod testing;
 mod tests;
 mod vocabulary;
 
+pub use ab::{AbOptions, AbReport, AbSide, Comparison, Winner, ab};
 pub use backend::openai::OpenAi;
 pub use backend::options::{ApiKey, OpenAiOptions, OpenAiTimeouts};
 pub use backend::scripted::{Scripted, ScriptedFailure, ScriptedOptions};
-pub use bench::{BenchOptions, BenchReport, DecodeRate, bench};
+pub use bench::{
+    BenchOptions, BenchReport, DecodeRate, EngineBenchError, EngineBenchReport, EngineLoad, ModelShape,
+    Percentiles, bench, bench_engine,
+};
+pub use forecast::{ExpectedPrefix, Forecast};
 pub use generate::{Generate, GenerateError, GenerateErrorClass, ModelInfo, Pieces};
 pub use job::{Completion, Constraint, Finish, Message, Receipt, Request, Role, Sampling, Scope};
+pub use kv::policy::Eviction;
+pub use kv::quota::{Quotas, TenantQuota};
+pub use kv::shadow::ShadowRate;
+pub use kv::tier::TierOptions;
+pub use kv::tier::codec::Codec;
 pub use local::LocalModel;
 pub use open::{EmbeddedModel, EngineOptions, ModelSpec, OpenError, open, open_with};
+pub use policies::{PolicyWorkload, compare_policies};
+pub use preset::Preset;
+pub use report::CacheReport;

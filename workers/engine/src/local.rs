@@ -7,31 +7,43 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use prometheus::Registry;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::chat::Chat;
+use crate::chat::{Chat, Prompt};
 use crate::checkpoint::{Checkpoint, Parts, kv_shape, load_gguf};
 use crate::constraint::Shape;
 use crate::detokenise::TextOut;
-use crate::engine::{CoreLimits, EngineCore};
+use crate::engine::{Command, EngineCore, Setup};
+use crate::forecast::{ExpectedPrefix, Forecast, needs};
 use crate::generate::{Generate, GenerateError, ModelInfo, Pieces};
-use crate::job::{Completion, Request};
+use crate::job::{Completion, Receipt, Request};
 use crate::kv::KvStore;
 use crate::kv::key::{BlockKey, chain};
+use crate::kv::pin::{Keep, PinName};
+use crate::kv::policy::Eviction;
 use crate::kv::pool::Pool;
+use crate::kv::quota::ANYONE;
+use crate::kv::shadow::Shadows;
+use crate::kv::tier::Tiers;
 use crate::metrics::Metrics;
 use crate::model::decoder::Decoder;
 use crate::model::threads::Threads;
 use crate::model::weights::SafetensorsSource;
 use crate::open::{EmbeddedModel, EngineOptions, OpenError};
+use crate::report::CacheReport;
+use crate::request::{check_sampling, identity, warm_up_request};
 use crate::runner::{ModelRunner, Runner};
 use crate::sample::Sampler;
-use crate::sequence::{Language, Sequence};
+use crate::sched::{Limits, Reserve};
+use crate::sequence::{Language, Reader, Reply, Sequence};
+
+/// Places in the channel for what is no request: forecasts, questions for reports.
+const NOTICES_MAX: usize = 16;
 
 /// A model in this process.
 pub struct LocalModel {
@@ -41,9 +53,10 @@ pub struct LocalModel {
     root: BlockKey,
     block_tokens: usize,
     context: usize,
+    session_ttl_ms: u64,
     queue_max: usize,
     queued: Arc<AtomicUsize>,
-    inbox: Option<mpsc::Sender<Sequence>>,
+    inbox: Option<mpsc::Sender<Command>>,
     thread: Option<JoinHandle<()>>,
     metrics: Option<Metrics>,
 }
@@ -148,13 +161,13 @@ impl LocalModel {
         let language =
             Language { vocabulary: Arc::new(parts.vocabulary), eos: eos.into(), phrases: parts.phrases };
         let runner = ModelRunner::new(decoder, KvStore::new(shape, blocks), Threads::new(options.threads));
-        Self::spawn(runner, Pool::new(blocks), info, language, parts.chat, context, options, registry)
+        Self::spawn(runner, blocks, info, language, parts.chat, context, options, registry)
     }
 
     #[expect(clippy::too_many_arguments, reason = "private constructor; tests pass another runner")]
     pub(crate) fn spawn(
         runner: impl Runner + 'static,
-        pool: Pool,
+        blocks: usize,
         info: ModelInfo,
         language: Language,
         chat: Chat,
@@ -166,18 +179,42 @@ impl LocalModel {
         let metrics = registry.map(Metrics::register).transpose().map_err(|e| setup(&e))?;
         let block_tokens = options.block_tokens.max(1);
         let root = BlockKey::root(&info.fingerprint, "f32", block_tokens);
-        let limits = CoreLimits {
+        let limits = Limits {
             block_tokens,
             running_max: options.running_max.max(1),
-            prefill_tokens_max: options.prefill_chunk_tokens.max(1),
+            step_tokens_max: options.prefill_chunk_tokens.max(1),
+            reserve: if options.reserve_longest { Reserve::Longest } else { Reserve::Known },
         };
         let queued = Arc::new(AtomicUsize::new(0));
-        let (sender, receiver) = mpsc::channel(options.queue_max.max(1));
-        let inbox = (receiver, queued.clone());
-        let core = EngineCore::new(runner, pool, root, limits, language.clone(), metrics.clone(), inbox);
+        let (sender, receiver) = mpsc::channel(options.queue_max.max(1) + NOTICES_MAX);
+        let shape = runner.kv_shape();
+        let tiers = Tiers::open(&options.tiers, shape, &info.fingerprint).map_err(|e| setup(&e))?;
+        let pinned_blocks_max = options.pinned_bytes_max / shape.block_bytes().max(1);
+        let core = {
+            let (language, metrics, queued) = (language.clone(), metrics.clone(), queued.clone());
+            let (eviction, quotas) = (options.eviction, options.quotas.clone());
+            let watched: &'static [Eviction] = if options.shadow_policies { &Eviction::ALL } else { &[] };
+            // Blocks are counted without locks, so their pool is born on the thread that owns it.
+            move || {
+                EngineCore::new(Setup {
+                    runner,
+                    pool: Pool::with(blocks, eviction.policy(blocks), &quotas),
+                    eviction,
+                    shadows: Shadows::new(watched, blocks, block_tokens),
+                    tiers,
+                    pinned_blocks_max,
+                    root,
+                    limits,
+                    language,
+                    metrics,
+                    inbox: receiver,
+                    queued,
+                })
+            }
+        };
         let thread = std::thread::Builder::new()
             .name("bul-engine".into())
-            .spawn(move || core.run())
+            .spawn(move || core().run())
             .map_err(|e| setup(&e))?;
         Ok(Self {
             info,
@@ -186,6 +223,7 @@ impl LocalModel {
             root,
             block_tokens,
             context,
+            session_ttl_ms: options.session_ttl_ms,
             queue_max: options.queue_max.max(1),
             queued,
             inbox: Some(sender),
@@ -199,17 +237,31 @@ impl LocalModel {
         request: Request,
         pieces: Option<Pieces>,
         cancel: CancellationToken,
-        reply: oneshot::Sender<Result<Completion, GenerateError>>,
+        reply: Reply,
     ) -> Result<Sequence, GenerateError> {
-        let sampling = request.sampling;
         check_sampling(&request)?;
-        let phrases = self.language.phrases.as_ref();
-        let shape = request.constraint.as_ref().map(|c| Shape::new(c, sampling.max_tokens, phrases));
-        let shape = shape.transpose().map_err(GenerateError::Rejected)?;
         let prompt = self
             .chat
             .prompt(&request.messages, &self.language.vocabulary)
             .map_err(GenerateError::Rejected)?;
+        let keep = request.session.clone().map(|session| {
+            let name = PinName::Session { tenant: request.tenant.clone(), session };
+            Keep { name, ttl_ms: self.session_ttl_ms }
+        });
+        let sequence = self.sequence_of(prompt, request, Reader::new(pieces, cancel, reply))?;
+        Ok(Sequence { keep, ..sequence })
+    }
+
+    fn sequence_of(
+        &self,
+        prompt: Prompt,
+        request: Request,
+        reader: Reader,
+    ) -> Result<Sequence, GenerateError> {
+        let sampling = request.sampling;
+        let phrases = self.language.phrases.as_ref();
+        let shape = request.constraint.as_ref().map(|c| Shape::new(c, sampling.max_tokens, phrases));
+        let shape = shape.transpose().map_err(GenerateError::Rejected)?;
         let prompt_tokens = prompt.tokens.len();
         if prompt_tokens == 0 {
             return Err(GenerateError::Rejected("the prompt is empty".into()));
@@ -223,23 +275,24 @@ impl LocalModel {
         }
         let keys = chain(self.root, self.block_tokens, &prompt.tokens, prompt.public_tokens, &request.tenant);
         Ok(Sequence {
+            identity: identity(&request, &prompt.tokens, prompt.public_tokens),
             tokens: prompt.tokens,
             prompt_tokens,
+            public_tokens: prompt.public_tokens,
             tenant: request.tenant,
+            account: ANYONE,
             keys,
             max_tokens: sampling.max_tokens,
-            priority: request.priority,
             sampler: Sampler::new(&sampling),
             shape,
             text: TextOut::new(request.stop, self.language.vocabulary.strips_first_space()),
-            pieces,
-            cancel,
-            reply,
-            submitted: Instant::now(),
-            blocks: Vec::new(),
+            readers: vec![Reader { priority: request.priority, ..reader }],
             computed: 0,
             sealed: 0,
+            announced: 0,
             cached_tokens: 0,
+            tier_tokens: [0; 2],
+            keep: None,
             admitted: None,
             first_token: None,
         })
@@ -256,7 +309,7 @@ impl LocalModel {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.queue_max).then_some(n + 1));
         taken.map_err(|_| full())?;
         let Some(inbox) = &self.inbox else { return Err(stopped()) };
-        inbox.try_send(sequence).map_err(|error| {
+        inbox.try_send(Command::Generate(Box::new(sequence))).map_err(|error| {
             self.queued.fetch_sub(1, Ordering::Relaxed);
             match error {
                 mpsc::error::TrySendError::Full(_) => full(),
@@ -270,6 +323,36 @@ impl LocalModel {
 impl Generate for LocalModel {
     fn info(&self) -> ModelInfo {
         self.info.clone()
+    }
+
+    fn announce(&self, forecast: &Forecast) {
+        let needs = needs(forecast, &self.chat, &self.language.vocabulary, self.root, self.block_tokens);
+        if let Some(inbox) = &self.inbox {
+            // When the engine is that busy, the next announcement will do.
+            let _ = inbox.try_send(Command::Forecast(needs));
+        }
+    }
+
+    async fn cache_report(&self) -> Option<CacheReport> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.as_ref()?.send(Command::Report(reply)).await.ok()?;
+        answer.await.ok()
+    }
+
+    async fn warm_up(&self, prefix: &ExpectedPrefix, keep_for: Duration) -> Result<Receipt, GenerateError> {
+        let prompt =
+            self.chat.prefix(&prefix.messages, &self.language.vocabulary).map_err(GenerateError::Rejected)?;
+        let request = warm_up_request(prefix.tenant.clone());
+        let (reply, answer) = oneshot::channel();
+        let token = CancellationToken::new();
+        let _guard = token.clone().drop_guard();
+        let mut sequence = self.sequence_of(prompt, request, Reader::new(None, token, reply))?;
+        sequence.keep = sequence.keys.last().map(|key| Keep {
+            name: PinName::Prefix(*key),
+            ttl_ms: u64::try_from(keep_for.as_millis()).unwrap_or(u64::MAX),
+        });
+        self.submit(sequence)?;
+        answer.await.unwrap_or_else(|_| Err(stopped())).map(|done| done.receipt)
     }
 
     async fn generate(
@@ -309,22 +392,4 @@ impl Drop for LocalModel {
 
 fn stopped() -> GenerateError {
     GenerateError::Engine("the engine's thread has stopped".into())
-}
-
-fn check_sampling(request: &Request) -> Result<(), GenerateError> {
-    let s = &request.sampling;
-    let wrong = |text: &str| Err(GenerateError::Rejected(text.into()));
-    if s.max_tokens == 0 {
-        return wrong("max_tokens must be at least 1");
-    }
-    if !s.temperature.is_finite() || s.temperature < 0.0 {
-        return wrong("temperature must be a number from 0 on");
-    }
-    if !(s.top_p > 0.0 && s.top_p <= 1.0) {
-        return wrong("top_p must lie above 0 and not above 1");
-    }
-    if request.messages.is_empty() {
-        return wrong("there are no messages");
-    }
-    Ok(())
 }

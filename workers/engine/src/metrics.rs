@@ -24,6 +24,14 @@ pub(crate) struct Metrics {
     pub kv_blocks: IntGaugeVec,
     /// `bul_engine_kv_blocks_evicted_total`
     pub kv_evicted: IntCounter,
+    /// `bul_engine_preemptions_total`
+    pub preemptions: IntCounter,
+    /// `bul_engine_attached_total`
+    pub attached: IntCounter,
+    /// `bul_engine_tier_tokens_total{tier="host|disk"}`
+    pub tier_tokens: IntCounterVec,
+    /// `bul_engine_shadow_hit_tokens_total{policy}`
+    pub shadow_hits: IntCounterVec,
     /// `bul_engine_breaker_state`: 0 closed, 1 half-open, 2 open
     pub breaker_state: IntGauge,
 }
@@ -59,6 +67,34 @@ impl Metrics {
                 registry,
                 IntCounter::new("bul_engine_kv_blocks_evicted_total", "KV blocks evicted from the cache")?,
             )?,
+            preemptions: add(
+                registry,
+                IntCounter::new("bul_engine_preemptions_total", "Requests that gave their KV blocks back")?,
+            )?,
+            attached: add(
+                registry,
+                IntCounter::new(
+                    "bul_engine_attached_total",
+                    "Requests that shared the answer of the same request under way",
+                )?,
+            )?,
+            tier_tokens: add(
+                registry,
+                IntCounterVec::new(
+                    Opts::new("bul_engine_tier_tokens_total", "Prompt tokens restored, by tier"),
+                    &["tier"],
+                )?,
+            )?,
+            shadow_hits: add(
+                registry,
+                IntCounterVec::new(
+                    Opts::new(
+                        "bul_engine_shadow_hit_tokens_total",
+                        "Prompt tokens that each eviction policy would have found in the cache",
+                    ),
+                    &["policy"],
+                )?,
+            )?,
             breaker_state: add(
                 registry,
                 IntGauge::new("bul_engine_breaker_state", "Circuit breaker: 0 closed, 1 half-open, 2 open")?,
@@ -81,7 +117,11 @@ impl Metrics {
     pub fn count_tokens(&self, receipt: &crate::job::Receipt) {
         self.tokens.with_label_values(&["prompt"]).inc_by(receipt.prompt_tokens);
         self.tokens.with_label_values(&["cached"]).inc_by(receipt.cached_tokens);
-        self.tokens.with_label_values(&["generated"]).inc_by(receipt.output_tokens);
+        self.tier_tokens.with_label_values(&["host"]).inc_by(receipt.host_tokens);
+        self.tier_tokens.with_label_values(&["disk"]).inc_by(receipt.disk_tokens);
+        if receipt.attached == 0 {
+            self.tokens.with_label_values(&["generated"]).inc_by(receipt.output_tokens);
+        }
     }
 }
 

@@ -10,6 +10,9 @@ use crate::backend::openai::OpenAi;
 use crate::backend::options::OpenAiOptions;
 use crate::backend::scripted::{Scripted, ScriptedOptions};
 use crate::generate::Generate;
+use crate::kv::policy::Eviction;
+use crate::kv::quota::Quotas;
+use crate::kv::tier::TierOptions;
 use crate::local::LocalModel;
 
 /// A model that could not be opened.
@@ -188,6 +191,22 @@ pub struct EngineOptions {
     pub queue_max: usize,
     /// Prompt tokens per step. More speeds up long prompts and delays answers under way.
     pub prefill_chunk_tokens: usize,
+    /// Which cached blocks go first when memory is short.
+    pub eviction: Eviction,
+    /// Also counts what the other policies would have found: six caches of keys, without bytes.
+    pub shadow_policies: bool,
+    /// Blocks that tenants may hold and can always get.
+    pub quotas: Quotas,
+    /// Where blocks go that are evicted.
+    pub tiers: TierOptions,
+    /// Starts a request only when its longest answer fits, so that nothing is computed twice. Fewer
+    /// requests side by side, the most work in the end: right for bulk.
+    pub reserve_longest: bool,
+    /// How long the blocks of a session are kept for its next request, milliseconds. They go
+    /// earlier when running requests need the memory.
+    pub session_ttl_ms: u64,
+    /// Bytes of keys and values that sessions and warmed-up prefixes may keep, all together.
+    pub pinned_bytes_max: usize,
     /// Refuses models that need more memory than this, bytes, keys and values included.
     pub memory_bytes_max: Option<u64>,
 }
@@ -201,6 +220,13 @@ impl Default for EngineOptions {
             running_max: 16,
             queue_max: 256,
             prefill_chunk_tokens: 256,
+            eviction: Eviction::Planned,
+            shadow_policies: false,
+            quotas: Quotas::default(),
+            tiers: TierOptions::default(),
+            reserve_longest: false,
+            session_ttl_ms: 600_000,
+            pinned_bytes_max: 64 << 20,
             memory_bytes_max: None,
         }
     }

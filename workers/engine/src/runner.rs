@@ -1,7 +1,8 @@
 //! From a step's spans to logits. The engine sees only this trait, so scheduling and caching are
 //! tested under a runner without a model.
 
-use crate::kv::KvStore;
+use crate::kv::pool::BlockId;
+use crate::kv::{KvShape, KvStore};
 use crate::model::decoder::{Decoder, Scratch, Span};
 use crate::model::threads::Threads;
 
@@ -12,6 +13,12 @@ pub(crate) trait Runner: Send {
     fn run(&mut self, spans: &[Span]) -> Result<Vec<f32>, String>;
     /// Length of a row of logits.
     fn vocab(&self) -> usize;
+    /// Layout of a block.
+    fn kv_shape(&self) -> KvShape;
+    /// Copies a written block into `out`; leaves it empty when nothing was written.
+    fn export(&mut self, block: BlockId, out: &mut Vec<f32>);
+    /// Writes a block as `export` copied it.
+    fn import(&mut self, block: BlockId, values: &[f32]);
 }
 
 /// The model on this machine's CPU.
@@ -37,5 +44,18 @@ impl Runner for ModelRunner {
 
     fn vocab(&self) -> usize {
         self.decoder.config().vocab
+    }
+
+    fn kv_shape(&self) -> KvShape {
+        self.store.shape()
+    }
+
+    fn export(&mut self, block: BlockId, out: &mut Vec<f32>) {
+        out.clear();
+        out.extend_from_slice(self.store.slab(block));
+    }
+
+    fn import(&mut self, block: BlockId, values: &[f32]) {
+        self.store.load(block, values);
     }
 }

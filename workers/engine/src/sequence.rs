@@ -1,7 +1,8 @@
 //! One request on its way through the engine.
 //!
 //! Holds everything that belongs to the request alone: tokens, block table, random state,
-//! constraint and growing text. Owned by `engine`; knows nothing of other sequences.
+//! constraint, growing text, and the callers who wait for it. Owned by `engine`; knows nothing of
+//! other sequences.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,39 +15,85 @@ use crate::detokenise::TextOut;
 use crate::generate::{GenerateError, Pieces};
 use crate::job::{Completion, Finish, Receipt};
 use crate::kv::key::{BlockKey, BlockScope};
-use crate::kv::pool::BlockId;
+use crate::kv::pin::Keep;
+use crate::kv::policy::Segment;
+use crate::kv::pool::Table;
+use crate::kv::quota::TenantId;
 use crate::sample::Sampler;
+use crate::sched::{Place, Progress};
 use crate::vocabulary::Vocabulary;
 
 /// Where the result of a request goes.
 pub(crate) type Reply = oneshot::Sender<Result<Completion, GenerateError>>;
+
+/// Digest of all that decides an answer: tenant, prompt, sampling, stops, shape.
+pub(crate) type Identity = [u8; 32];
+
+/// One caller who waits for an answer.
+pub(crate) struct Reader {
+    pub pieces: Option<Pieces>,
+    /// Bytes of text that this reader was given.
+    pub given: usize,
+    pub cancel: CancellationToken,
+    pub reply: Reply,
+    pub submitted: Instant,
+    pub priority: u8,
+    /// Came to a sequence that was there already.
+    pub attached: bool,
+}
+
+impl Reader {
+    /// Somebody who has just come.
+    pub fn new(pieces: Option<Pieces>, cancel: CancellationToken, reply: Reply) -> Self {
+        Self { pieces, given: 0, cancel, reply, submitted: Instant::now(), priority: 0, attached: false }
+    }
+}
 
 /// A request as the engine needs it.
 pub(crate) struct Sequence {
     /// Prompt, then answer.
     pub tokens: Vec<u32>,
     pub prompt_tokens: usize,
+    /// Tokens from the start that hold no tenant's text.
+    pub public_tokens: usize,
     pub tenant: String,
-    /// Keys of the prompt's full blocks, then of sealed blocks of the answer.
+    pub account: TenantId,
+    pub identity: Identity,
+    /// Keys of the prompt's full blocks, then of full blocks of the answer.
     pub keys: Vec<BlockKey>,
     pub max_tokens: usize,
-    pub priority: u8,
     pub sampler: Sampler,
     pub shape: Option<Shape>,
     pub text: TextOut,
-    pub pieces: Option<Pieces>,
-    pub cancel: CancellationToken,
-    pub reply: Reply,
-    pub submitted: Instant,
-    /// Block table.
-    pub blocks: Vec<BlockId>,
+    /// Everybody who asked for this answer; never empty.
+    pub readers: Vec<Reader>,
     /// Tokens whose keys and values are written.
     pub computed: usize,
     /// Blocks that are published or shared, or too late for it.
     pub sealed: usize,
+    /// Keys, from the first on, that it found or said it would compute.
+    pub announced: usize,
+    /// Tokens found in the cache at the first start.
     pub cached_tokens: usize,
+    /// Of these, tokens that came from the host's memory and from disk.
+    pub tier_tokens: [usize; 2],
+    /// What becomes of its blocks once it is answered.
+    pub keep: Option<Keep>,
     pub admitted: Option<Instant>,
     pub first_token: Option<Instant>,
+}
+
+/// A running sequence. Only a running one holds blocks, and only on the engine's thread.
+pub(crate) struct Live {
+    pub sequence: Sequence,
+    pub blocks: Table,
+}
+
+impl Live {
+    /// How far it is.
+    pub fn progress(&self, place: Place, block_tokens: usize) -> Progress {
+        Progress { blocks: self.blocks.len(), ..self.sequence.progress(place, block_tokens) }
+    }
 }
 
 /// What a drawn token did to a sequence.
@@ -61,14 +108,46 @@ pub(crate) enum Step {
 }
 
 impl Sequence {
-    /// Blocks for the prompt and the longest answer.
-    pub fn blocks_max(&self, block_tokens: usize) -> usize {
-        (self.prompt_tokens + self.max_tokens).div_ceil(block_tokens)
+    /// Tokens of the prompt and the longest answer.
+    pub fn longest(&self) -> usize {
+        self.prompt_tokens + self.max_tokens
     }
 
-    /// Keys that may be matched: at least one token of the prompt is computed again.
+    /// Keys that may be matched: at least one known token is computed again. After a preemption
+    /// that includes the answer so far.
     pub fn matchable(&self, block_tokens: usize) -> &[BlockKey] {
-        &self.keys[..self.keys.len().min((self.prompt_tokens - 1) / block_tokens)]
+        &self.keys[..self.keys.len().min((self.tokens.len() - 1) / block_tokens)]
+    }
+
+    /// The best lane anybody asked for.
+    pub fn lane(&self) -> u8 {
+        self.readers.iter().map(|r| r.priority).min().unwrap_or(u8::MAX)
+    }
+
+    /// How far it is, without blocks.
+    pub fn progress(&self, place: Place, block_tokens: usize) -> Progress {
+        Progress {
+            place,
+            lane: self.lane(),
+            tenant: self.account,
+            computed: self.computed,
+            known: self.tokens.len(),
+            longest: self.longest(),
+            public_blocks: self.public_tokens / block_tokens,
+            blocks: 0,
+        }
+    }
+
+    /// What block `index` holds.
+    pub fn segment(&self, index: usize, block_tokens: usize) -> Segment {
+        Segment::of((index + 1) * block_tokens, self.public_tokens, self.prompt_tokens)
+    }
+
+    /// Forgets what was computed, to start again later.
+    pub fn rewind(&mut self) {
+        self.announced = 0;
+        self.computed = 0;
+        self.sealed = 0;
     }
 
     /// Answer tokens so far.
@@ -131,17 +210,21 @@ impl Sequence {
         }
     }
 
-    /// Offers new text to the reader. What a full channel refuses is offered again later.
+    /// Offers new text to the readers. What a full channel refuses is offered again later.
     pub fn stream(&mut self) {
-        let Some(pieces) = &self.pieces else { return };
-        let ready = self.text.ready();
-        if ready.is_empty() {
-            return;
-        }
-        match pieces.try_send(ready.to_string()) {
-            Ok(()) => self.text.take(),
-            Err(tokio::sync::mpsc::error::TrySendError::Full(_)) => {}
-            Err(tokio::sync::mpsc::error::TrySendError::Closed(_)) => self.pieces = None,
+        use tokio::sync::mpsc::error::TrySendError;
+        self.text.take();
+        let text = self.text.taken();
+        for reader in &mut self.readers {
+            let Some(pieces) = &reader.pieces else { continue };
+            if reader.given >= text.len() {
+                continue;
+            }
+            match pieces.try_send(text[reader.given..].to_string()) {
+                Ok(()) => reader.given = text.len(),
+                Err(TrySendError::Full(_)) => {}
+                Err(TrySendError::Closed(_)) => reader.pieces = None,
+            }
         }
     }
 
@@ -157,29 +240,60 @@ impl Sequence {
         self.keys[index]
     }
 
-    /// Ends the sequence and answers the caller.
-    pub fn finish(mut self, outcome: Result<Finish, GenerateError>) -> Option<Receipt> {
+    /// Drops readers who no longer want the answer, and tells them so; true when none is left.
+    pub fn drop_cancelled(&mut self) -> bool {
+        let (gone, left) =
+            std::mem::take(&mut self.readers).into_iter().partition(|r| r.cancel.is_cancelled());
+        self.readers = left;
+        let gone: Vec<Reader> = gone;
+        for reader in gone {
+            let _ = reader.reply.send(Err(GenerateError::Cancelled));
+        }
+        self.readers.is_empty()
+    }
+
+    /// Ends the sequence and answers all readers. The receipts are those of readers who got an
+    /// answer, the one whose request was computed first.
+    pub fn finish(mut self, outcome: &Result<Finish, GenerateError>) -> Vec<Receipt> {
         self.text.finish();
         self.stream();
         let now = Instant::now();
-        let admitted = self.admitted.unwrap_or(now);
-        let ms = |from: Instant, to: Instant| to.duration_since(from).as_secs_f64() * 1e3;
-        let receipt = Receipt {
-            prompt_tokens: self.prompt_tokens as u64,
-            cached_tokens: self.cached_tokens as u64,
-            output_tokens: self.output_tokens() as u64,
-            queue_ms: ms(self.submitted, admitted),
-            first_token_ms: ms(admitted, self.first_token.unwrap_or(now)),
-            total_ms: ms(admitted, now),
-        };
         let text = self.text.text().to_string();
-        let done = outcome.map(|finish| Completion { text, finish, receipt });
-        let receipt = done.is_ok().then_some(receipt);
-        // The pieces' channel closes before the answer arrives, so a reader sees its end.
-        self.pieces = None;
-        // A caller that is gone does not want the answer.
-        let _ = self.reply.send(done);
-        receipt
+        let mut receipts = Vec::new();
+        for mut reader in std::mem::take(&mut self.readers) {
+            let receipt = self.receipt(&reader, now);
+            let done = match outcome {
+                Ok(finish) => {
+                    receipts.push(receipt);
+                    Ok(Completion { text: text.clone(), finish: *finish, receipt })
+                }
+                Err(error) => Err(error.clone()),
+            };
+            // The pieces' channel closes before the answer arrives, so a reader sees its end.
+            reader.pieces = None;
+            // A caller that is gone does not want the answer.
+            let _ = reader.reply.send(done);
+        }
+        receipts
+    }
+
+    fn receipt(&self, reader: &Reader, now: Instant) -> Receipt {
+        // One that came late waited for nothing before it came.
+        let admitted = self.admitted.unwrap_or(now).max(reader.submitted);
+        let first = self.first_token.unwrap_or(now).max(admitted);
+        let ms = |from: Instant, to: Instant| to.saturating_duration_since(from).as_secs_f64() * 1e3;
+        let cached = if reader.attached { self.prompt_tokens } else { self.cached_tokens };
+        Receipt {
+            prompt_tokens: self.prompt_tokens as u64,
+            cached_tokens: cached as u64,
+            host_tokens: if reader.attached { 0 } else { self.tier_tokens[0] as u64 },
+            disk_tokens: if reader.attached { 0 } else { self.tier_tokens[1] as u64 },
+            output_tokens: self.output_tokens() as u64,
+            attached: u64::from(reader.attached),
+            queue_ms: ms(reader.submitted, admitted),
+            first_token_ms: ms(admitted, first),
+            total_ms: ms(admitted, now),
+        }
     }
 }
 

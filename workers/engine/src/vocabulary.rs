@@ -192,7 +192,6 @@ fn byte_of_char(c: char) -> Option<u8> {
 }
 
 /// Inverse of [`byte_of_char`], for vocabularies built here.
-#[cfg(test)]
 pub(crate) fn char_of_byte(byte: u8) -> char {
     (0..0x180).filter_map(char::from_u32).find(|c| byte_of_char(*c) == Some(byte)).unwrap_or('?')
 }

@@ -160,6 +160,7 @@ impl Reader<'_> {
             queue_ms: 0.0,
             first_token_ms: ms(started, self.first_token.unwrap_or(now)),
             total_ms: ms(started, now),
+            ..Receipt::default()
         };
         Ok(Answer { text: self.out.text().to_string(), finish, receipt })
     }

@@ -1,76 +1,70 @@
-//! Which published block holds which key, and which of them may be evicted first.
+//! Which block holds which key, and which keys are being computed right now.
 //!
-//! Invariant: a block is in the index only after its keys and values are written; only blocks
-//! that no sequence holds are evictable, the longest unused first. Called by `pool`.
+//! Invariant: a key is *ready* only after its keys and values are written; it is *being computed*
+//! while a running sequence will write it, so that a second one can wait instead of computing the
+//! same. Knows nothing of holders or eviction. Called by `pool`.
 
-use std::collections::{BTreeMap, HashMap};
-
-use super::key::BlockKey;
+use super::key::{BlockKey, KeyMap};
 use super::pool::BlockId;
 
-/// Published blocks.
+/// Ready keys and keys under way.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    by_key: HashMap<BlockKey, BlockId>,
-    by_block: HashMap<BlockId, BlockKey>,
-    /// Idle blocks by the moment they became idle.
-    idle: BTreeMap<u64, BlockId>,
-    idle_since: HashMap<BlockId, u64>,
-    clock: u64,
+    ready: KeyMap<BlockId>,
+    /// With how many sequences compute each.
+    computing: KeyMap<u32>,
 }
 
 impl Index {
     /// The block that holds `key`.
     pub fn get(&self, key: &BlockKey) -> Option<BlockId> {
-        self.by_key.get(key).copied()
+        self.ready.get(key).copied()
     }
 
-    /// Publishes `block`; false when the key is already held by another block.
+    /// Publishes `block`; false when another block holds the key already.
     pub fn insert(&mut self, key: BlockKey, block: BlockId) -> bool {
-        if self.by_key.contains_key(&key) || self.by_block.contains_key(&block) {
-            return false;
-        }
-        self.by_key.insert(key, block);
-        self.by_block.insert(block, key);
-        true
-    }
-
-    /// Is this block published?
-    pub fn contains(&self, block: BlockId) -> bool {
-        self.by_block.contains_key(&block)
-    }
-
-    /// Marks a published block as used by nobody.
-    pub fn set_idle(&mut self, block: BlockId) {
-        self.clock += 1;
-        self.idle.insert(self.clock, block);
-        self.idle_since.insert(block, self.clock);
-    }
-
-    /// Marks a published block as in use.
-    pub fn set_busy(&mut self, block: BlockId) {
-        if let Some(since) = self.idle_since.remove(&block) {
-            self.idle.remove(&since);
+        match self.ready.entry(key) {
+            std::collections::hash_map::Entry::Occupied(_) => false,
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(block);
+                true
+            }
         }
     }
 
-    /// Takes the longest unused block out of the index.
-    pub fn evict(&mut self) -> Option<BlockId> {
-        let (_, block) = self.idle.pop_first()?;
-        self.idle_since.remove(&block);
-        if let Some(key) = self.by_block.remove(&block) {
-            self.by_key.remove(&key);
+    /// Takes a key back, since its block gets other contents.
+    pub fn remove(&mut self, key: &BlockKey) {
+        self.ready.remove(key);
+    }
+
+    /// A running sequence will compute `key`.
+    pub fn begin(&mut self, key: BlockKey) {
+        *self.computing.entry(key).or_default() += 1;
+    }
+
+    /// A running sequence has published `key`, or has given up.
+    pub fn end(&mut self, key: &BlockKey) {
+        if let Some(count) = self.computing.get_mut(key) {
+            *count -= 1;
+            if *count == 0 {
+                self.computing.remove(key);
+            }
         }
-        Some(block)
     }
 
-    /// Blocks that could be evicted now.
-    pub fn idle_count(&self) -> usize {
-        self.idle.len()
+    /// Does a running sequence compute `key`?
+    pub fn is_computing(&self, key: &BlockKey) -> bool {
+        self.computing.contains_key(key)
     }
 
-    /// Published blocks, idle or not.
+    /// Keys under way.
+    #[cfg(test)]
+    pub fn computing(&self) -> usize {
+        self.computing.len()
+    }
+
+    /// Published blocks.
     pub fn len(&self) -> usize {
-        self.by_key.len()
+        self.ready.len()
     }
 }

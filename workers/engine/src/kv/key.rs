@@ -4,9 +4,44 @@
 //! up to and including the block are the same. Short hashes are out of the question: a collision
 //! would hand one customer's text to another. Called by `engine` at admission and when sealing.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+
 /// blake3-256 over (parent, scope, tokens).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BlockKey([u8; 32]);
+
+/// A map from keys, which are digests already: hashing them a second time would be most of a lookup.
+pub(crate) type KeyMap<V> = HashMap<BlockKey, V, BuildHasherDefault<DigestHasher>>;
+
+/// Takes the eight bytes that a key offers as they are.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct DigestHasher(u64);
+
+impl Hasher for DigestHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, digest: u64) {
+        self.0 = digest;
+    }
+}
+
+impl Hash for BlockKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Equality still compares all 256 bits; this only picks the place in a table.
+        let mut first = [0; 8];
+        first.copy_from_slice(&self.0[..8]);
+        state.write_u64(u64::from_le_bytes(first));
+    }
+}
 
 /// Who may match a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +53,16 @@ pub enum BlockScope<'a> {
 }
 
 impl BlockKey {
+    /// A key as it was written to a file.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The digest.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Start of all chains of one model, KV precision and block size.
     pub fn root(fingerprint: &str, precision: &str, block_tokens: usize) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("bul-engine kv block chain v1");

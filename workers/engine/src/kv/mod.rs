@@ -5,7 +5,14 @@
 
 mod index;
 pub(crate) mod key;
+pub(crate) mod pin;
+pub(crate) mod policy;
 pub(crate) mod pool;
+pub(crate) mod quota;
+pub(crate) mod shadow;
 mod store;
+#[cfg(test)]
+mod tests;
+pub(crate) mod tier;
 
 pub(crate) use store::{KvShape, KvStore};

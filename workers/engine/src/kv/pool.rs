@@ -1,159 +1,378 @@
 //! Block ids, their holders and the free list. The bytes live in `KvStore`.
 //!
 //! Invariant: `free + idle + held = capacity`; a held block is never handed out or evicted; a
-//! block is shared only through the index. Knows nothing of models. Called by `engine`.
+//! block is shared only through the index. Holding is a value, [`BlockRef`]: dropping it gives
+//! the block back, so no path through the engine can forget to. Knows nothing of models.
+
+use std::cell::RefCell;
+use std::rc::Rc;
 
 use super::index::Index;
-use super::key::BlockKey;
+use super::key::{BlockKey, KeyMap};
+use super::policy::{Entry, Evict, Segment};
+use super::quota::{Book, Ledger, Quotas, TenantId};
 
 /// Number of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BlockId(pub u32);
 
-/// All blocks of one engine.
+#[derive(Debug, Clone, Default)]
+struct Slot {
+    holders: u32,
+    /// Whose text it holds; nobody's for public text and for free blocks.
+    owner: Option<TenantId>,
+    /// Set while published.
+    key: Option<BlockKey>,
+}
+
 #[derive(Debug)]
-pub(crate) struct Pool {
-    holders: Vec<u32>,
+struct State {
+    slots: Vec<Slot>,
     free: Vec<BlockId>,
     index: Index,
+    policy: Box<dyn Evict>,
+    book: Book,
+    idle: usize,
     evicted: u64,
+    now_ms: u64,
+}
+
+/// All blocks of one engine. Clones are handles to the same blocks.
+#[derive(Debug, Clone)]
+pub(crate) struct Pool {
+    state: Rc<RefCell<State>>,
+}
+
+/// A share in a block; dropping it gives the share back.
+#[derive(Debug)]
+pub(crate) struct BlockRef {
+    id: BlockId,
+    state: Rc<RefCell<State>>,
+}
+
+/// A block to write into.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub block: BlockRef,
+    /// What it held until now: its bytes are still there and may be saved elsewhere.
+    pub evicted: Option<BlockKey>,
+}
+
+/// How far a chain of keys is in the cache.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Match {
+    /// Keys published, from the first on.
+    pub blocks: usize,
+    /// Idle blocks of public text among them.
+    pub idle_public: usize,
+    /// Idle blocks of a tenant among them.
+    pub idle_own: usize,
 }
 
 impl Pool {
-    /// `capacity` free blocks.
+    /// `capacity` free blocks, the longest unused evicted first, without quotas.
+    #[cfg(test)]
     pub fn new(capacity: usize) -> Self {
+        Self::with(capacity, super::policy::Eviction::Lru.policy(capacity), &Quotas::default())
+    }
+
+    /// `capacity` free blocks.
+    pub fn with(capacity: usize, policy: Box<dyn Evict>, quotas: &Quotas) -> Self {
         // Low ids are handed out first, so that memory is touched only when needed.
         let free = (0..capacity as u32).rev().map(BlockId).collect();
-        Self { holders: vec![0; capacity], free, index: Index::default(), evicted: 0 }
+        let state = State {
+            slots: vec![Slot::default(); capacity],
+            free,
+            index: Index::default(),
+            policy,
+            book: Book::new(quotas),
+            idle: 0,
+            evicted: 0,
+            now_ms: 0,
+        };
+        Self { state: Rc::new(RefCell::new(state)) }
     }
 
     /// Number of blocks in all.
     pub fn capacity(&self) -> usize {
-        self.holders.len()
+        self.state.borrow().slots.len()
     }
 
-    /// Blocks that `take` could hand out now.
+    /// Blocks that are free or idle.
     pub fn available(&self) -> usize {
-        self.free.len() + self.index.idle_count()
+        let state = self.state.borrow();
+        state.free.len() + state.idle
     }
 
-    /// Blocks held by sequences.
+    /// Blocks held by somebody.
     pub fn held(&self) -> usize {
         self.capacity() - self.available()
     }
 
     /// Published blocks.
     pub fn cached(&self) -> usize {
-        self.index.len()
+        self.state.borrow().index.len()
+    }
+
+    /// Keys that running sequences compute.
+    #[cfg(test)]
+    pub fn computing(&self) -> usize {
+        self.state.borrow().index.computing()
     }
 
     /// Blocks evicted since the start.
     pub fn evicted(&self) -> u64 {
-        self.evicted
+        self.state.borrow().evicted
     }
 
-    /// Takes an unused block, evicting the longest unused published one if need be.
-    pub fn take(&mut self) -> Option<BlockId> {
-        let block = match self.free.pop() {
-            Some(block) => block,
-            None => {
-                let block = self.index.evict()?;
-                self.evicted += 1;
-                block
-            }
-        };
-        self.holders[block.0 as usize] = 1;
-        Some(block)
-    }
-
-    /// How many of `keys`, from the first on, are published, and how many of those are idle.
-    pub fn probe(&self, keys: &[BlockKey]) -> (usize, usize) {
-        let mut idle = 0;
-        let mut matched = 0;
-        for key in keys {
-            let Some(block) = self.index.get(key) else { break };
-            matched += 1;
-            idle += usize::from(self.holders[block.0 as usize] == 0);
+    /// Tells the pool the time, milliseconds since the engine's start. Blocks whose time is over
+    /// become free.
+    pub fn set_now(&self, now_ms: u64) {
+        let mut state = self.state.borrow_mut();
+        state.now_ms = now_ms;
+        while let Some(block) = state.policy.expire(now_ms) {
+            state.forget(block);
+            state.free.push(block);
         }
-        (matched, idle)
+    }
+
+    /// A request with this key in its prompt has started.
+    pub fn used(&self, key: &BlockKey) {
+        self.state.borrow_mut().policy.used(key);
+    }
+
+    /// How often each key will be needed from now on.
+    pub fn forecast(&self, needs: &KeyMap<u32>) {
+        self.state.borrow_mut().policy.forecast(needs);
+    }
+
+    /// The account of a tenant.
+    pub fn tenant(&self, name: &str) -> TenantId {
+        self.state.borrow_mut().book.tenant(name)
+    }
+
+    /// What a tenant has.
+    #[cfg(test)]
+    pub fn account(&self, tenant: TenantId) -> super::quota::Account {
+        self.state.borrow().book.account(tenant)
+    }
+
+    /// Most blocks one request of `tenant` can ever get.
+    pub fn most(&self, tenant: TenantId) -> usize {
+        self.state.borrow().book.most(tenant, self.capacity())
+    }
+
+    /// A copy of the accounts to plan with.
+    pub fn ledger(&self, tenants: impl Iterator<Item = TenantId>) -> Ledger {
+        let state = self.state.borrow();
+        state.book.ledger(state.free.len() + state.idle, tenants)
+    }
+
+    /// Takes a block for text of `tenant`, or for public text computed on its behalf. Evicts an
+    /// idle block if need be. `None` when there is none that it may have.
+    pub fn take(&self, tenant: TenantId, public: bool) -> Option<Taken> {
+        let (id, evicted) = self.state.borrow_mut().take(tenant, public)?;
+        Some(Taken { block: self.guard(id), evicted })
+    }
+
+    /// How many of `keys`, from the first on, are published.
+    pub fn probe(&self, keys: &[BlockKey]) -> Match {
+        let state = self.state.borrow();
+        let mut found = Match::default();
+        for key in keys {
+            let Some(block) = state.index.get(key) else { break };
+            found.blocks += 1;
+            let slot = &state.slots[block.0 as usize];
+            if slot.holders == 0 {
+                match slot.owner {
+                    None => found.idle_public += 1,
+                    Some(_) => found.idle_own += 1,
+                }
+            }
+        }
+        found
+    }
+
+    /// All published blocks.
+    pub fn published(&self) -> Vec<(BlockKey, BlockId)> {
+        let state = self.state.borrow();
+        let slots = state.slots.iter().enumerate();
+        slots.filter_map(|(at, slot)| Some((slot.key?, BlockId(at as u32)))).collect()
     }
 
     /// Takes a share in the block that holds `key`.
-    pub fn share(&mut self, key: &BlockKey) -> Option<BlockId> {
-        let block = self.index.get(key)?;
-        self.index.set_busy(block);
-        self.holders[block.0 as usize] += 1;
-        Some(block)
+    pub fn share(&self, key: &BlockKey) -> Option<BlockRef> {
+        let id = self.state.borrow_mut().share(key)?;
+        Some(self.guard(id))
     }
 
     /// Publishes a held block whose keys and values are written. When the same key was published
     /// meanwhile, the block stays private.
-    pub fn publish(&mut self, key: BlockKey, block: BlockId) {
-        debug_assert!(self.holders[block.0 as usize] > 0);
-        self.index.insert(key, block);
+    pub fn publish(&self, key: BlockKey, block: &BlockRef, segment: Segment) {
+        self.state.borrow_mut().publish(key, block.id, segment);
     }
 
-    /// Gives back the blocks of one sequence. The tail becomes idle first, so that it is evicted
-    /// first and prefixes stay matchable.
-    pub fn release(&mut self, blocks: &[BlockId]) {
-        for block in blocks.iter().rev() {
-            let holders = &mut self.holders[block.0 as usize];
-            debug_assert!(*holders > 0);
-            *holders -= 1;
-            if *holders > 0 {
-                continue;
+    /// A running sequence will compute `key`.
+    pub fn begin(&self, key: BlockKey) {
+        self.state.borrow_mut().index.begin(key);
+    }
+
+    /// A running sequence has published `key`, or has given up.
+    pub fn end(&self, key: &BlockKey) {
+        self.state.borrow_mut().index.end(key);
+    }
+
+    /// Does a running sequence compute `key`?
+    pub fn is_computing(&self, key: &BlockKey) -> bool {
+        self.state.borrow().index.is_computing(key)
+    }
+
+    fn guard(&self, id: BlockId) -> BlockRef {
+        BlockRef { id, state: self.state.clone() }
+    }
+}
+
+impl BlockRef {
+    /// The block.
+    pub fn id(&self) -> BlockId {
+        self.id
+    }
+}
+
+impl Drop for BlockRef {
+    fn drop(&mut self) {
+        self.state.borrow_mut().release(self.id);
+    }
+}
+
+impl State {
+    fn take(&mut self, tenant: TenantId, public: bool) -> Option<(BlockId, Option<BlockKey>)> {
+        let owner = (!public).then_some(tenant);
+        if self.free.len() + self.idle <= self.book.shielded_from(owner) {
+            return None;
+        }
+        let own_only = !public && self.book.account(tenant).is_full();
+        let free = if own_only { None } else { self.free.pop() };
+        let (block, evicted) = match free {
+            Some(block) => (block, None),
+            None => {
+                let (slots, book) = (&self.slots, &self.book);
+                let block =
+                    self.policy.evict(&|b| book.may_evict(tenant, slots[b.0 as usize].owner, own_only))?;
+                (block, self.forget(block))
             }
-            if self.index.contains(*block) { self.index.set_idle(*block) } else { self.free.push(*block) }
+        };
+        if let Some(owner) = owner {
+            self.book.account_mut(owner).used += 1;
+        }
+        self.slots[block.0 as usize] = Slot { holders: 1, owner, key: None };
+        Some((block, evicted))
+    }
+
+    /// Books an idle block out, after its policy let go of it.
+    fn forget(&mut self, block: BlockId) -> Option<BlockKey> {
+        let slot = std::mem::take(&mut self.slots[block.0 as usize]);
+        debug_assert_eq!(slot.holders, 0, "a held block was evicted");
+        if let Some(key) = &slot.key {
+            self.index.remove(key);
+        }
+        if let Some(owner) = slot.owner {
+            let account = self.book.account_mut(owner);
+            account.used -= 1;
+            account.idle -= 1;
+        }
+        self.idle -= 1;
+        self.evicted += 1;
+        slot.key
+    }
+
+    fn share(&mut self, key: &BlockKey) -> Option<BlockId> {
+        let block = self.index.get(key)?;
+        let slot = &mut self.slots[block.0 as usize];
+        if slot.holders == 0 {
+            self.idle -= 1;
+            if let Some(owner) = slot.owner {
+                self.book.account_mut(owner).idle -= 1;
+            }
+            self.policy.busy(block);
+        }
+        slot.holders += 1;
+        self.policy.hit(block);
+        Some(block)
+    }
+
+    fn publish(&mut self, key: BlockKey, block: BlockId, segment: Segment) {
+        let slot = &mut self.slots[block.0 as usize];
+        debug_assert!(slot.holders > 0, "a block that nobody holds was published");
+        if slot.key.is_none() && self.index.insert(key, block) {
+            slot.key = Some(key);
+            self.policy.publish(block, Entry { key, segment });
+        }
+    }
+
+    fn release(&mut self, block: BlockId) {
+        let slot = &mut self.slots[block.0 as usize];
+        debug_assert!(slot.holders > 0, "a block was given back twice");
+        slot.holders -= 1;
+        if slot.holders > 0 {
+            return;
+        }
+        if slot.key.is_some() {
+            self.idle += 1;
+            if let Some(owner) = slot.owner {
+                self.book.account_mut(owner).idle += 1;
+            }
+            self.policy.idle(block, self.now_ms);
+        } else {
+            if let Some(owner) = slot.owner.take() {
+                self.book.account_mut(owner).used -= 1;
+            }
+            self.free.push(block);
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::key::{BlockScope, chain};
-    use super::*;
+/// The blocks of one sequence, in order. Dropping it gives back the last one first, so that
+/// prefixes stay matchable longest.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    blocks: Vec<BlockRef>,
+    ids: Vec<BlockId>,
+}
 
-    fn keys(n: usize) -> Vec<BlockKey> {
-        let tokens: Vec<u32> = (0..n as u32).collect();
-        chain(BlockKey::root("m", "f32", 1), 1, &tokens, n, "")
+impl Table {
+    /// Appends a block.
+    pub fn push(&mut self, block: BlockRef) {
+        self.ids.push(block.id());
+        self.blocks.push(block);
     }
 
-    #[test]
-    fn blocks_are_shared_evicted_oldest_first_and_conserved() {
-        let mut pool = Pool::new(4);
-        let keys = keys(3);
-        let held: Vec<_> = (0..3).map(|_| pool.take().unwrap()).collect();
-        for (key, block) in keys.iter().zip(&held) {
-            pool.publish(*key, *block);
+    /// Number of blocks.
+    pub fn len(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Ids, in order.
+    pub fn ids(&self) -> &[BlockId] {
+        &self.ids
+    }
+
+    /// The block at `index`.
+    pub fn get(&self, index: usize) -> Option<&BlockRef> {
+        self.blocks.get(index)
+    }
+
+    /// Gives back all but the first `len` blocks.
+    pub fn truncate(&mut self, len: usize) {
+        while self.blocks.len() > len {
+            self.blocks.pop();
+            self.ids.pop();
         }
-        assert_eq!((pool.held(), pool.cached(), pool.available()), (3, 3, 1));
-        assert_eq!(pool.probe(&keys), (3, 0));
-        pool.release(&held);
-        assert_eq!((pool.held(), pool.available()), (0, 4));
-        assert_eq!(pool.probe(&keys), (3, 3));
-
-        let shared = pool.share(&keys[0]).unwrap();
-        assert_eq!(shared, held[0]);
-        // One is free, two are idle: the tail of the chain goes before its middle.
-        assert!(pool.take().is_some());
-        assert_eq!(pool.take(), Some(held[2]));
-        assert_eq!(pool.probe(&keys), (2, 1));
-        assert_eq!(pool.take(), Some(held[1]));
-        assert_eq!(pool.take(), None, "a held block is never evicted");
-        assert_eq!(pool.evicted(), 2);
-        assert_eq!(pool.probe(&keys), (1, 0));
     }
+}
 
-    #[test]
-    fn a_key_published_twice_keeps_its_first_block() {
-        let mut pool = Pool::new(2);
-        let key = BlockKey::root("m", "f32", 1).child(BlockScope::Public, &[1]);
-        let (a, b) = (pool.take().unwrap(), pool.take().unwrap());
-        pool.publish(key, a);
-        pool.publish(key, b);
-        pool.release(&[b]);
-        assert_eq!(pool.share(&key), Some(a));
-        pool.release(&[a, a]);
-        assert_eq!(pool.available(), 2);
+impl Drop for Table {
+    fn drop(&mut self) {
+        self.truncate(0);
     }
 }

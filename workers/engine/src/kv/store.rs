@@ -66,4 +66,16 @@ impl KvStore {
         let len = self.shape.layer_len();
         self.slabs[block.0 as usize].get(layer * len..(layer + 1) * len).unwrap_or(&[])
     }
+
+    /// All keys and values of one block; empty when nothing was written yet.
+    pub fn slab(&self, block: BlockId) -> &[f32] {
+        &self.slabs[block.0 as usize]
+    }
+
+    /// Fills a block with what `slab` gave for a block of the same contents.
+    pub fn load(&mut self, block: BlockId, values: &[f32]) {
+        let slab = &mut self.slabs[block.0 as usize];
+        slab.clear();
+        slab.extend_from_slice(values);
+    }
 }

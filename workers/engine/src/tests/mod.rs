@@ -1,9 +1,13 @@
 //! Tests of the crate as a whole.
 
+mod core;
 mod exact;
+mod factory;
 mod golden;
+mod lifecycle;
 mod phrases;
 mod prose;
+mod quota;
 mod serving;
 mod shapes;
 mod shipped;

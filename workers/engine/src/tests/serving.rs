@@ -8,7 +8,6 @@ use tokio_util::sync::CancellationToken;
 use crate::chat::Chat;
 use crate::generate::{Generate, GenerateError, ModelInfo};
 use crate::job::{Completion, Constraint, Finish, Request, Role, Scope};
-use crate::kv::pool::Pool;
 use crate::local::LocalModel;
 use crate::open::EngineOptions;
 use crate::sequence::Language;
@@ -37,7 +36,7 @@ fn sim(options: &EngineOptions, blocks: usize, change: impl FnOnce(&mut SimRunne
         fingerprint: "sim".into(),
     };
     let context = blocks * options.block_tokens;
-    LocalModel::spawn(runner, Pool::new(blocks), info, language, chat, context, options, None).unwrap()
+    LocalModel::spawn(runner, blocks, info, language, chat, context, options, None).unwrap()
 }
 
 async fn run(model: &LocalModel, request: Request) -> Result<Completion, GenerateError> {
@@ -250,7 +249,7 @@ async fn a_full_queue_refuses_and_priority_goes_first() {
     gate.send(()).unwrap();
     gate.send(()).unwrap();
     // The first request leaves the queue once it runs.
-    let with_priority = |priority| Request { priority, ..request("later") };
+    let with_priority = |priority| Request { priority, ..request(&format!("later {priority}")) };
     let mut low = loop {
         let mut low = Box::pin(run(&model, with_priority(3)));
         if futures::poll!(&mut low).is_pending() {

@@ -9,6 +9,7 @@ use crate::constraint::check;
 use crate::generate::Generate;
 use crate::job::{Constraint, Message, Request, Role, Sampling, Scope};
 use crate::kv::pool::BlockId;
+use crate::kv::tier::codec::Codec;
 use crate::kv::{KvShape, KvStore};
 use crate::local::LocalModel;
 use crate::model::config::ModelConfig;
@@ -119,5 +120,71 @@ async fn it_writes_in_the_asked_shape() {
         let done = model.generate(request, None, CancellationToken::new()).await.unwrap();
         println!("{}\n{:?}\n", done.text, done.receipt);
         assert_eq!(check(&constraint, &done.text), Ok(()), "{}", done.text);
+    }
+}
+
+/// How far the next tokens' probabilities move when the prompt's keys and values went through a
+/// codec: mean divergence in nats, and how often the best token stays the best.
+fn error_of(codec: Codec, decoder: &Decoder, cases: &[Case]) -> (f64, f64) {
+    let c = decoder.config();
+    let shape = KvShape { layers: c.layers, kv_heads: c.kv_heads, head_dim: c.head_dim, block_tokens: 16 };
+    let blocks: Vec<BlockId> = (0..64).map(BlockId).collect();
+    let (mut divergence, mut same, mut rows) = (0.0, 0, 0);
+    for case in cases {
+        let run = |store: &mut KvStore, tokens: &[u32], start: usize, logits: Logits| {
+            let span = Span { tokens: tokens.to_vec(), start, blocks: blocks.clone(), logits };
+            decoder.forward(&[span], store, &mut Scratch::default(), &Threads::new(1)).unwrap()
+        };
+        let mut store = KvStore::new(shape, 64);
+        // The last token is computed again behind a full hit, as in the engine.
+        let (prefix, last) = case.prompt_ids.split_at(case.prompt_ids.len() - 1);
+        run(&mut store, prefix, 0, Logits::None);
+        let mut restored = KvStore::new(shape, 64);
+        for block in &blocks {
+            let values = store.slab(*block);
+            if !values.is_empty() {
+                let bytes = codec.encode(shape, values);
+                restored.load(*block, &codec.decode(shape, &bytes, values.len()).unwrap());
+            }
+        }
+        let tokens = [last, &case.greedy_ids].concat();
+        let exact = run(&mut store, &tokens, prefix.len(), Logits::All);
+        let close = run(&mut restored, &tokens, prefix.len(), Logits::All);
+        for (p, q) in exact.chunks_exact(c.vocab).zip(close.chunks_exact(c.vocab)) {
+            let log_sum = |row: &[f32]| row.iter().map(|l| f64::from(*l).exp()).sum::<f64>().ln();
+            let (of_p, of_q) = (log_sum(p), log_sum(q));
+            divergence += p
+                .iter()
+                .zip(q)
+                .map(|(p, q)| {
+                    let (p, q) = (f64::from(*p) - of_p, f64::from(*q) - of_q);
+                    p.exp() * (p - q)
+                })
+                .sum::<f64>();
+            let best = |row: &[f32]| (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]));
+            same += usize::from(best(p) == best(q));
+            rows += 1;
+        }
+    }
+    (divergence / rows as f64, same as f64 / rows as f64)
+}
+
+#[test]
+fn codecs_change_the_shipped_model_by_little() {
+    let Some(folder) = folder() else { return };
+    let file = |name: &str| std::fs::read(folder.join("weights").join(name)).unwrap();
+    let config = ModelConfig::from_json(&file("config.json")).unwrap();
+    let mut source = SafetensorsSource::from_directory(&folder.join("weights")).unwrap();
+    let decoder = Decoder::load(config, &mut source).unwrap();
+    let cases = cases(&folder);
+    for (codec, divergence_max, same_min) in [
+        (Codec::F32, 0.0, 1.0),
+        (Codec::F16, 1e-5, 0.999),
+        (Codec::Int8, 0.002, 0.98),
+        (Codec::Int4, 0.02, 0.9),
+    ] {
+        let (divergence, same) = error_of(codec, &decoder, &cases);
+        println!("{codec:?}: divergence {divergence:.2e} nats, best token the same in {:.2} %", same * 100.0);
+        assert!(divergence <= divergence_max && same >= same_min, "{codec:?}: {divergence} {same}");
     }
 }

@@ -3,10 +3,16 @@
 //! Speed depends on shapes, not on text, so prompts are made of plain words. Medians of several
 //! rounds; each stream is drained. Called by `bul model bench`.
 
+mod engine;
+mod random;
+
 use std::time::Instant;
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
+
+pub use engine::{EngineBenchError, EngineBenchReport, EngineLoad, Percentiles, bench_engine};
+pub use random::ModelShape;
 
 use crate::generate::{Generate, GenerateError};
 use crate::job::{Completion, Message, Request, Role, Sampling, Scope};

@@ -1,0 +1,103 @@
+//! `bul bench engine`: the model engine under a factory's load, with random weights at real shapes.
+//!
+//! Needs neither store nor broker nor a model file: speed depends on shapes, not on what was learned.
+
+use anyhow::Context as _;
+use bul_engine::{EngineLoad, EngineOptions, ModelShape, Preset, bench_engine};
+
+use crate::context::Context;
+use crate::exit::{Exit, Fault};
+
+/// Options of `bul bench engine`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Shape of the model: tiny, shipped, small or qwen3-0.6b
+    #[arg(long, default_value = "shipped")]
+    shape: String,
+    /// Settings of the engine: low-latency, balanced, memory-efficient or bulk
+    #[arg(long, default_value = "bulk")]
+    preset: String,
+    /// Templates
+    #[arg(long, default_value_t = 8)]
+    templates: u32,
+    /// Documents of each template
+    #[arg(long, default_value_t = 64)]
+    documents: u32,
+    /// Tokens that all documents of one template share
+    #[arg(long, default_value_t = 2000)]
+    prefix: usize,
+    /// Tokens of data of a document: one number, or the fewest and the most as 100-1024
+    #[arg(long, default_value = "200")]
+    data: String,
+    /// Tokens of each answer
+    #[arg(long, default_value_t = 400)]
+    output: usize,
+    /// Requests under way at the same time
+    #[arg(long, default_value_t = 32)]
+    concurrency: usize,
+    /// Threads of the model; 0 for all
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// MiB of keys and values; 0 for what the preset says
+    #[arg(long, default_value_t = 0)]
+    kv_mib: usize,
+    /// Do not tell the engine which prefixes are coming
+    #[arg(long)]
+    no_forecast: bool,
+}
+
+/// Runs the command.
+pub async fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
+    let shape = ModelShape::parse(&args.shape)
+        .ok_or_else(|| Fault::usage(format!("--shape: `{}` is none of the known shapes", args.shape)))?;
+    let preset = Preset::parse(&args.preset)
+        .ok_or_else(|| Fault::usage(format!("--preset: `{}` is no preset", args.preset)))?;
+    let load = EngineLoad {
+        templates: args.templates,
+        documents: args.documents,
+        prefix_tokens: args.prefix,
+        data_tokens: range(&args.data)?,
+        output_tokens: args.output,
+        concurrent: args.concurrency,
+        announce: !args.no_forecast,
+        ..EngineLoad::default()
+    };
+    let mut options = EngineOptions { shadow_policies: true, ..EngineOptions::preset(preset) };
+    if args.threads > 0 {
+        options.threads = args.threads;
+    }
+    if args.kv_mib > 0 {
+        options.kv_bytes_max = args.kv_mib << 20;
+    }
+    let report = bench_engine(shape, &load, &options).await?;
+    context.print(&report, || {
+        format!(
+            "model              {} ({} parameters, f32, {} threads)\nrequests           {} in {:.1} s\noutput             {:.0} tok/s\nfirst token        {:.0} ms median, {:.0} ms p99\nbetween tokens     {:.1} ms median, {:.1} ms p99\nfound, device      {} of {} prompt tokens\nfound, host, disk  {}, {}\npreemptions        {}\npeak memory        {} MiB\n",
+            report.shape,
+            report.parameters,
+            report.threads,
+            report.requests,
+            report.seconds,
+            report.output_tokens_per_second,
+            report.first_token_ms.p50,
+            report.first_token_ms.p99,
+            report.inter_token_ms.p50,
+            report.inter_token_ms.p99,
+            report.device_hit_tokens,
+            report.cache.prompt_tokens,
+            report.host_hit_tokens,
+            report.disk_hit_tokens,
+            report.preemptions,
+            report.peak_memory_bytes >> 20,
+        )
+    })?;
+    Ok(Exit::Done)
+}
+
+/// `200`, or `100-1024`.
+fn range(text: &str) -> anyhow::Result<(usize, usize)> {
+    let (low, high) = text.split_once('-').unwrap_or((text, text));
+    let number =
+        |part: &str| part.trim().parse::<usize>().with_context(|| format!("--data: `{part}` is no number"));
+    Ok((number(low)?, number(high)?))
+}

@@ -1,0 +1,33 @@
+//! Eviction policies side by side on 8 templates × 64 documents, at several memory sizes:
+//! `cargo run -p bul-engine --release --example policies`.
+
+use bul_engine::{Eviction, PolicyWorkload, compare_policies};
+
+fn main() {
+    let base = PolicyWorkload::default();
+    println!(
+        "{} templates × {} documents, {} + {} tokens in, {} out, blocks of {}; hit rate of prompt tokens",
+        base.templates,
+        base.documents,
+        base.prefix_tokens,
+        base.data_tokens,
+        base.output_tokens,
+        base.block_tokens
+    );
+    print!("{:>8}", "blocks");
+    for policy in Eviction::ALL {
+        print!("{:>11}", policy.name());
+    }
+    println!("{:>18}", "planned / lru");
+    for blocks in [200, 300, 400, 500, 600, 800, 1000, 1200, 2000] {
+        let rates = compare_policies(&PolicyWorkload { blocks, ..base }, &Eviction::ALL);
+        print!("{blocks:>8}");
+        for rate in &rates {
+            print!("{:>10.1}%", rate.hit_rate() * 100.0);
+        }
+        let of =
+            |policy: Eviction| rates.iter().find(|r| r.policy == policy.name()).map_or(0, |r| r.hit_tokens);
+        let (lru, planned) = (of(Eviction::Lru), of(Eviction::Planned));
+        println!("{:>+17.1}%", (planned as f64 / lru.max(1) as f64 - 1.0) * 100.0);
+    }
+}

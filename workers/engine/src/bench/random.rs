@@ -1,0 +1,140 @@
+//! Models of real shapes with random weights: speed depends on shapes, not on what was learned.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::sync::Arc;
+
+use crate::model::config::ModelConfig;
+use crate::model::linear::{Embedding, Linear};
+use crate::model::weights::{Name, Source};
+use crate::open::OpenError;
+use crate::vocabulary::{Vocabulary, char_of_byte};
+
+/// Values drawn once and read again and again: drawing hundreds of millions takes longer than a
+/// benchmark. A prime, so that rows do not repeat in step with their width.
+const POOL: usize = 1_000_003;
+
+/// Sizes of a known model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModelShape {
+    /// Two layers of 64: for tests.
+    Tiny,
+    /// The shipped model: 4 layers of 192.
+    Shipped,
+    /// 12 layers of 512, about 50 million parameters.
+    Small,
+    /// Qwen3-0.6B. Takes 2.4 GB at f32.
+    #[serde(rename = "qwen3-0.6b")]
+    Qwen3_06b,
+}
+
+impl ModelShape {
+    /// All shapes.
+    pub const ALL: [Self; 4] = [Self::Tiny, Self::Shipped, Self::Small, Self::Qwen3_06b];
+
+    /// Name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tiny => "tiny",
+            Self::Shipped => "shipped",
+            Self::Small => "small",
+            Self::Qwen3_06b => "qwen3-0.6b",
+        }
+    }
+
+    /// The shape of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|shape| shape.name() == name)
+    }
+
+    pub(super) fn config(self) -> Result<ModelConfig, OpenError> {
+        // Hidden size, inner size, layers, query heads, key heads, head width, vocabulary.
+        let (family, [hidden, inner, layers, heads, kv_heads, head_dim, vocab]) = match self {
+            Self::Tiny => ("llama", [64, 128, 2, 4, 2, 16, 300]),
+            Self::Shipped => ("llama", [192, 512, 4, 6, 2, 32, 3072]),
+            Self::Small => ("llama", [512, 1408, 12, 8, 4, 64, 16_000]),
+            Self::Qwen3_06b => ("qwen3", [1024, 3072, 28, 16, 8, 128, 151_936]),
+        };
+        let config = json!({
+            "model_type": family, "hidden_size": hidden, "intermediate_size": inner,
+            "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": kv_heads,
+            "head_dim": head_dim, "vocab_size": vocab, "tie_word_embeddings": true,
+            "max_position_embeddings": 8192, "rms_norm_eps": 1e-6, "rope_theta": 1_000_000.0,
+        });
+        ModelConfig::from_json(config.to_string().as_bytes())
+    }
+}
+
+/// Gives each tensor random values.
+pub(super) struct RandomSource {
+    pool: Vec<f32>,
+    at: usize,
+}
+
+impl RandomSource {
+    /// Always the same values for one seed.
+    pub fn new(seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        Self { pool: (0..POOL).map(|_| rng.random::<f32>() - 0.5).collect(), at: 0 }
+    }
+
+    fn values(&mut self, len: usize, scale: f32) -> Vec<f32> {
+        let mut out = Vec::with_capacity(len);
+        while out.len() < len {
+            let part = (len - out.len()).min(POOL - self.at);
+            out.extend(self.pool[self.at..self.at + part].iter().map(|v| v * scale));
+            self.at = (self.at + part) % POOL;
+        }
+        out
+    }
+}
+
+impl Source for RandomSource {
+    fn vector(&mut self, _: Name, bias: bool, len: usize) -> Result<Option<Vec<f32>>, OpenError> {
+        // Norms near one, no biases.
+        Ok((!bias).then(|| self.values(len, 0.1).into_iter().map(|v| 1.0 + v).collect()))
+    }
+
+    fn linear(&mut self, _: Name, outputs: usize, inputs: usize) -> Result<Option<Linear>, OpenError> {
+        let weight = self.values(outputs * inputs, 2.0 / (inputs as f32).sqrt());
+        Ok(Some(Linear::dense(Arc::new(weight), None, inputs)))
+    }
+
+    fn embedding(
+        &mut self,
+        vocab: usize,
+        hidden: usize,
+        tied: bool,
+    ) -> Result<(Embedding, Option<Linear>), OpenError> {
+        let table = Arc::new(self.values(vocab * hidden, 1.0 / (hidden as f32).sqrt()));
+        let output = tied.then(|| Linear::dense(table.clone(), None, hidden));
+        Ok((Embedding::F32(table), output))
+    }
+
+    fn missing(&self, name: Name, shape: &[usize]) -> OpenError {
+        OpenError::Setup(format!("no random tensor {name:?} of shape {shape:?}"))
+    }
+
+    fn fingerprint(&self) -> blake3::Hash {
+        blake3::hash(b"random weights")
+    }
+}
+
+/// One token per byte, so that a text of plain letters has as many tokens as letters.
+pub(super) fn byte_vocabulary() -> Result<Vocabulary, OpenError> {
+    let vocab: serde_json::Map<String, serde_json::Value> =
+        (0..=255u8).map(|byte| (char_of_byte(byte).to_string(), json!(byte))).collect();
+    let level =
+        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "added_tokens": [],
+        "pre_tokenizer": level, "post_processor": null, "decoder": level,
+        "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "vocab": vocab,
+            "merges": []},
+    });
+    Vocabulary::from_json(tokenizer.to_string().as_bytes())
+}

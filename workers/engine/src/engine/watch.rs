@@ -1,0 +1,51 @@
+//! What the engine tells about its cache, and what other policies would have found in it.
+
+use super::EngineCore;
+use crate::kv::shadow::Seen;
+use crate::report::CacheReport;
+use crate::runner::Runner;
+use crate::sequence::Sequence;
+
+impl<R: Runner> EngineCore<R> {
+    /// Shows an answered request to the shadows of other policies.
+    pub(super) fn watch(&mut self, sequence: &Sequence) {
+        let block_tokens = self.limits.block_tokens;
+        let seen = Seen {
+            keys: &sequence.keys,
+            matchable: (sequence.prompt_tokens - 1) / block_tokens,
+            public_tokens: sequence.public_tokens,
+            prompt_tokens: sequence.prompt_tokens,
+        };
+        let now_ms = self.started.elapsed().as_millis() as u64;
+        for (policy, tokens) in self.shadows.replay(seen, now_ms) {
+            if let Some(metrics) = &self.metrics {
+                metrics.shadow_hits.with_label_values(&[policy]).inc_by(tokens);
+            }
+        }
+    }
+
+    /// What the cache holds and found.
+    pub fn report(&self) -> CacheReport {
+        CacheReport {
+            policy: self.eviction.name(),
+            blocks: self.pool.capacity(),
+            block_tokens: self.limits.block_tokens,
+            held_blocks: self.pool.held(),
+            cached_blocks: self.pool.cached(),
+            evicted_blocks: self.pool.evicted(),
+            prompt_tokens: self.counts.prompt,
+            cached_tokens: self.counts.cached,
+            host_tokens: self.counts.tiers[0],
+            disk_tokens: self.counts.tiers[1],
+            host_bytes: self.tiers.bytes().0,
+            disk_bytes: self.tiers.bytes().1,
+            pinned_blocks: self.pins.blocks(),
+            computed_tokens: self.counts.computed,
+            steps: self.counts.steps,
+            planning_seconds: self.counts.planning_s,
+            model_seconds: self.counts.model_s,
+            preemptions: self.counts.preemptions,
+            shadows: self.shadows.rates(),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What the queue knows of the future: how often each prefix will be asked for.
+//!
+//! Called by whoever sees the queue, through `Generate::announce`; used by the policy `planned`.
+
+use crate::chat::Chat;
+use crate::job::Message;
+use crate::kv::key::{BlockKey, KeyMap, chain};
+use crate::vocabulary::Vocabulary;
+
+/// Keys of one forecast; prefixes beyond are left out. About 40 MB.
+const KEYS_MAX: usize = 1 << 19;
+
+/// Requests that wait for their turn, by the beginning that they share.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Forecast {
+    /// Prefixes, the most needed first.
+    pub prefixes: Vec<ExpectedPrefix>,
+}
+
+/// One beginning of prompts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpectedPrefix {
+    /// Tenant of the requests; of no effect for public messages.
+    pub tenant: String,
+    /// The messages that they begin with.
+    pub messages: Vec<Message>,
+    /// How many requests will begin like this.
+    pub times: u32,
+}
+
+/// How often each key will be needed.
+///
+/// A prefix that cannot be turned into tokens is left out: a forecast is advice, no order.
+pub(crate) fn needs(
+    forecast: &Forecast,
+    chat: &Chat,
+    vocabulary: &Vocabulary,
+    root: BlockKey,
+    block_tokens: usize,
+) -> KeyMap<u32> {
+    let mut needs: KeyMap<u32> = KeyMap::default();
+    for expected in &forecast.prefixes {
+        let Ok(prefix) = chat.prefix(&expected.messages, vocabulary) else { continue };
+        let keys = chain(root, block_tokens, &prefix.tokens, prefix.public_tokens, &expected.tenant);
+        if needs.len() + keys.len() > KEYS_MAX {
+            tracing::warn!(prefixes = forecast.prefixes.len(), "a forecast is too long; its end is left out");
+            break;
+        }
+        for key in keys {
+            let need = needs.entry(key).or_default();
+            *need = need.saturating_add(expected.times);
+        }
+    }
+    needs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::{Role, Scope};
+    use crate::testing;
+
+    #[test]
+    fn a_forecast_names_the_keys_that_prompts_will_have() {
+        let vocabulary = testing::vocabulary();
+        let chat = Chat::new(testing::TEMPLATE, String::new(), String::new()).unwrap();
+        let root = BlockKey::root("m", "f32", 4);
+        let request = testing::request("some data of a customer");
+        let prompt = chat.prompt(&request.messages, &vocabulary).unwrap();
+        let keys = chain(root, 4, &prompt.tokens, prompt.public_tokens, &request.tenant);
+        let expected = |messages: &[Message], times| ExpectedPrefix {
+            tenant: request.tenant.clone(),
+            messages: messages.to_vec(),
+            times,
+        };
+        let other = Message { role: Role::System, text: "Another template.".into(), scope: Scope::Public };
+        let forecast = Forecast {
+            prefixes: vec![
+                expected(&request.messages[..1], 3),
+                expected(&request.messages, 2),
+                expected(&[other], 9),
+            ],
+        };
+        let needs = needs(&forecast, &chat, &vocabulary, root, 4);
+        let public = prompt.public_tokens / 4;
+        // The last literal before the customer's text may be part of it; one block of slack.
+        assert!(keys[..public - 1].iter().all(|key| needs.get(key) == Some(&5)));
+        assert_eq!(needs.get(&keys[public + 1]), Some(&2));
+        assert!(needs.values().any(|need| *need == 9));
+    }
+}

@@ -1,0 +1,55 @@
+//! What an engine's cache holds and found, for people and for `bul bench`.
+
+use serde::Serialize;
+
+use crate::kv::shadow::ShadowRate;
+
+/// State and counts of one engine since its start.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct CacheReport {
+    /// Eviction policy.
+    pub policy: &'static str,
+    /// Blocks in all.
+    pub blocks: usize,
+    /// Tokens per block.
+    pub block_tokens: usize,
+    /// Blocks held by running requests, sessions and pinned prefixes.
+    pub held_blocks: usize,
+    /// Blocks published, held or not.
+    pub cached_blocks: usize,
+    /// Blocks evicted.
+    pub evicted_blocks: u64,
+    /// Prompt tokens of requests that were answered.
+    pub prompt_tokens: u64,
+    /// Of these, tokens found in the cache at the first start.
+    pub cached_tokens: u64,
+    /// Of the cached ones, tokens that came from the host's memory.
+    pub host_tokens: u64,
+    /// Of the cached ones, tokens that came from disk.
+    pub disk_tokens: u64,
+    /// Bytes of blocks in the host's memory, besides the engine's own.
+    pub host_bytes: usize,
+    /// Bytes of block files.
+    pub disk_bytes: u64,
+    /// Blocks kept for sessions and warmed-up prefixes.
+    pub pinned_blocks: usize,
+    /// Tokens computed, those of repeated starts included.
+    pub computed_tokens: u64,
+    /// Steps of the model.
+    pub steps: u64,
+    /// Time of planning and of bookkeeping before the model ran, all steps, seconds.
+    pub planning_seconds: f64,
+    /// Time of the model, seconds.
+    pub model_seconds: f64,
+    /// Requests that gave their blocks back and started again.
+    pub preemptions: u64,
+    /// What other policies would have found; empty when they are not watched.
+    pub shadows: Vec<ShadowRate>,
+}
+
+impl CacheReport {
+    /// Part of the prompt tokens found, 0 to 1.
+    pub fn hit_rate(&self) -> f64 {
+        if self.prompt_tokens == 0 { 0.0 } else { self.cached_tokens as f64 / self.prompt_tokens as f64 }
+    }
+}

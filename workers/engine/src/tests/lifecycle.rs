@@ -1,0 +1,183 @@
+//! What becomes of blocks: restored from slower tiers, kept for sessions, warmed up, preempted.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::factory::{Factory, Job, shape, text};
+use crate::forecast::{ExpectedPrefix, Forecast};
+use crate::generate::Generate;
+use crate::job::Request;
+use crate::kv::pin::{Keep, PinName};
+use crate::kv::pool::Pool;
+use crate::kv::tier::codec::Codec;
+use crate::kv::tier::{TierOptions, Tiers};
+use crate::open::EngineOptions;
+use crate::sched::{Limits, Reserve};
+use crate::testing;
+
+const LIMITS: Limits =
+    Limits { block_tokens: 4, step_tokens_max: 64, running_max: 6, reserve: Reserve::Known };
+
+fn job(n: u32) -> Job {
+    Job {
+        tenant: ["a", "b"][n as usize % 2].into(),
+        lane: 0,
+        public: text(n % 5, 22),
+        data: text(1000 + n % 20, 9),
+        max_tokens: 10,
+        seed: u64::from(n),
+    }
+}
+
+fn tiers(host_bytes_max: usize, disk: Option<PathBuf>) -> Tiers {
+    let options =
+        TierOptions { host_bytes_max, disk_directory: disk, disk_bytes_max: 1 << 20, codec: Codec::F32 };
+    Tiers::open(&options, shape(LIMITS), "sim").unwrap()
+}
+
+#[test]
+fn restored_is_as_if_never_evicted() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = || Some(directory.path().to_path_buf());
+    for (host_bytes_max, disk_directory) in [(1 << 20, None), (2000, disk()), (0, disk())] {
+        let with_host = host_bytes_max > 0;
+        let with_disk = disk_directory.is_some();
+        let mut factory = Factory::with_tiers(LIMITS, Pool::new(26), tiers(host_bytes_max, disk_directory));
+        let jobs: Vec<Job> = (0..200).map(job).collect();
+        for wave in jobs.chunks(9) {
+            let answers: Vec<_> = wave.iter().map(|job| factory.submit(job).0).collect();
+            factory.finish();
+            for (job, mut answer) in wave.iter().zip(answers) {
+                assert_eq!(answer.try_recv().unwrap().unwrap().text, factory.expected(job).0);
+            }
+        }
+        factory.assert_nothing_leaked();
+        let report = factory.core.report();
+        assert_eq!(report.host_tokens > 0, with_host, "{report:?}");
+        assert_eq!(report.disk_tokens > 0, with_disk, "{report:?}");
+        assert!(report.host_tokens + report.disk_tokens <= report.cached_tokens);
+    }
+}
+
+#[test]
+fn a_cache_on_disk_outlives_the_engine() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = || tiers(1 << 20, Some(directory.path().to_path_buf()));
+    let mut first = Factory::with_tiers(LIMITS, Pool::new(60), disk());
+    first.run(&job(0));
+    first.core.save_all();
+    drop(first);
+    let mut second = Factory::with_tiers(LIMITS, Pool::new(60), disk());
+    let again = second.run(&Job { seed: 77, ..job(0) });
+    assert_eq!(again.receipt.disk_tokens, 28, "{:?}", again.receipt);
+    assert_eq!(again.text, second.expected(&Job { seed: 77, ..job(0) }).0);
+    second.assert_nothing_leaked();
+}
+
+#[test]
+fn a_session_goes_on_where_it_was_through_a_flood() {
+    let keep = Keep { name: PinName::Session { tenant: "a".into(), session: "s".into() }, ttl_ms: 600_000 };
+    let flood = |factory: &mut Factory| {
+        let answers: Vec<_> = (10..60).map(|n| factory.submit(&job(n)).0).collect();
+        factory.finish();
+        assert!(answers.into_iter().all(|mut a| a.try_recv().unwrap().is_ok()));
+    };
+    let mut factory = Factory::new(LIMITS, Pool::new(90));
+    let first = Job { public: text(9, 22), ..job(0) };
+    let (mut answer, _) = factory.submit_kept(&first, Some(keep));
+    factory.finish();
+    let told = factory.answer(&first);
+    assert!(answer.try_recv().unwrap().is_ok());
+    let held = factory.core.pool().held();
+    assert!(held > 0);
+    flood(&mut factory);
+    assert_eq!(factory.core.pool().held(), held, "there was room for the flood besides");
+    // The next turn begins with all that was said.
+    let mut next = first.clone();
+    next.data.extend(&told);
+    next.data.extend(text(5, 6));
+    let (mut answer, _) = factory.submit(&next);
+    factory.finish();
+    let done = answer.try_recv().unwrap().unwrap();
+    assert_eq!(done.text, factory.expected(&next).0);
+    // Blocks of the answer included; its last token was never computed.
+    let said = first.public.len() + first.data.len() + told.len() - 1;
+    assert!(done.receipt.cached_tokens as usize >= said / 4 * 4, "{:?}", done.receipt);
+}
+
+#[test]
+fn what_is_kept_gives_way_to_work() {
+    let mut factory = Factory::new(LIMITS, Pool::new(15));
+    for n in 0..3 {
+        let name = PinName::Session { tenant: "a".into(), session: n.to_string() };
+        let (mut answer, _) = factory.submit_kept(&job(n), Some(Keep { name, ttl_ms: 600_000 }));
+        factory.finish();
+        assert!(answer.try_recv().unwrap().is_ok());
+    }
+    assert!(factory.core.pool().held() > 0);
+    // Needs more than what the pins leave.
+    let large = Job { data: text(3, 28), ..job(4) };
+    assert_eq!(factory.run(&large).text, factory.expected(&large).0);
+    assert_eq!(factory.core.counts().preemptions, 0);
+}
+
+async fn texts(model: &dyn Generate, requests: &[Request]) -> Vec<String> {
+    let runs = requests.iter().map(|r| model.generate(r.clone(), None, CancellationToken::new()));
+    futures::future::join_all(runs).await.into_iter().map(|done| done.unwrap().text).collect()
+}
+
+/// Bytes of `blocks` blocks of the tiny model with four tokens each.
+fn bytes(blocks: usize) -> usize {
+    blocks * 4 * 2 * 2 * 2 * 8 * 4
+}
+
+#[tokio::test]
+async fn preempted_and_restored_answers_are_the_same_bit_by_bit() {
+    let base = EngineOptions { threads: 1, block_tokens: 4, ..EngineOptions::default() };
+    let requests: Vec<Request> = (0..10)
+        .map(|i| {
+            let mut request = testing::request(&format!("{} {i}", "some data ".repeat(2 + i)));
+            request.sampling.max_tokens = 60;
+            request.stop = Vec::new();
+            request
+        })
+        .collect();
+    let expected = texts(&testing::model(&base), &requests).await;
+    let small = EngineOptions { kv_bytes_max: bytes(70), ..base.clone() };
+    let model = testing::model(&small);
+    assert_eq!(texts(&model, &requests).await, expected);
+    let report = model.cache_report().await.unwrap();
+    assert!(report.preemptions > 0, "{report:?}");
+    let tiers = TierOptions { host_bytes_max: 1 << 24, ..TierOptions::default() };
+    let model = testing::model(&EngineOptions { tiers, threads: 2, ..small });
+    for _ in 0..3 {
+        assert_eq!(texts(&model, &requests).await, expected);
+    }
+    let report = model.cache_report().await.unwrap();
+    assert!(report.preemptions > 0 && report.evicted_blocks > 0, "{report:?}");
+}
+
+#[tokio::test]
+async fn a_warmed_up_prefix_is_there_for_the_first_request() {
+    let options =
+        EngineOptions { threads: 1, block_tokens: 4, shadow_policies: true, ..EngineOptions::default() };
+    let registry = prometheus::Registry::new();
+    let model = testing::model_with(&options, Some(&registry));
+    let request = testing::request("data");
+    let prefix =
+        ExpectedPrefix { tenant: String::new(), messages: request.messages[..1].to_vec(), times: 20 };
+    model.announce(&Forecast { prefixes: vec![prefix.clone()] });
+    let warm = model.warm_up(&prefix, Duration::from_secs(600)).await.unwrap();
+    assert_eq!(warm.cached_tokens, 0);
+    let done = model.generate(request, None, CancellationToken::new()).await.unwrap();
+    assert!(done.receipt.cached_tokens >= (warm.prompt_tokens - 1) / 4 * 4, "{:?} {warm:?}", done.receipt);
+    let report = model.cache_report().await.unwrap();
+    assert_eq!(report.pinned_blocks as u64, warm.prompt_tokens / 4);
+    assert_eq!(report.policy, "planned");
+    assert_eq!(report.shadows.len(), 6);
+    assert!(report.hit_rate() > 0.0 && report.shadows.iter().all(|s| s.hit_tokens > 0), "{report:?}");
+    let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+    assert!(text.contains("bul_engine_shadow_hit_tokens_total{policy=\"lru\"}"), "{text}");
+}
