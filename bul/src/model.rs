@@ -12,7 +12,8 @@ use bul_cache::{
     SamplingPart, SharedBreaker, Source,
 };
 use bul_engine::{
-    Completion, Constraint, Finish, Generate, GenerateError, ModelInfo, Pieces, Receipt, Request, Role, Scope,
+    CacheReport, Completion, Constraint, ExpectedPrefix, Finish, Forecast, Generate, GenerateError,
+    ModelInfo, Pieces, Receipt, Request, Role, Scope,
 };
 use bul_runtime::breaker::Outcome;
 use tokio_util::sync::CancellationToken;
@@ -74,6 +75,18 @@ impl Generate for Model {
     fn closed_for(&self) -> Option<Duration> {
         let shared = self.breaker.as_ref().and_then(SharedBreaker::closed_for);
         self.inner.closed_for().max(shared)
+    }
+
+    fn announce(&self, forecast: &Forecast) {
+        self.inner.announce(forecast);
+    }
+
+    async fn warm_up(&self, prefix: &ExpectedPrefix, keep_for: Duration) -> Result<Receipt, GenerateError> {
+        self.inner.warm_up(prefix, keep_for).await
+    }
+
+    async fn cache_report(&self) -> Option<CacheReport> {
+        self.inner.cache_report().await
     }
 
     async fn generate(

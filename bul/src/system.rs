@@ -15,7 +15,7 @@ use bul_runtime::{Shutdown, Tasks};
 use bul_scheduler::{Scheduler, SchedulerOptions};
 use bul_store::{Store, StoreError};
 use bul_template::Catalog;
-use bul_worker::{Adopt, Parts, Worker, WorkerOptions};
+use bul_worker::{Adopt, Company, Parts, Worker, WorkerOptions};
 use prometheus::{IntGaugeVec, Registry};
 use tracing::info;
 
@@ -116,6 +116,7 @@ impl System {
         let config = context.config();
         let metrics = bul_worker::Metrics::new(&self.registry, self.breakers.clone());
         let (pdf, adopt) = (Arc::new(PdfWriter::new()), Arc::new(Gate(self.intake())));
+        let company = Arc::new(Company::default());
         for replica in 1..=count {
             // Unique among all hosts and restarts: it is the name in the record of attempts.
             let instance = &uuid::Uuid::new_v4().simple().to_string()[..8];
@@ -134,6 +135,7 @@ impl System {
                 model: model.clone(),
                 catalog: self.catalog.clone(),
                 pdf: pdf.clone(),
+                company: company.clone(),
                 metrics: metrics.clone(),
             };
             self.tasks.spawn("worker", Worker::new(parts, options).run(self.shutdown.clone()));
@@ -151,7 +153,8 @@ impl System {
 
     /// Starts workers, with the model they need. Once for each system.
     pub async fn add_workers(&mut self, context: &Context, count: usize) -> anyhow::Result<()> {
-        let model = wire::open_model(context.config(), Some(&self.registry)).await?;
+        let tier = Some(context.data_dir()?.join("kv"));
+        let model = wire::open_model(context.config(), Some(&self.registry), tier).await?;
         self.model = Some(self.with_cache(context, model).await?);
         self.start_workers(context, count)
     }

@@ -11,7 +11,7 @@ use bul_broker_nats::NatsBroker;
 use bul_broker_rabbitmq::RabbitBroker;
 use bul_cache::{CacheOptions, DiskOptions, Location, MemoryOptions, RedisOptions};
 use bul_config::Config;
-use bul_engine::{EngineOptions, Generate, ModelSpec};
+use bul_engine::{EngineOptions, Eviction, Generate, ModelSpec, Preset};
 use bul_job::{Lane, RetryPolicy, Rules, TenantId, TenantLimits};
 use bul_store::Store;
 use bul_store_postgres::PostgresStore;
@@ -242,20 +242,50 @@ pub fn model_spec(config: &Config) -> anyhow::Result<ModelSpec> {
     })
 }
 
-/// Opens the model; reads all its weights.
-pub async fn open_model(config: &Config, registry: Option<&Registry>) -> anyhow::Result<Arc<dyn Generate>> {
-    let spec = model_spec(config)?;
-    let mut options =
-        EngineOptions { running_max: config.model.running_max.max(1), ..EngineOptions::default() };
-    options.kv_bytes_max = config.model.kv_mib_max.max(1) << 20;
-    if config.model.threads > 0 {
-        options.threads = config.model.threads;
-    }
+/// Opens the model; reads all its weights. `tier`: where evicted keys and values may go, for one process at a time.
+pub async fn open_model(
+    config: &Config,
+    registry: Option<&Registry>,
+    tier: Option<PathBuf>,
+) -> anyhow::Result<Arc<dyn Generate>> {
+    let (spec, options) = (model_spec(config)?, engine_options(config, tier)?);
     let registry = registry.cloned();
     let opened =
         tokio::task::spawn_blocking(move || bul_engine::open_with(&spec, &options, registry.as_ref()))
             .await?;
     Ok(opened.map_err(|e| Fault::unavailable(format!("model: {e}")))?)
+}
+
+/// Settings of the local engine: those of the preset, and over it what is set on its own.
+pub fn engine_options(config: &Config, tier: Option<PathBuf>) -> anyhow::Result<EngineOptions> {
+    let model = &config.model;
+    let names = |all: Vec<&str>| all.join(", ");
+    let preset = Preset::parse(&model.preset).ok_or_else(|| {
+        let known = names(Preset::ALL.iter().map(|preset| preset.name()).collect());
+        Fault::usage(format!("model.preset: {:?} is none of {known}", model.preset))
+    })?;
+    let eviction = Eviction::ALL.into_iter().find(|policy| policy.name() == model.eviction);
+    let eviction = eviction.ok_or_else(|| {
+        let known = names(Eviction::ALL.iter().map(|policy| policy.name()).collect());
+        Fault::usage(format!("model.eviction: {:?} is none of {known}", model.eviction))
+    })?;
+    let mut options = EngineOptions { eviction, ..EngineOptions::preset(preset) };
+    if model.running_max > 0 {
+        options.running_max = model.running_max;
+    }
+    if model.kv_mib_max > 0 {
+        options.kv_bytes_max = model.kv_mib_max << 20;
+    }
+    if model.threads > 0 {
+        options.threads = model.threads;
+    }
+    if model.host_mib_max > 0 {
+        options.tiers.host_bytes_max = model.host_mib_max << 20;
+    }
+    if model.disk_mib_max > 0 {
+        (options.tiers.disk_directory, options.tiers.disk_bytes_max) = (tier, model.disk_mib_max << 20);
+    }
+    Ok(options)
 }
 
 /// The cache of finished texts that the configuration names; `None` when it is off.

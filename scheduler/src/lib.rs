@@ -88,9 +88,8 @@ impl Scheduler {
             self.metrics.leader.with_label_values::<&str>(&[]).set(leads.into());
             let busy = leads && self.turn().await;
             if leads && observed <= tokio::time::Instant::now() {
-                let started = tokio::time::Instant::now();
-                self.observe(&mut seen).await;
-                observed = tokio::time::Instant::now() + observe::pause(started.elapsed());
+                let counting = self.observe(&mut seen).await;
+                observed = tokio::time::Instant::now() + observe::pause(counting);
             }
             if !busy {
                 self.rest(&shutdown, leads).await;

@@ -12,17 +12,20 @@ use crate::reconcile::{Look, Seen};
 /// How often; an autoscaler reads these at most every ten seconds or so.
 pub(crate) const EVERY: Duration = Duration::from_secs(5);
 
-/// Looking takes a fiftieth of the time at most: counting the rows of millions of jobs every few seconds would slow down
-/// what is counted.
+/// Counting jobs takes a fiftieth of the time at most: with millions of rows, every few seconds would slow down what is
+/// counted.
 const SHARE: u32 = 50;
+/// Longest pause: lost messages are found by looking.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// How long to rest after a look that took this long.
-pub(crate) fn pause(took: Duration) -> Duration {
-    EVERY.max(took * SHARE)
+/// How long to rest after a look that has counted jobs for so long.
+pub(crate) fn pause(counting: Duration) -> Duration {
+    (counting * SHARE).clamp(EVERY, PAUSE_MAX)
 }
 
 impl Scheduler {
-    pub(crate) async fn observe(&self, seen: &mut Seen) {
+    /// Returns how long the jobs were counted.
+    pub(crate) async fn observe(&self, seen: &mut Seen) -> Duration {
         let held = match self.broker.depths().await {
             Ok(depths) => {
                 self.show_depths(&depths);
@@ -33,7 +36,11 @@ impl Scheduler {
                 None
             }
         };
-        let jobs = match self.store.ledger().await {
+        let started = tokio::time::Instant::now();
+        let ledger = self.store.ledger().await;
+        // One that failed says nothing of how long counting takes.
+        let counting = if ledger.is_ok() { started.elapsed() } else { Duration::ZERO };
+        let jobs = match ledger {
             Ok(ledger) => {
                 self.show_jobs(&ledger.total);
                 Some(ledger.total)
@@ -46,6 +53,7 @@ impl Scheduler {
         if let (Some(held), Some(Counts { queued, running, .. })) = (held, jobs) {
             self.reconcile(seen, Look { held, queued, running }).await;
         }
+        counting
     }
 
     fn show_depths(&self, depths: &[Depth; 4]) {

@@ -88,12 +88,12 @@ impl Drop for SmallDisk {
 /// room again work goes on without a restart.
 #[test]
 fn a_full_disk_under_the_store_refuses_and_recovers() {
-    let Some(disk) = SmallDisk::mount(24) else {
+    let Some(disk) = SmallDisk::mount(32) else {
         eprintln!("not run: mounting a file system needs root");
         return;
     };
     let ballast = disk.path().join("ballast");
-    std::fs::write(&ballast, vec![1; 8 << 20]).expect("there is room for the ballast");
+    std::fs::write(&ballast, vec![1; 16 << 20]).expect("there is room for the ballast");
     let store = format!("sqlite:{}", disk.path().join("bul.db").display());
     let server = Server::start(ServerOptions::default().with("BUL_STORE", &store).scripted());
     let context = "x".repeat(60_000);
@@ -110,7 +110,7 @@ fn a_full_disk_under_the_store_refuses_and_recovers() {
             break ran;
         }
         accepted += 1;
-        assert!(accepted < 1_000, "24 MB never fill up");
+        assert!(accepted < 1_000, "32 MB never fill up");
     };
     assert!(accepted > 10, "{accepted}");
     assert!(refused.code == 4 || refused.code == 1, "{refused:?}");

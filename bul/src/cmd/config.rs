@@ -150,6 +150,10 @@ fn problems(config: &Config) -> Vec<(&'static str, String)> {
     if crate::wire::broker_spec(config).is_err() {
         found.push(("broker", "must be embedded, nats://host:4222 or amqp://user:password@host:5672".into()));
     }
+    if let Err(fault) = crate::wire::engine_options(config, None) {
+        let option = if fault.to_string().contains("eviction") { "model.eviction" } else { "model.preset" };
+        found.push((option, fault.to_string()));
+    }
     if crate::wire::redis_options(config).is_err() {
         found.push(("redis", "must be redis://:password@host:6379/0, rediss://…, or empty".into()));
     }
@@ -190,8 +194,8 @@ fn numbers(config: &Config) -> Vec<(&'static str, String)> {
     let (model, worker, retry, limits) = (&config.model, &config.worker, &config.retry, &config.limits);
     let ranges: [(&'static str, u64, u64, u64); 13] = [
         ("model.threads", model.threads as u64, 0, 1_024),
-        ("model.kv_mib_max", model.kv_mib_max as u64, 16, 1 << 20),
-        ("model.running_max", model.running_max as u64, 1, 1_024),
+        ("model.kv_mib_max", model.kv_mib_max as u64, 0, 1 << 20),
+        ("model.running_max", model.running_max as u64, 0, 1_024),
         ("worker.concurrency", worker.concurrency as u64, 1, 1_024),
         ("worker.replicas", worker.replicas as u64, 1, 256),
         ("worker.lease_s", worker.lease_s, 5, 3_600),

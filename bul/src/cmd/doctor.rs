@@ -140,7 +140,7 @@ fn templates(context: &Context) -> anyhow::Result<String> {
 }
 
 async fn model(context: &Context) -> anyhow::Result<String> {
-    let info = wire::open_model(context.config(), None).await?.info();
+    let info = wire::open_model(context.config(), None, None).await?.info();
     let parameters =
         info.parameters.map_or(String::new(), |n| format!(", {:.1} M parameters", n as f64 / 1e6));
     let note = if context.config().model.spec.is_empty() {

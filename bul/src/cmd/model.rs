@@ -35,7 +35,7 @@ enum Command {
 /// Runs the command.
 pub async fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
     context.init_logs(false)?;
-    let model = wire::open_model(context.config(), None).await?;
+    let model = wire::open_model(context.config(), None, None).await?;
     let info = model.info();
     match args.command {
         Command::Info => context.print(&info, || {

@@ -21,6 +21,11 @@ const CONSUMER_NOT_FOUND: u64 = 10014;
 /// Pulls that may wait at a consumer: four for each process, and those of fetches under way.
 const WAITING_MAX: u64 = 2_048;
 
+/// How long a stream that was there and is not any more is left removed. A server deletes its files behind the answer; one of
+/// the same name that is made meanwhile loses its first file with them and refuses every message from then on (seen on
+/// 2.9.10).
+const REMOVED_PAUSE: std::time::Duration = std::time::Duration::from_millis(1_500);
+
 /// What to do about a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -144,7 +149,12 @@ async fn ensure_stream(link: &Link, mode: Mode, notes: &mut Vec<String>) -> Resu
     let wanted = wanted_stream(link);
     let info = match link.api(&format!("STREAM.INFO.{name}"), Bytes::new()).await {
         Ok(info) => info,
-        Err(ApiError::Refused { err_code: STREAM_NOT_FOUND, .. }) => create_stream(link, &wanted).await?,
+        Err(ApiError::Refused { err_code: STREAM_NOT_FOUND, .. }) => {
+            if mode == Mode::Heal {
+                tokio::time::sleep(REMOVED_PAUSE).await;
+            }
+            create_stream(link, &wanted).await?
+        }
         Err(error) => return Err(error.into()),
     };
     let differing = differences(&info, &wanted);

@@ -77,17 +77,37 @@ pub struct ModelOptions {
     pub spec: String,
     /// Key of an OpenAI-compatible server.
     pub key: Secret,
+    /// What the local engine is for: `balanced`, `low-latency`, `memory-efficient` or `bulk`. The options below go before
+    /// it where they are not 0.
+    pub preset: String,
+    /// Which cached blocks go first when memory is short: `planned`, `lru`, `lfu`, `adaptive`, `segmented`, `ttl`.
+    pub eviction: String,
+    /// Memory for compressed blocks that were evicted, MiB; 0 for none.
+    pub host_mib_max: usize,
+    /// Disk for them, in the data folder, MiB; 0 for none. They hold text of tenants in the form of keys and values:
+    /// protect it like the documents.
+    pub disk_mib_max: u64,
     /// Threads of the local engine; 0 for one per core. Too many: they wait for each other.
     pub threads: usize,
-    /// Cache of keys and values, MiB. Too low: prefixes are computed again for every job.
+    /// Cache of keys and values, MiB; 0 for that of the preset. Too low: prefixes are computed again for every job.
     pub kv_mib_max: usize,
-    /// Sequences generated at the same time. Too high: each gets slower and the cache fuller.
+    /// Sequences generated at the same time; 0 for that of the preset. Too high: each gets slower and the cache fuller.
     pub running_max: usize,
 }
 
 impl Default for ModelOptions {
     fn default() -> Self {
-        Self { spec: String::new(), key: Secret::default(), threads: 0, kv_mib_max: 512, running_max: 8 }
+        Self {
+            spec: String::new(),
+            key: Secret::default(),
+            preset: "balanced".into(),
+            eviction: "planned".into(),
+            host_mib_max: 0,
+            disk_mib_max: 0,
+            threads: 0,
+            kv_mib_max: 0,
+            running_max: 0,
+        }
     }
 }
 
@@ -219,6 +239,10 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("BUL_TEMPLATES_DIR", "templates_dir"),
     ("BUL_MODEL", "model.spec"),
     ("BUL_MODEL_KEY", "model.key"),
+    ("BUL_MODEL_PRESET", "model.preset"),
+    ("BUL_MODEL_EVICTION", "model.eviction"),
+    ("BUL_MODEL_HOST_MIB_MAX", "model.host_mib_max"),
+    ("BUL_MODEL_DISK_MIB_MAX", "model.disk_mib_max"),
     ("BUL_MODEL_THREADS", "model.threads"),
     ("BUL_MODEL_KV_MIB_MAX", "model.kv_mib_max"),
     ("BUL_MODEL_RUNNING_MAX", "model.running_max"),

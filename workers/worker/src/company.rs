@@ -6,9 +6,9 @@
 
 use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// The places of one process.
+/// The places of one process, shared by all its workers.
 #[derive(Default)]
-pub(crate) struct Company {
+pub struct Company {
     /// Read by those that work among others, written by the one that is alone. A waiting writer keeps new
     /// readers out.
     places: RwLock<()>,

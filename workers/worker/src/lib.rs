@@ -3,6 +3,7 @@
 //! Start reading at `attempt.rs`. Invariant: a message is acknowledged only after the store has
 //! committed what became of the job.
 
+mod ahead;
 mod attempt;
 mod breakers;
 mod company;
@@ -26,7 +27,8 @@ use bul_store::{Store, StoreError};
 use bul_template::Catalog;
 use tokio::sync::Semaphore;
 
-use company::Company;
+use ahead::Ahead;
+pub use company::Company;
 use gate::Gate;
 pub use metrics::Metrics;
 
@@ -88,7 +90,8 @@ pub struct Worker {
     options: WorkerOptions,
     metrics: Metrics,
     gate: Gate,
-    company: Company,
+    company: Arc<Company>,
+    ahead: Ahead,
 }
 
 /// What a worker is made of.
@@ -105,6 +108,8 @@ pub struct Parts {
     pub catalog: Arc<Catalog>,
     /// PDF writer.
     pub pdf: Arc<PdfWriter>,
+    /// Who works beside whom in this process.
+    pub company: Arc<Company>,
     /// Metrics.
     pub metrics: Metrics,
 }
@@ -117,6 +122,7 @@ impl Worker {
             store: parts.store,
             broker: parts.broker,
             adopt: parts.adopt,
+            ahead: Ahead::new(parts.model.clone()),
             model: parts.model,
             catalog: parts.catalog,
             pdf: parts.pdf,
@@ -124,7 +130,7 @@ impl Worker {
             writers,
             options,
             gate: Gate::new(),
-            company: Company::default(),
+            company: parts.company,
         })
     }
 }

@@ -49,6 +49,8 @@ impl Worker {
         let mut first = plan.slots().to_vec();
         let total = first.len();
         let mut texts = BTreeMap::new();
+        let system = first.first().map(|slot| slot.system.clone()).unwrap_or_default();
+        let mut expected = self.ahead.expect(&system, total);
         // The first slot alone: it fills the cache with the prefix that all others share.
         let rest = first.split_off(total.min(1));
         for group in [first, rest] {
@@ -58,6 +60,7 @@ impl Worker {
             while let Some((id, text, cost)) = written.try_next().await? {
                 receipt.add(&cost);
                 texts.insert(id, text);
+                expected.one_done();
                 self.progress(attempt, "generate", texts.len(), total).await;
             }
         }

@@ -67,7 +67,7 @@ pub(super) async fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
     let order = order(&args.name, &data, &args.language, args.query.as_deref());
     let mut plan = catalog.plan(&order).map_err(template_fault)?;
     let texts = if args.model {
-        let model = wire::open_model(context.config(), None).await?;
+        let model = wire::open_model(context.config(), None, None).await?;
         by_model(model.as_ref(), &mut plan).await?
     } else {
         by_placeholder(&mut plan)?
