@@ -307,7 +307,11 @@ mod tests {
         assert_eq!(turns.admit(&"globex".parse().unwrap(), LANE), Ok(()));
         drop(turns);
         let acme = acme();
-        assert_eq!(known.to_look_at([(&acme, LANE)]), [acme.clone()], "jobs are parked there now");
+        assert_eq!(
+            known.to_look_at([(&acme, LANE)]),
+            std::slice::from_ref(&acme),
+            "jobs are parked there now"
+        );
     }
 
     #[test]

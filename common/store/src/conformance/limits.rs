@@ -137,8 +137,8 @@ pub async fn a_tenant_has_its_share_of_a_lane(fixture: Box<dyn Fixture>) {
     assert_eq!((state(&store, late).await, state(&store, other).await), (State::Waiting, State::Queued));
     assert_eq!(store.place(foreign).await.unwrap().before, Some(10));
     let mut order = ids[..10].to_vec();
-    for n in 0..7 {
-        begin(&store, order[n]).await;
+    for id in &order[..7] {
+        begin(&store, *id).await;
     }
     let released = store.release(100).await.unwrap();
     assert_eq!((released.ready.len(), released.seen), (7, 7));
