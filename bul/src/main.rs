@@ -136,3 +136,26 @@ async fn run(command: Command, context: &Context) -> anyhow::Result<Exit> {
 fn command() -> clap::Command {
     <Cli as clap::CommandFactory>::command()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An option of a command that has the name of a global one is only found when it is read.
+    #[test]
+    fn command_lines_are_read() {
+        for line in [
+            "bul demo --out ./out -o json",
+            "bul doctor -o json",
+            "bul bench pipeline --jobs 10 -o json",
+            "bul bench submit --connections 2 -o json",
+            "bul bench engine --shape tiny --answer 10 -o json",
+            "bul tenant set acme --running-max 2",
+            "bul dlq replay --all --rate 5/s --ignore-breakers",
+            "bul worker --replicas 2 --lanes high,low",
+        ] {
+            let read = Cli::try_parse_from(line.split_whitespace());
+            assert!(read.is_ok(), "{line}: {}", read.err().map(|e| e.to_string()).unwrap_or_default());
+        }
+    }
+}

@@ -31,7 +31,7 @@ enum Command {
     Submit(submit::Args),
     /// The model engine alone: throughput, latency and cache hits with random weights at real shapes
     #[command(
-        after_help = "Examples:\n  bul bench engine\n  bul bench engine --shape qwen3-0.6b --documents 8 --output 100 --kv-mib 2048 -o json\n  bul bench engine --templates 1 --documents 256 --prefix 1 --data 100-1024 --no-forecast"
+        after_help = "Examples:\n  bul bench engine\n  bul bench engine --shape qwen3-0.6b --documents 8 --answer 100 --kv-mib 2048 -o json\n  bul bench engine --templates 1 --documents 256 --prefix 1 --data 100-1024 --no-forecast"
     )]
     Engine(engine::Args),
 }

@@ -49,8 +49,8 @@ fn queued(detail: &JobDetail, place: &Place, now: Timestamp) -> String {
 /// As many jobs of its tenant run as may.
 fn full(place: &Place) -> Option<String> {
     let (running, max) = (place.load.running, place.limits.running_max);
-    (max > 0 && running >= u64::from(max))
-        .then(|| format!("{running} jobs of its tenant run, and {max} may at the same time"))
+    let run = if running == 1 { "job of its tenant runs" } else { "jobs of its tenant run" };
+    (max > 0 && running >= u64::from(max)).then(|| format!("{running} {run}, and {max} may at the same time"))
 }
 
 /// The tokens of its tenant are used up.

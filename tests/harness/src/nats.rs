@@ -4,9 +4,11 @@
 //! server again; `wipe` makes it one that has lost its data. Used by the tests of the NATS adapter and by
 //! those of the whole system.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::{Read, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
@@ -65,6 +67,10 @@ impl Nats {
                 routes.join(", ")
             );
             started.push(Self::start_with(NatsOptions { lines, ..NatsOptions::default() })?);
+        }
+        for node in &started {
+            // Before they have elected a leader nobody answers for JetStream.
+            wait_until("the cluster has a leader", || jetstream_answers(node.port))?;
         }
         Ok(started)
     }
@@ -137,6 +143,30 @@ impl Nats {
         let log = std::fs::read_to_string(self.log()).unwrap_or_default();
         anyhow::bail!("nats-server ended at its start: {}", log.lines().last().unwrap_or("no log"))
     }
+}
+
+/// Asks for the account's state over the bare protocol.
+fn jetstream_answers(port: u16) -> bool {
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        stream
+            .write_all(b"CONNECT {\"verbose\":false}\r\nSUB answer 1\r\nPUB $JS.API.INFO answer 0\r\n\r\n")?;
+        let (mut heard, mut buffer) = (Vec::new(), [0; 4096]);
+        loop {
+            match stream.read(&mut buffer)? {
+                0 => return Ok(false),
+                read => heard.extend_from_slice(&buffer[..read]),
+            }
+            let text = String::from_utf8_lossy(&heard);
+            if let Some((_, answer)) = text.split_once("MSG answer")
+                && answer.trim_end().ends_with('}')
+            {
+                return Ok(!answer.contains("\"error\""));
+            }
+        }
+    };
+    ask().unwrap_or(false)
 }
 
 fn configuration(options: &NatsOptions, port: u16, folder: &TempDir) -> Result<String> {

@@ -31,7 +31,7 @@ pub struct Args {
     data: String,
     /// Tokens of each answer
     #[arg(long, default_value_t = 400)]
-    output: usize,
+    answer: usize,
     /// Requests under way at the same time
     #[arg(long, default_value_t = 32)]
     concurrency: usize,
@@ -57,7 +57,7 @@ pub async fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
         documents: args.documents,
         prefix_tokens: args.prefix,
         data_tokens: range(&args.data)?,
-        output_tokens: args.output,
+        output_tokens: args.answer,
         concurrent: args.concurrency,
         announce: !args.no_forecast,
         ..EngineLoad::default()
