@@ -159,12 +159,12 @@ async fn a_clock_that_jumps_ends_texts_early_and_never_late() {
     assert_eq!(disk.get(&key(1)).await, None, "written in the future");
 }
 
-/// Writes texts until it is killed; started by the test below.
-#[tokio::test]
-#[ignore = "a child of the test below"]
-async fn child_that_writes() {
-    let Some(folder) = std::env::var_os("BUL_TEST_CACHE_FOLDER") else { return };
-    let disk = open(DiskOptions { bytes_max: 200 << 10, ..options(Path::new(&folder)) }).await;
+/// Tells a process of the test below that it is the one to be killed, and where it writes.
+const CHILD: &str = "BUL_TEST_CACHE_FOLDER";
+
+/// Writes texts until it is killed.
+async fn write_for_ever(folder: &Path) {
+    let disk = open(DiskOptions { bytes_max: 200 << 10, ..options(folder) }).await;
     for n in 0_u64.. {
         let key_no = n % 50;
         disk.put(&key(key_no), &entry(noise(2000 + key_no as usize * 100)), LONG).await;
@@ -173,11 +173,14 @@ async fn child_that_writes() {
 
 #[tokio::test]
 async fn a_kill_at_any_moment_leaves_whole_texts_only() {
+    if let Some(folder) = std::env::var_os(CHILD) {
+        return write_for_ever(Path::new(&folder)).await;
+    }
     let folder = tempfile::tempdir().unwrap();
     for round in 0..6 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child_that_writes", "--ignored"])
-            .env("BUL_TEST_CACHE_FOLDER", folder.path())
+            .args(["--exact", "a_kill_at_any_moment_leaves_whole_texts_only"])
+            .env(CHILD, folder.path())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();

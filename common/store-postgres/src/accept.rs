@@ -6,10 +6,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use bul_job::{
-    Action, DeadReason, Input, JobCore, JobId, Lane, Parked, PublishNo, State, TenantId, Timestamp,
-};
-use bul_store::{Accepted, NewJob, Ready, StoreError, Turns, UnreadableMessage};
+use bul_job::{Action, DeadReason, Input, JobCore, JobId, Lane, Parked, State, TenantId, Timestamp};
+use bul_store::{Accepted, NewJob, StoreError, Turns, UnreadableMessage};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use sqlx::postgres::PgBindIterExt;
@@ -120,13 +118,7 @@ impl<'j> Start<'j> {
 
     fn answer(&self) -> Accepted {
         let job = self.job;
-        let ready =
-            |publish: PublishNo| Ready { id: job.id, tenant: job.tenant.clone(), lane: job.lane, publish };
-        let publish = match self.action {
-            Action::Publish(publish) => Some(ready(publish)),
-            Action::None | Action::Run(_) => None,
-        };
-        Accepted::New { id: job.id, state: self.core.state, publish }
+        Accepted::new(job.id, &job.tenant, job.lane, self.core.state, self.action)
     }
 }
 

@@ -9,6 +9,7 @@
 use std::collections::{HashMap, HashSet};
 
 use bul_job::{Applied, DeadReason, Failure, Input, JobCore, Parked, Refused, State, Timestamp};
+use bul_store::Words;
 use sqlx::PgConnection;
 use sqlx::postgres::PgBindIterExt;
 use uuid::Uuid;
@@ -67,31 +68,12 @@ impl Draft {
     /// What stands beside the machine's part: end, reason and words of the last failure.
     fn note(&mut self, now: Timestamp, input: &Input, before: &JobCore, applied: &Applied) {
         let job = &mut self.job;
-        let vanished = || format!("attempt {} ended without an outcome", before.attempt);
-        let mut words = |code: &str, message: String| {
-            job.code = Some(code.to_owned());
-            job.message = Some(message);
-        };
-        match input {
-            Input::Fail { failure, .. } => words(&text(&failure.code), text(&failure.message).into_owned()),
-            Input::Orphaned => words("crashed", vanished()),
-            Input::Due if before.state == State::Running => words("crashed", vanished()),
-            Input::Complete { .. } | Input::Replay { .. } => {
-                job.code = None;
-                job.message = None;
+        match Words::after(input, before, applied) {
+            Words::Kept => {}
+            Words::Cleared => (job.code, job.message) = (None, None),
+            Words::Said { code, message } => {
+                (job.code, job.message) = (Some(text(&code).into_owned()), Some(text(&message).into_owned()));
             }
-            Input::Due
-            | Input::Published(_)
-            | Input::Park { .. }
-            | Input::Release
-            | Input::Begin { .. }
-            | Input::Extend { .. }
-            | Input::HandBack { .. }
-            | Input::Cancel => {}
-        }
-        if applied.dead == Some(DeadReason::DeadlinePassed) {
-            job.code = Some(DeadReason::DeadlinePassed.as_str().to_owned());
-            job.message = Some("the deadline passed before the job was done".to_owned());
         }
         job.dead_reason = applied.dead;
         job.ended_at = job.core.state.is_final().then_some(now);

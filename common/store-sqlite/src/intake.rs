@@ -5,10 +5,8 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use bul_job::{
-    Action, DeadReason, Input, JobCore, JobId, Lane, Parked, PublishNo, TenantId, Timestamp, ValidJob,
-};
-use bul_store::{Accepted, NewJob, Ready, StoreError, Turns, UnreadableMessage};
+use bul_job::{Action, DeadReason, Input, JobCore, JobId, Lane, Parked, TenantId, Timestamp, ValidJob};
+use bul_store::{Accepted, NewJob, StoreError, Turns, UnreadableMessage};
 use sqlx::{Executor, Row};
 
 use crate::fault::{Fault, corrupt};
@@ -105,13 +103,7 @@ impl<'j> Start<'j> {
 
     fn answer(&self) -> Accepted {
         let job = self.job;
-        let ready =
-            |publish: PublishNo| Ready { id: job.id, tenant: job.tenant.clone(), lane: job.lane, publish };
-        let publish = match self.action {
-            Action::Publish(publish) => Some(ready(publish)),
-            Action::None | Action::Run(_) => None,
-        };
-        Accepted::New { id: job.id, state: self.core.state, publish }
+        Accepted::new(job.id, &job.tenant, job.lane, self.core.state, self.action)
     }
 
     fn bind(&self, now: Timestamp, binds: &mut Binds) {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bul_job::{
     Action, Applied, DeadReason, Failure, Input, JobCore, JobId, Parked, Refused, State, TenantId,
 };
-use bul_store::StoreError;
+use bul_store::{StoreError, Words};
 use sqlx::{FromRow, Row};
 
 use crate::fault::{Fault, corrupt};
@@ -86,31 +86,12 @@ impl Draft {
     /// What stands beside the machine's part: end, reason and words of the last failure.
     fn note(&mut self, tx: &Tx, input: &Input, before: &JobCore, applied: &Applied) {
         let job = &mut self.job;
-        let vanished = || format!("attempt {} ended without an outcome", before.attempt);
-        let mut words = |code: &str, message: String| {
-            job.code = Some(code.to_owned());
-            job.message = Some(message);
-        };
-        match input {
-            Input::Fail { failure, .. } => words(&failure.code, failure.message.clone()),
-            Input::Orphaned => words("crashed", vanished()),
-            Input::Due if before.state == State::Running => words("crashed", vanished()),
-            Input::Complete { .. } | Input::Replay { .. } => {
-                job.code = None;
-                job.message = None;
+        match Words::after(input, before, applied) {
+            Words::Kept => {}
+            Words::Cleared => (job.code, job.message) = (None, None),
+            Words::Said { code, message } => {
+                (job.code, job.message) = (Some(code), Some(message));
             }
-            Input::Due
-            | Input::Published(_)
-            | Input::Park { .. }
-            | Input::Release
-            | Input::Begin { .. }
-            | Input::Extend { .. }
-            | Input::HandBack { .. }
-            | Input::Cancel => {}
-        }
-        if applied.dead == Some(DeadReason::DeadlinePassed) {
-            job.code = Some(DeadReason::DeadlinePassed.as_str().to_owned());
-            job.message = Some("the deadline passed before the job was done".to_owned());
         }
         job.dead_reason = applied.dead;
         job.ended_at = job.core.state.is_final().then_some(tx.now);

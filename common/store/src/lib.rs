@@ -12,6 +12,7 @@ mod error;
 mod limits;
 mod types;
 mod unreadable;
+mod words;
 
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub use error::{StoreError, StoreErrorClass};
 pub use limits::{KnownLimits, Place, TenantAccount, Turns};
 pub use types::*;
 pub use unreadable::UnreadableMessage;
+pub use words::Words;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bul_job::{
-    AttemptNo, DeadReason, Failure, Format, JobCore, JobId, Lane, MissedPolicy, PublishNo, RawJob,
+    Action, AttemptNo, DeadReason, Failure, Format, JobCore, JobId, Lane, MissedPolicy, PublishNo, RawJob,
     ScheduleId, State, TenantId, Timestamp, ValidJob,
 };
 use serde::{Deserialize, Serialize};
@@ -71,6 +71,17 @@ pub enum Accepted {
         /// The job that holds the key.
         id: JobId,
     },
+}
+
+impl Accepted {
+    /// The answer to a new row, by what the state machine says is to be done with it.
+    pub fn new(id: JobId, tenant: &TenantId, lane: Lane, state: State, action: Action) -> Self {
+        let publish = match action {
+            Action::Publish(publish) => Some(Ready { id, tenant: tenant.clone(), lane, publish }),
+            Action::None | Action::Run(_) => None,
+        };
+        Self::New { id, state, publish }
+    }
 }
 
 /// A job that is ready for the broker.

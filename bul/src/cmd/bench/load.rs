@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use bul_config::Loaded;
-use bul_job::RawJob;
+use bul_job::{RawJob, TenantId};
 use serde_json::{Value, json};
 
 use crate::context::Context;
+use crate::system::{Roles, System};
+use crate::wire;
 
 /// Name of the template.
 const TEMPLATE: &str = "bench-note";
@@ -52,6 +54,26 @@ pub(super) fn scripted(context: &Context, concurrency: usize, jobs: u64, templat
     config.limits.broker_messages_max = config.limits.broker_messages_max.max(jobs as usize + 1_000);
     let loaded = Loaded { config, origins: context.loaded.origins.clone(), warnings: Vec::new() };
     Context { loaded, output: context.output, direct: context.direct, verbose: context.verbose }
+}
+
+/// Starts a system, measures on it and ends it, whatever came of it.
+pub(super) async fn on_system<T>(
+    context: &Context,
+    workers: usize,
+    measure: impl AsyncFnOnce(&mut System) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let (store, broker) = (wire::store_spec(context)?, wire::broker_spec(context.config())?);
+    let roles = Roles { workers, scheduler: true, alone: true };
+    let mut system = System::start(context, &store, &broker, roles).await?;
+    let measured = measure(&mut system).await;
+    system.shutdown.halt();
+    system.join().await?;
+    measured
+}
+
+/// A tenant that nobody else has, so that the ledger says what came of this run.
+pub(super) fn tenant() -> anyhow::Result<TenantId> {
+    Ok(format!("bench-{}", &uuid::Uuid::new_v4().simple().to_string()[..12]).parse()?)
 }
 
 /// The value below which `share` of sorted values lie.

@@ -21,8 +21,7 @@ use serde::Serialize;
 use super::load;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::system::{Roles, System};
-use crate::wire;
+use crate::system::System;
 
 /// Longest wait for the next completion; then the run counts as stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
@@ -89,20 +88,15 @@ pub async fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
     let folder = tempfile::tempdir()?;
     load::write_template(folder.path())?;
     let context = load::scripted(context, args.concurrency, args.jobs, folder.path());
-    let (store, broker) = (wire::store_spec(&context)?, wire::broker_spec(context.config())?);
     let workers = if args.backlog { 0 } else { args.replicas.max(1) };
-    let roles = Roles { workers, scheduler: true, alone: true };
-    let mut system = System::start(&context, &store, &broker, roles).await?;
-    let result = measure(&args, &context, &mut system).await;
-    system.shutdown.halt();
-    system.join().await?;
-    let report = result?;
+    let report =
+        load::on_system(&context, workers, async |system| measure(&args, &context, system).await).await?;
     context.print(&report, || text(&report))?;
     Ok(Exit::Done)
 }
 
 async fn measure(args: &Args, context: &Context, system: &mut System) -> anyhow::Result<Report> {
-    let tenant: TenantId = format!("bench-{}", &uuid::Uuid::new_v4().simple().to_string()[..12]).parse()?;
+    let tenant = load::tenant()?;
     let mut all = Vec::new();
     for _ in 0..args.runs {
         all.push(throughput(args, context, system, &tenant).await?);

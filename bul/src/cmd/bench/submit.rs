@@ -18,8 +18,7 @@ use tokio::net::TcpListener;
 use super::load;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::system::{Roles, System};
-use crate::wire;
+use crate::system::System;
 
 /// Longest wait until all jobs are worked off.
 const DRAIN_MAX: Duration = Duration::from_secs(600);
@@ -67,19 +66,13 @@ pub async fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
     let folder = tempfile::tempdir()?;
     load::write_template(folder.path())?;
     let context = load::scripted(context, 256, args.jobs * 2 * args.runs as u64, folder.path());
-    let (store, broker) = (wire::store_spec(&context)?, wire::broker_spec(context.config())?);
-    let roles = Roles { workers: 0, scheduler: true, alone: true };
-    let mut system = System::start(&context, &store, &broker, roles).await?;
-    let result = measure(&args, &context, &mut system).await;
-    system.shutdown.halt();
-    system.join().await?;
-    let report = result?;
+    let report = load::on_system(&context, 0, async |system| measure(&args, &context, system).await).await?;
     context.print(&report, || text(&report))?;
     Ok(Exit::Done)
 }
 
 async fn measure(args: &Args, context: &Context, system: &mut System) -> anyhow::Result<Report> {
-    let tenant: TenantId = format!("bench-{}", &uuid::Uuid::new_v4().simple().to_string()[..12]).parse()?;
+    let tenant = load::tenant()?;
     let made =
         bul_producer::auth::generate_key("bench", tenant.clone(), Permission::Submit, system.store.now());
     system.store.add_key(&made.key).await?;
