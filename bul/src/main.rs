@@ -84,7 +84,7 @@ impl Command {
 
 fn main() -> std::process::ExitCode {
     // Two crypto providers in one process would make rustls panic at the first connection.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -62,7 +62,7 @@ impl RedisLink {
         let location = options.location.clone();
         if location.is_tls() {
             // Answers an error when the process has chosen before, which is as good.
-            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+            let _ = rustls::crypto::ring::default_provider().install_default();
         }
         let pool =
             pool(options).map_err(|reason| RedisLinkError { location: location.to_string(), reason })?;

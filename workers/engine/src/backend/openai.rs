@@ -84,7 +84,7 @@ impl OpenAi {
     /// When the HTTP client or the metrics cannot be set up.
     pub fn new(options: OpenAiOptions, registry: Option<&prometheus::Registry>) -> Result<Self, OpenError> {
         // Without a process-wide provider the client cannot be built; an error means there is one.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .connect_timeout(options.timeouts.connect)
             .user_agent(concat!("bul/", env!("CARGO_PKG_VERSION")))
