@@ -1,5 +1,6 @@
 //! The one executable: reads flags, loads the configuration, runs a command.
 
+mod backup;
 mod client;
 mod cmd;
 mod context;
@@ -68,6 +69,8 @@ enum Command {
     Config(cmd::config::Args),
     /// Bring the store's schema up to date
     Migrate(cmd::migrate::Args),
+    /// Copies of the store and the caches, and the way back
+    Backup(cmd::backup::Args),
     /// Shell completions
     Completions(cmd::completions::Args),
 }
@@ -128,6 +131,7 @@ async fn run(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Doctor(args) => cmd::doctor::run(args, context).await,
         Command::Config(args) => cmd::config::run(&args, context),
         Command::Migrate(args) => cmd::migrate::run(args, context).await,
+        Command::Backup(args) => cmd::backup::run(args, context).await,
         Command::Completions(args) => cmd::completions::run(&args),
     }
 }

@@ -15,7 +15,7 @@ use bul_runtime::{Shutdown, Tasks};
 use bul_scheduler::{Scheduler, SchedulerOptions};
 use bul_store::{Store, StoreError};
 use bul_template::Catalog;
-use bul_worker::{Adopt, Company, Parts, Worker, WorkerOptions};
+use bul_worker::{Adopt, Company, Parts, Worker, WorkerOptions, keep_warm};
 use prometheus::{IntGaugeVec, Registry};
 use tracing::info;
 
@@ -102,6 +102,10 @@ impl System {
         }
         if roles.scheduler {
             system.start_scheduler();
+            if let Some(backups) = wire::backup_schedule(context)? {
+                let stopping = system.shutdown.stopping().clone();
+                system.tasks.spawn("backup", backups.run(stopping));
+            }
         }
         Ok(system)
     }
@@ -155,7 +159,10 @@ impl System {
     pub async fn add_workers(&mut self, context: &Context, count: usize) -> anyhow::Result<()> {
         let tier = Some(context.data_dir()?.join("kv"));
         let model = wire::open_model(context.config(), Some(&self.registry), tier).await?;
-        self.model = Some(self.with_cache(context, model).await?);
+        let model = self.with_cache(context, model).await?;
+        let stopping = self.shutdown.stopping().clone();
+        self.tasks.spawn("warm-up", keep_warm(self.catalog.clone(), model.clone(), stopping));
+        self.model = Some(model);
         self.start_workers(context, count)
     }
 

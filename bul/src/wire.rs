@@ -1,4 +1,4 @@
-//! The composition root: the only file that names a concrete store or broker.
+//! The composition root: the only file that names a concrete store or broker, but for `backup`, which copies SQLite's.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use bul_template::Catalog;
 use bul_worker::WorkerOptions;
 use prometheus::Registry;
 
+use crate::backup;
 use crate::context::Context;
 use crate::elsewhere::Elsewhere;
 use crate::exit::Fault;
@@ -286,6 +287,28 @@ pub fn engine_options(config: &Config, tier: Option<PathBuf>) -> anyhow::Result<
         (options.tiers.disk_directory, options.tiers.disk_bytes_max) = (tier, model.disk_mib_max << 20);
     }
     Ok(options)
+}
+
+/// What a backup of this installation holds.
+pub fn backup_parts(context: &Context) -> anyhow::Result<backup::Parts> {
+    let store = match store_spec(context)? {
+        StoreSpec::Sqlite(path) => Some(path),
+        StoreSpec::Postgres(_) => None,
+    };
+    let data = context.data_dir()?;
+    Ok(backup::Parts { store, caches: vec![("kv", data.join("kv")), ("texts", data.join("texts"))] })
+}
+
+/// Backups by the calendar; `None` without a folder or a time.
+pub fn backup_schedule(context: &Context) -> anyhow::Result<Option<backup::Schedule>> {
+    let bul_config::Backup { folder, cron, keep } = &context.config().backup;
+    if cron.is_empty() {
+        return Ok(None);
+    }
+    if folder.is_empty() {
+        return Err(Fault::usage("backup.cron is set without backup.folder").into());
+    }
+    Ok(Some(backup::Schedule::new(backup_parts(context)?, folder.into(), *keep, cron)?))
 }
 
 /// The cache of finished texts that the configuration names; `None` when it is off.

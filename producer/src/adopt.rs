@@ -8,6 +8,8 @@
 use bul_broker::Foreign;
 use bul_job::{JobId, PriorityInput, RawJob, TenantId};
 use bul_store::{StoreError, UnreadableMessage};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use serde::de::DeserializeSeed;
 use tracing::warn;
 
@@ -33,29 +35,32 @@ impl Intake {
     ///
     /// # Errors
     /// Those of the store: nothing was decided.
-    pub async fn adopt(&self, foreign: &Foreign) -> Result<Adopted, StoreError> {
-        let subject: String = foreign.subject.chars().take(SUBJECT_CHARS_MAX).collect();
-        let source = format!("broker:{subject}");
-        let Some(tenant) = &foreign.tenant else {
-            let reason = format!("the subject {subject:?} names no tenant; expected …<lane>.<tenant>");
-            return self.keep(TenantId::default_tenant(), foreign, reason, source).await;
-        };
-        let jobs = match read(foreign) {
-            Ok(jobs) => jobs,
-            Err(reason) => return self.keep(tenant.clone(), foreign, reason, source).await,
-        };
-        let reason = match self.submit(tenant, jobs, &source, SubmitMode::AllOrNothing).await {
-            Ok(answers) => match ids(answers.into_iter().map(|answer| answer.outcome)) {
-                Ok(ids) => return Ok(Adopted::Jobs(ids)),
-                Err(reason) => reason,
-            },
-            Err(SubmitError::Store(error)) => return Err(error),
-            Err(SubmitError::Internal(error)) => return Err(StoreError::Unavailable(error)),
-            Err(error @ (SubmitError::Empty | SubmitError::TooMany { .. } | SubmitError::Invalid(_))) => {
-                error.to_string()
-            }
-        };
-        self.keep(tenant.clone(), foreign, reason, source).await
+    pub fn adopt<'a>(&'a self, foreign: &'a Foreign) -> BoxFuture<'a, Result<Adopted, StoreError>> {
+        async move {
+            let subject: String = foreign.subject.chars().take(SUBJECT_CHARS_MAX).collect();
+            let source = format!("broker:{subject}");
+            let Some(tenant) = &foreign.tenant else {
+                let reason = format!("the subject {subject:?} names no tenant; expected …<lane>.<tenant>");
+                return self.keep(TenantId::default_tenant(), foreign, reason, source).await;
+            };
+            let jobs = match read(foreign) {
+                Ok(jobs) => jobs,
+                Err(reason) => return self.keep(tenant.clone(), foreign, reason, source).await,
+            };
+            let reason = match self.submit(tenant, jobs, &source, SubmitMode::AllOrNothing).await {
+                Ok(answers) => match ids(answers.into_iter().map(|answer| answer.outcome)) {
+                    Ok(ids) => return Ok(Adopted::Jobs(ids)),
+                    Err(reason) => reason,
+                },
+                Err(SubmitError::Store(error)) => return Err(error),
+                Err(SubmitError::Internal(error)) => return Err(StoreError::Unavailable(error)),
+                Err(error @ (SubmitError::Empty | SubmitError::TooMany { .. } | SubmitError::Invalid(_))) => {
+                    error.to_string()
+                }
+            };
+            self.keep(tenant.clone(), foreign, reason, source).await
+        }
+        .boxed()
     }
 
     /// Nothing unreadable is dropped.

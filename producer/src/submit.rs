@@ -12,6 +12,8 @@ use bul_job::{
     Event, EventKind, FieldError, JobError, JobId, Limits, RawJob, State, TenantId, Timestamp, ValidJob,
 };
 use bul_store::{Accepted, NewJob, Ready, Store, StoreError};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use prometheus::{IntCounterVec, Registry};
 use tracing::{debug, warn};
 
@@ -169,37 +171,41 @@ impl Intake {
 
     /// Submits jobs, each with its place in the input. Conflicts of idempotency keys are answers, not
     /// errors: they concern one job, and the others of the batch are accepted.
-    pub async fn submit(
-        &self,
-        tenant: &TenantId,
+    pub fn submit<'a>(
+        &'a self,
+        tenant: &'a TenantId,
         jobs: Vec<(RawJob, String)>,
-        source: &str,
+        source: &'a str,
         mode: SubmitMode,
-    ) -> Result<Vec<SubmitAnswer>, SubmitError> {
-        match jobs.len() {
-            0 => return Err(SubmitError::Empty),
-            given if given > BATCH_JOBS_MAX => return Err(SubmitError::TooMany { given }),
-            _ => {}
+    ) -> BoxFuture<'a, Result<Vec<SubmitAnswer>, SubmitError>> {
+        async move {
+            match jobs.len() {
+                0 => return Err(SubmitError::Empty),
+                given if given > BATCH_JOBS_MAX => return Err(SubmitError::TooMany { given }),
+                _ => {}
+            }
+            let checked = self.check(jobs).await?;
+            let bad: Vec<BadJob> =
+                checked.iter().filter_map(|(_, job)| job.as_ref().err().cloned()).collect();
+            self.count("invalid", bad.len());
+            if !bad.is_empty() && mode == SubmitMode::AllOrNothing {
+                return Err(SubmitError::Invalid(bad));
+            }
+            let new: Vec<NewJob> = checked
+                .iter()
+                .filter_map(|(_, job)| job.as_ref().ok())
+                .map(|job| NewJob {
+                    id: JobId::new(),
+                    tenant: tenant.clone(),
+                    job: job.clone(),
+                    source: source.into(),
+                })
+                .collect();
+            let accepted = self.accept(&new).await?;
+            self.announce(tenant, &accepted).await;
+            Ok(self.answers(checked, accepted))
         }
-        let checked = self.check(jobs).await?;
-        let bad: Vec<BadJob> = checked.iter().filter_map(|(_, job)| job.as_ref().err().cloned()).collect();
-        self.count("invalid", bad.len());
-        if !bad.is_empty() && mode == SubmitMode::AllOrNothing {
-            return Err(SubmitError::Invalid(bad));
-        }
-        let new: Vec<NewJob> = checked
-            .iter()
-            .filter_map(|(_, job)| job.as_ref().ok())
-            .map(|job| NewJob {
-                id: JobId::new(),
-                tenant: tenant.clone(),
-                job: job.clone(),
-                source: source.into(),
-            })
-            .collect();
-        let accepted = self.accept(&new).await?;
-        self.announce(tenant, &accepted).await;
-        Ok(self.answers(checked, accepted))
+        .boxed()
     }
 
     /// Validates without accepting; one answer per job. Parsing and the dry plan of a template may

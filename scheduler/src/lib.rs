@@ -18,6 +18,8 @@ use bul_broker::Broker;
 use bul_job::{Limits, Timestamp};
 use bul_runtime::Shutdown;
 use bul_store::Store;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tracing::info;
 
 pub use cron::FireError;
@@ -79,24 +81,27 @@ impl Scheduler {
     }
 
     /// Runs until `shutdown` stops it; gives the lease up, so that a successor need not wait.
-    pub async fn run(self, shutdown: Shutdown) {
-        let mut leader = Leader::new(self.options.name.clone(), self.options.leader_lease);
-        let mut observed = tokio::time::Instant::now();
-        let mut seen = reconcile::Seen::default();
-        while !shutdown.stopping().is_cancelled() {
-            let leads = leader.holds(self.store.as_ref()).await;
-            self.metrics.leader.with_label_values::<&str>(&[]).set(leads.into());
-            let busy = leads && self.turn().await;
-            if leads && observed <= tokio::time::Instant::now() {
-                let counting = self.observe(&mut seen).await;
-                observed = tokio::time::Instant::now() + observe::pause(counting);
+    pub fn run(self, shutdown: Shutdown) -> BoxFuture<'static, ()> {
+        async move {
+            let mut leader = Leader::new(self.options.name.clone(), self.options.leader_lease);
+            let mut observed = tokio::time::Instant::now();
+            let mut seen = reconcile::Seen::default();
+            while !shutdown.stopping().is_cancelled() {
+                let leads = leader.holds(self.store.as_ref()).await;
+                self.metrics.leader.with_label_values::<&str>(&[]).set(leads.into());
+                let busy = leads && self.turn().await;
+                if leads && observed <= tokio::time::Instant::now() {
+                    let counting = self.observe(&mut seen).await;
+                    observed = tokio::time::Instant::now() + observe::pause(counting);
+                }
+                if !busy {
+                    self.rest(&shutdown, leads).await;
+                }
             }
-            if !busy {
-                self.rest(&shutdown, leads).await;
-            }
+            leader.resign(self.store.as_ref()).await;
+            info!(scheduler = self.options.name, "scheduler stopped");
         }
-        leader.resign(self.store.as_ref()).await;
-        info!(scheduler = self.options.name, "scheduler stopped");
+        .boxed()
     }
 
     /// One round of all duties. `true` when there may be more to do at once.

@@ -1,5 +1,6 @@
 //! `bul bench`: how fast this installation is, measured on the whole path a job takes.
 
+mod claims;
 mod engine;
 mod load;
 mod pipeline;
@@ -34,6 +35,11 @@ enum Command {
         after_help = "Examples:\n  bul bench engine\n  bul bench engine --shape qwen3-0.6b --documents 8 --answer 100 --kv-mib 2048 -o json\n  bul bench engine --templates 1 --documents 256 --prefix 1 --data 100-1024 --no-forecast"
     )]
     Engine(engine::Args),
+    /// What an older system of this kind promised, measured here with the configured model
+    #[command(
+        after_help = "Writes documents to a temporary store with the configured model, twice and then one by one; and runs the engine with\nrandom weights. Takes a few minutes.\n\nExample:\n  bul bench claims -o json"
+    )]
+    Claims(claims::Args),
 }
 
 /// Runs the command.
@@ -43,5 +49,6 @@ pub async fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
         Command::Pipeline(args) => pipeline::run(args, context).await,
         Command::Submit(args) => submit::run(args, context).await,
         Command::Engine(args) => engine::run(args, context).await,
+        Command::Claims(args) => claims::run(args, context).await,
     }
 }

@@ -3,6 +3,8 @@
 use bul_cache::{CacheMetrics, RedisLink};
 use serde::Serialize;
 
+use crate::backup;
+use crate::client::print::relative;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::wire;
@@ -34,6 +36,7 @@ pub async fn run(_args: Args, context: &Context) -> anyhow::Result<Exit> {
         finding("templates", templates(context)),
         finding("model", model(context).await),
         finding("disk", disk(context)),
+        finding("backup", backups(context)),
     ];
     let failed = findings.iter().any(|f| !f.ok);
     context.print(&findings, || {
@@ -131,6 +134,26 @@ async fn redis(context: &Context) -> anyhow::Result<String> {
     let link = RedisLink::open(&options, &CacheMetrics::unregistered())?;
     link.check().await.map_err(anyhow::Error::msg)?;
     Ok(format!("answers at {}", link.location()))
+}
+
+/// The newest backup. One that is late fails: nobody looks at backups until one is needed.
+fn backups(context: &Context) -> anyhow::Result<String> {
+    let options = &context.config().backup;
+    if options.folder.is_empty() {
+        return Ok("off; set backup.folder and backup.cron".into());
+    }
+    let newest = backup::list(std::path::Path::new(&options.folder))?.into_iter().next();
+    let made = newest.as_ref().map(|backup| backup.manifest.created_at);
+    let now = chrono::Utc::now();
+    if let Some(schedule) = wire::backup_schedule(context)?
+        && let Some(due) = made.and_then(|made| schedule.overdue(made, now))
+    {
+        anyhow::bail!("the backup of {due} is missing in {}; see the log of the scheduler", options.folder);
+    }
+    Ok(match newest {
+        Some(backup) => format!("{} of {}", backup.name, relative(backup.manifest.created_at, now)),
+        None => format!("none yet in {}", options.folder),
+    })
 }
 
 fn templates(context: &Context) -> anyhow::Result<String> {

@@ -27,6 +27,8 @@ use async_trait::async_trait;
 use bul_broker::{Broker, BrokerError, BrokerInfo, Delivery, Depth, EventFilter, Message};
 use bul_job::{Event, Lane};
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use futures::future::try_join_all;
 use futures::stream::BoxStream;
 use serde_json::Value;
@@ -56,23 +58,26 @@ pub struct NatsBroker {
 impl NatsBroker {
     /// Connects to `nats://[user:password@]host:port` (several joined by commas; `tls://` as well) and sees
     /// to stream and consumers.
-    pub async fn open(url: &str, options: Options) -> Result<Self, OpenError> {
-        let address = Address::parse(url)?;
-        let names = Names::new(&options.prefix, options.domain.as_deref())
-            .ok_or_else(|| OpenError::Prefix(options.prefix.clone()))?;
-        let location = address.location.clone();
-        let link = Link::open(address, options, names).await?;
-        let publisher = match Publisher::start(&link).await {
-            Ok(publisher) => publisher,
-            Err(error) => {
-                link.close();
-                return Err(OpenError::Unreachable { location, reason: error.to_string() });
-            }
-        };
-        let answers = Answers::new(Arc::clone(&link));
-        let lanes = Lanes::start(&answers);
-        let events = Events::start(&link);
-        Ok(Self { link, answers, lanes, publisher, events })
+    pub fn open<'a>(url: &'a str, options: Options) -> BoxFuture<'a, Result<Self, OpenError>> {
+        async move {
+            let address = Address::parse(url)?;
+            let names = Names::new(&options.prefix, options.domain.as_deref())
+                .ok_or_else(|| OpenError::Prefix(options.prefix.clone()))?;
+            let location = address.location.clone();
+            let link = Link::open(address, options, names).await?;
+            let publisher = match Publisher::start(&link).await {
+                Ok(publisher) => publisher,
+                Err(error) => {
+                    link.close();
+                    return Err(OpenError::Unreachable { location, reason: error.to_string() });
+                }
+            };
+            let answers = Answers::new(Arc::clone(&link));
+            let lanes = Lanes::start(&answers);
+            let events = Events::start(&link);
+            Ok(Self { link, answers, lanes, publisher, events })
+        }
+        .boxed()
     }
 
     async fn depth(&self, lane: Lane) -> Result<Depth, BrokerError> {

@@ -26,6 +26,8 @@ use std::sync::atomic::AtomicBool;
 use async_trait::async_trait;
 use bul_broker::{Broker, BrokerError, BrokerInfo, Delivery, Depth, EventFilter, Message};
 use bul_job::{Event, Lane};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
@@ -86,49 +88,53 @@ struct Shared {
 
 impl RabbitBroker {
     /// Connects, makes what is missing on the server, and keeps the connections from then on.
-    pub async fn open(url: &str, options: Options) -> Result<Self, OpenError> {
-        options.check()?;
-        let recipe = Arc::new(Recipe {
-            place: Place::parse(url, &options)?,
-            name: options.name.clone(),
-            names: Names::new(&options.prefix),
-            call_timeout: options.call_timeout,
-            server: Mutex::new(Server { product: "unknown".into(), version: "unknown".into() }),
-        });
-        let publishing = recipe.connect(Role::Publishes).await?;
-        let consuming = recipe.connect(Role::Consumes).await?;
-        let (closed, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let recent = Arc::new(Mutex::new(Recent::new(options.recent_max, RECENT_FOR)));
-        let forget = {
-            let recent = Arc::clone(&recent);
-            // A server that was away may have lost everything.
-            move || recent.lock().forget()
-        };
-        let keep =
-            |role, first, on_up| Line::keep(Arc::clone(&recipe), role, first, closed.clone(), &tasks, on_up);
-        let consuming = keep(Role::Consumes, consuming, Box::new(forget.clone()) as line::OnUp);
-        let publishing = keep(Role::Publishes, publishing, Box::new(forget));
-        let shared = Arc::new(Shared {
-            recipe,
-            publishing,
-            consuming,
-            held: Mutex::new(Held::new()),
-            demands: Default::default(),
-            changed: Notify::new(),
-            earlier: Notify::new(),
-            recent,
-            publishers: Publishers::new(),
-            outbox: Outbox::new(),
-            listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),
-            incarnation: Mutex::new(None),
-            is_mending: AtomicBool::new(false),
-            closed: closed.clone(),
-            tasks,
-            options,
-        });
-        shared.start();
-        info!(broker.location = shared.recipe.place.location(), "connected to RabbitMQ");
-        Ok(Self { shared, _open: Arc::new(closed.drop_guard()) })
+    pub fn open<'a>(url: &'a str, options: Options) -> BoxFuture<'a, Result<Self, OpenError>> {
+        async move {
+            options.check()?;
+            let recipe = Arc::new(Recipe {
+                place: Place::parse(url, &options)?,
+                name: options.name.clone(),
+                names: Names::new(&options.prefix),
+                call_timeout: options.call_timeout,
+                server: Mutex::new(Server { product: "unknown".into(), version: "unknown".into() }),
+            });
+            let publishing = recipe.connect(Role::Publishes).await?;
+            let consuming = recipe.connect(Role::Consumes).await?;
+            let (closed, tasks) = (CancellationToken::new(), TaskTracker::new());
+            let recent = Arc::new(Mutex::new(Recent::new(options.recent_max, RECENT_FOR)));
+            let forget = {
+                let recent = Arc::clone(&recent);
+                // A server that was away may have lost everything.
+                move || recent.lock().forget()
+            };
+            let keep = |role, first, on_up| {
+                Line::keep(Arc::clone(&recipe), role, first, closed.clone(), &tasks, on_up)
+            };
+            let consuming = keep(Role::Consumes, consuming, Box::new(forget.clone()) as line::OnUp);
+            let publishing = keep(Role::Publishes, publishing, Box::new(forget));
+            let shared = Arc::new(Shared {
+                recipe,
+                publishing,
+                consuming,
+                held: Mutex::new(Held::new()),
+                demands: Default::default(),
+                changed: Notify::new(),
+                earlier: Notify::new(),
+                recent,
+                publishers: Publishers::new(),
+                outbox: Outbox::new(),
+                listeners: Arc::new(Semaphore::new(LISTENERS_MAX)),
+                incarnation: Mutex::new(None),
+                is_mending: AtomicBool::new(false),
+                closed: closed.clone(),
+                tasks,
+                options,
+            });
+            shared.start();
+            info!(broker.location = shared.recipe.place.location(), "connected to RabbitMQ");
+            Ok(Self { shared, _open: Arc::new(closed.drop_guard()) })
+        }
+        .boxed()
     }
 }
 

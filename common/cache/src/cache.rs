@@ -8,6 +8,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
@@ -131,20 +133,26 @@ impl Cache {
     ///
     /// # Errors
     /// When an address or folder cannot be used at all.
-    pub async fn open(options: CacheOptions, metrics: &CacheMetrics) -> Result<Opened, OpenError> {
-        let value_bytes_max = options.value_bytes_max.min(VALUE_BYTES_MAX);
-        let mut slower: Vec<Arc<dyn Tier>> = Vec::new();
-        let mut link = None;
-        if let Some(redis) = &options.redis {
-            let opened = RedisLink::open(redis, metrics)?;
-            slower.push(Arc::new(RedisTier::new(opened.clone(), redis, value_bytes_max, metrics)));
-            link = Some(opened);
+    pub fn open<'a>(
+        options: CacheOptions,
+        metrics: &'a CacheMetrics,
+    ) -> BoxFuture<'a, Result<Opened, OpenError>> {
+        async move {
+            let value_bytes_max = options.value_bytes_max.min(VALUE_BYTES_MAX);
+            let mut slower: Vec<Arc<dyn Tier>> = Vec::new();
+            let mut link = None;
+            if let Some(redis) = &options.redis {
+                let opened = RedisLink::open(redis, metrics)?;
+                slower.push(Arc::new(RedisTier::new(opened.clone(), redis, value_bytes_max, metrics)));
+                link = Some(opened);
+            }
+            if let Some(disk) = &options.disk {
+                slower.push(Arc::new(Disk::open(disk.clone(), value_bytes_max, metrics).await?));
+            }
+            let (cache, upkeep) = Self::over(slower, options, metrics);
+            Ok(Opened { cache, upkeep, redis: link })
         }
-        if let Some(disk) = &options.disk {
-            slower.push(Arc::new(Disk::open(disk.clone(), value_bytes_max, metrics).await?));
-        }
-        let (cache, upkeep) = Self::over(slower, options, metrics);
-        Ok(Opened { cache, upkeep, redis: link })
+        .boxed()
     }
 
     /// A cache over given tiers, fastest first; memory is always before them.
@@ -349,17 +357,20 @@ pub struct Upkeep {
 
 impl Upkeep {
     /// Runs until `stopping`, and then for as long as the queues need, about a second at most.
-    pub async fn run(self, stopping: CancellationToken) {
-        let inner = self.inner;
-        let drains = join_all(self.drains.into_iter().map(|drain| drain.run(stopping.clone())));
-        let rounds = async {
-            while stopping.run_until_cancelled(inner.round()).await.is_some() {
-                if stopping.run_until_cancelled(tokio::time::sleep(UPKEEP_EVERY)).await.is_none() {
-                    break;
+    pub fn run(self, stopping: CancellationToken) -> BoxFuture<'static, ()> {
+        async move {
+            let inner = self.inner;
+            let drains = join_all(self.drains.into_iter().map(|drain| drain.run(stopping.clone())));
+            let rounds = async {
+                while stopping.run_until_cancelled(inner.round()).await.is_some() {
+                    if stopping.run_until_cancelled(tokio::time::sleep(UPKEEP_EVERY)).await.is_none() {
+                        break;
+                    }
                 }
-            }
-        };
-        tokio::join!(drains, rounds);
+            };
+            tokio::join!(drains, rounds);
+        }
+        .boxed()
     }
 }
 

@@ -8,5 +8,5 @@ mod options;
 mod secret;
 
 pub use load::{ConfigError, Loaded, Origin, Sources};
-pub use options::{CacheOptions, Config, Limits, LogOptions, ModelOptions, Retry, Worker, schema};
+pub use options::{Backup, CacheOptions, Config, Limits, LogOptions, ModelOptions, Retry, Worker, schema};
 pub use secret::Secret;

@@ -41,6 +41,8 @@ pub struct Config {
     pub retry: Retry,
     /// Limits.
     pub limits: Limits,
+    /// Backups.
+    pub backup: Backup,
     /// Logs.
     pub log: LogOptions,
 }
@@ -63,6 +65,7 @@ impl Default for Config {
             worker: Worker::default(),
             retry: Retry::default(),
             limits: Limits::default(),
+            backup: Backup::default(),
             log: LogOptions::default(),
         }
     }
@@ -126,6 +129,25 @@ pub struct CacheOptions {
 impl Default for CacheOptions {
     fn default() -> Self {
         Self { memory_mib_max: 16, disk_mib_max: 0, ttl_s: 86_400 }
+    }
+}
+
+/// Copies of the SQLite store and of the caches. PostgreSQL has its own tools.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Backup {
+    /// Folder, on another disk if possible; empty for none.
+    pub folder: String,
+    /// When, in UTC: five fields, such as `0 3 * * *`; empty for none but those of `bul backup create`. The process with
+    /// the scheduler makes them.
+    pub cron: String,
+    /// How many stay; 0 for all. Too low: an error that is found late is in all of them. Too high: the disk fills up.
+    pub keep: usize,
+}
+
+impl Default for Backup {
+    fn default() -> Self {
+        Self { folder: String::new(), cron: String::new(), keep: 7 }
     }
 }
 
@@ -264,6 +286,9 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("BUL_LIMITS_TENANT_QUEUED_MAX", "limits.tenant_queued_max"),
     ("BUL_LIMITS_TENANT_TOKENS_PER_MINUTE", "limits.tenant_tokens_per_minute"),
     ("BUL_LIMITS_TENANT_TOKENS_PER_DAY", "limits.tenant_tokens_per_day"),
+    ("BUL_BACKUP_FOLDER", "backup.folder"),
+    ("BUL_BACKUP_CRON", "backup.cron"),
+    ("BUL_BACKUP_KEEP", "backup.keep"),
     ("BUL_LOG_FORMAT", "log.format"),
     ("BUL_LOG", "log.filter"),
 ];

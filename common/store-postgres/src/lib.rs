@@ -37,6 +37,8 @@ use std::time::Duration;
 
 use bul_job::{Applied, Input, JobCore, Refused, Rules, Timestamp};
 use bul_store::KnownLimits;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::watch;
@@ -136,46 +138,49 @@ impl PostgresStore {
     /// # Errors
     /// When the server cannot be reached, the account lacks a right, or the schema is newer than this
     /// program or another program's.
-    pub async fn open(url: &str, options: Options) -> Result<Self, OpenError> {
-        let connect = open::parse(url)?;
-        let time = Time::new(options.clock.clone());
-        let opened = open::open(connect, &time).await?;
-        let rng = match options.seed {
-            Some(seed) => ChaCha8Rng::seed_from_u64(seed),
-            None => ChaCha8Rng::seed_from_u64(rand::random()),
-        };
-        let shared = Arc::new(Shared {
-            door: opened.door,
-            time,
-            rules: options.rules,
-            confirmations: Confirmations::default(),
-            running: Running::default(),
-            limits: KnownLimits::new(options.limits),
-            release_behind: Mutex::default(),
-            rng: Mutex::new(rng),
-            shard: AtomicU16::new(rand::random()),
-        });
-        let pool = |session, size| Arc::new(Pool::new(Arc::clone(&shared.door), session, size));
-        let (stop, stopped) = watch::channel(());
-        let (writers, batch_max) = (options.writers, options.batch_max);
-        let inner = Inner {
-            accepts: Batcher::start(&shared, writers, ACCEPT_JOBS_MAX),
-            begins: Batcher::start(&shared, writers, batch_max),
-            completes: Batcher::start(&shared, writers, batch_max),
-            others: Batcher::start(&shared, 1, batch_max),
-            confirms: Arc::new(Batcher::start(&shared, 1, batch_max)),
-            confirm_delay: confirm::delay(options.confirm_delay, &options.rules),
-            tenant: pool(Session::Tenant, options.readers),
-            system: pool(Session::System, options.readers),
-            dispatch: pool(Session::Batch, DISPATCH_CONNECTIONS),
-            shared,
-            stop,
-            location: opened.location,
-            version: opened.version,
-            durability: opened.durability,
-        };
-        inner.start_background(&stopped);
-        Ok(Self { inner: Arc::new(inner) })
+    pub fn open<'a>(url: &'a str, options: Options) -> BoxFuture<'a, Result<Self, OpenError>> {
+        async move {
+            let connect = open::parse(url)?;
+            let time = Time::new(options.clock.clone());
+            let opened = open::open(connect, &time).await?;
+            let rng = match options.seed {
+                Some(seed) => ChaCha8Rng::seed_from_u64(seed),
+                None => ChaCha8Rng::seed_from_u64(rand::random()),
+            };
+            let shared = Arc::new(Shared {
+                door: opened.door,
+                time,
+                rules: options.rules,
+                confirmations: Confirmations::default(),
+                running: Running::default(),
+                limits: KnownLimits::new(options.limits),
+                release_behind: Mutex::default(),
+                rng: Mutex::new(rng),
+                shard: AtomicU16::new(rand::random()),
+            });
+            let pool = |session, size| Arc::new(Pool::new(Arc::clone(&shared.door), session, size));
+            let (stop, stopped) = watch::channel(());
+            let (writers, batch_max) = (options.writers, options.batch_max);
+            let inner = Inner {
+                accepts: Batcher::start(&shared, writers, ACCEPT_JOBS_MAX),
+                begins: Batcher::start(&shared, writers, batch_max),
+                completes: Batcher::start(&shared, writers, batch_max),
+                others: Batcher::start(&shared, 1, batch_max),
+                confirms: Arc::new(Batcher::start(&shared, 1, batch_max)),
+                confirm_delay: confirm::delay(options.confirm_delay, &options.rules),
+                tenant: pool(Session::Tenant, options.readers),
+                system: pool(Session::System, options.readers),
+                dispatch: pool(Session::Batch, DISPATCH_CONNECTIONS),
+                shared,
+                stop,
+                location: opened.location,
+                version: opened.version,
+                durability: opened.durability,
+            };
+            inner.start_background(&stopped);
+            Ok(Self { inner: Arc::new(inner) })
+        }
+        .boxed()
     }
 }
 

@@ -24,6 +24,7 @@ mod recent;
 mod rows;
 mod schedules;
 mod set;
+mod snapshot;
 mod steps;
 mod store;
 mod transition;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 
 use bul_job::TenantLimits;
 use bul_store::{KnownLimits, StoreError};
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -68,9 +70,12 @@ impl SqliteStore {
     ///
     /// # Errors
     /// When the file cannot be made, belongs to another program, or has a newer schema.
-    pub async fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
-        let path = path.as_ref();
-        let opened = open::open(path, options.busy_timeout).await?;
+    pub fn open(path: impl AsRef<Path>, options: Options) -> BoxFuture<'static, Result<Self, OpenError>> {
+        Self::open_file(path.as_ref().to_owned(), options).boxed()
+    }
+
+    async fn open_file(path: PathBuf, options: Options) -> Result<Self, OpenError> {
+        let opened = open::open(&path, options.busy_timeout).await?;
         let clock = Monotone::new(options.clock);
         let rng = match options.seed {
             Some(seed) => ChaCha8Rng::seed_from_u64(seed),
@@ -91,7 +96,7 @@ impl SqliteStore {
             writer: Writer::start(tx),
             readers: opened.readers,
             clock,
-            path: path.to_owned(),
+            path,
             version: opened.version,
             limits: options.limits,
         })

@@ -122,7 +122,7 @@ pub(crate) async fn open(path: &Path, busy_timeout: Duration) -> Result<Opened, 
 
 /// Connects. Of two processes that make a new file at once one may be told "busy" without a wait while
 /// the other switches the file to write-ahead logging.
-async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
+pub(crate) async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
     let mut tries = 1;
     loop {
         match options.connect().await {
@@ -136,7 +136,7 @@ async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, sql
 }
 
 /// Every connection alike, but that readers cannot write.
-fn connect_options(path: &Path, busy_timeout: Duration) -> SqliteConnectOptions {
+pub(crate) fn connect_options(path: &Path, busy_timeout: Duration) -> SqliteConnectOptions {
     let base = if is_memory(path) {
         SqliteConnectOptions::new().in_memory(true)
     } else {
@@ -165,7 +165,7 @@ async fn open_readers(path: &Path, busy_timeout: Duration) -> Result<SqlitePool,
 
 /// Makes the folders (0700) and the file (0600) that are not there. SQLite gives its side files the
 /// rights of the main one, hence nobody else ever reads a job.
-fn make_file(path: &Path) -> Result<File, OpenError> {
+pub(crate) fn make_file(path: &Path) -> Result<File, OpenError> {
     let failed = |source| OpenError::File { path: path.to_owned(), source };
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         let mut builder = DirBuilder::new();

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -26,15 +28,26 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves the API until `shutdown` fires, then lets open requests finish for at most `stop_grace`.
 /// Event streams end at once.
-pub async fn serve(listener: TcpListener, state: AppState, shutdown: CancellationToken) -> io::Result<()> {
-    let state = AppState { stopping: shutdown.clone(), ..state };
-    let options = state.inner.options.clone();
-    run(listener, super::router(state), &options, shutdown).await
+pub fn serve(
+    listener: TcpListener,
+    state: AppState,
+    shutdown: CancellationToken,
+) -> BoxFuture<'static, io::Result<()>> {
+    async move {
+        let state = AppState { stopping: shutdown.clone(), ..state };
+        let options = state.inner.options.clone();
+        run(listener, super::router(state), &options, shutdown).await
+    }
+    .boxed()
 }
 
 /// Serves any other router, such as that of the metrics, under the same limits.
-pub async fn serve_router(listener: TcpListener, app: Router, shutdown: CancellationToken) -> io::Result<()> {
-    run(listener, app, &ProducerOptions::default(), shutdown).await
+pub fn serve_router(
+    listener: TcpListener,
+    app: Router,
+    shutdown: CancellationToken,
+) -> BoxFuture<'static, io::Result<()>> {
+    async move { run(listener, app, &ProducerOptions::default(), shutdown).await }.boxed()
 }
 
 async fn run(

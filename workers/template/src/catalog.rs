@@ -12,6 +12,7 @@ use crate::error::TemplateError;
 use crate::limits;
 use crate::package::{self, Template};
 use crate::plan::{self, Plan};
+use crate::prompt;
 use crate::render;
 
 /// Templates by name.
@@ -72,6 +73,14 @@ impl Catalog {
             templates.insert(template.name().to_owned(), template);
         }
         Ok(Self { templates })
+    }
+
+    /// The system message of each template, once each: what the prompts of all its documents begin with.
+    pub fn system_messages(&self) -> Vec<String> {
+        let mut messages: Vec<String> = self.list().iter().map(prompt::system_of).collect();
+        messages.sort();
+        messages.dedup();
+        messages
     }
 
     /// Loads a package, or every package in a directory of packages; returns how many. A package

@@ -3,6 +3,7 @@
 
 use bul_document::Fact;
 
+use crate::catalog::TemplateInfo;
 use crate::limits::{PROMPT_CONTEXT_CHARS_MAX, PROMPT_LINE_CHARS_MAX, PROMPT_VALUE_CHARS_MAX};
 
 /// What the prompts of one document have in common.
@@ -13,6 +14,12 @@ pub(crate) struct Frame {
     pub(crate) title: String,
     pub(crate) language: String,
     pub(crate) context: String,
+}
+
+/// The system message of a template that has an area and a document type of its own.
+pub(crate) fn system_of(template: &TemplateInfo) -> String {
+    let (business_area, doc_type) = (template.business_area.clone(), template.doc_type.clone());
+    Frame { business_area, doc_type, ..Frame::default() }.system()
 }
 
 impl Frame {

@@ -13,6 +13,7 @@ mod metrics;
 mod outcome;
 mod prose;
 mod pull;
+mod warm;
 mod write;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use ahead::Ahead;
 pub use company::Company;
 use gate::Gate;
 pub use metrics::Metrics;
+pub use warm::keep_warm;
 
 /// How a worker works.
 #[derive(Debug, Clone)]

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use bul_broker::{BrokerError, Delivery};
 use bul_job::{Lane, LaneWheel};
 use bul_runtime::Shutdown;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -28,33 +30,36 @@ const GATE_LOOK: Duration = Duration::from_millis(200);
 
 impl Worker {
     /// Runs until `shutdown` stops it and the attempts in hand have ended or been handed back.
-    pub async fn run(self: Arc<Self>, shutdown: Shutdown) {
-        let slots = Arc::new(Semaphore::new(self.options.concurrency.max(1)));
-        let mut lanes = Lanes::default();
-        let mut attempts = JoinSet::new();
-        let mut reporting = JoinSet::new();
-        let reporter = self.clone();
-        reporting.spawn(async move { reporter.report_breakers().await });
-        info!(worker = self.options.name, slots = self.options.concurrency, "worker ready");
-        loop {
-            while attempts.try_join_next().is_some() {}
-            let taken = tokio::select! {
-                () = shutdown.stopping().cancelled() => break,
-                taken = self.pull(&slots, &mut lanes) => taken,
-            };
-            let Some((mut free, deliveries)) = taken else { break };
-            for delivery in deliveries {
-                let Some(slot) = free.split(1) else { break };
-                let worker = self.clone();
-                let halting = shutdown.halting().clone();
-                attempts.spawn(async move {
-                    worker.attempt(delivery, halting).await;
-                    drop(slot);
-                });
+    pub fn run(self: Arc<Self>, shutdown: Shutdown) -> BoxFuture<'static, ()> {
+        async move {
+            let slots = Arc::new(Semaphore::new(self.options.concurrency.max(1)));
+            let mut lanes = Lanes::default();
+            let mut attempts = JoinSet::new();
+            let mut reporting = JoinSet::new();
+            let reporter = self.clone();
+            reporting.spawn(async move { reporter.report_breakers().await });
+            info!(worker = self.options.name, slots = self.options.concurrency, "worker ready");
+            loop {
+                while attempts.try_join_next().is_some() {}
+                let taken = tokio::select! {
+                    () = shutdown.stopping().cancelled() => break,
+                    taken = self.pull(&slots, &mut lanes) => taken,
+                };
+                let Some((mut free, deliveries)) = taken else { break };
+                for delivery in deliveries {
+                    let Some(slot) = free.split(1) else { break };
+                    let worker = self.clone();
+                    let halting = shutdown.halting().clone();
+                    attempts.spawn(async move {
+                        worker.attempt(delivery, halting).await;
+                        drop(slot);
+                    });
+                }
             }
+            while attempts.join_next().await.is_some() {}
+            info!(worker = self.options.name, "worker stopped");
         }
-        while attempts.join_next().await.is_some() {}
-        info!(worker = self.options.name, "worker stopped");
+        .boxed()
     }
 
     /// Free slots and messages for them, never more messages than slots. Messages that were fetched are

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bul_runtime::breaker::{BreakerOptions, BreakerState, Outcome};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -160,16 +162,19 @@ pub struct Follower {
 
 impl Follower {
     /// Runs until `stopping`. If the process dies at any point, the record in Redis ends by its TTL.
-    pub async fn run(mut self, stopping: CancellationToken) {
-        loop {
-            self.step().await;
-            let changed = self.breaker.inner.changed.notified();
-            tokio::select! {
-                () = stopping.cancelled() => return,
-                () = changed => {}
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+    pub fn run(mut self, stopping: CancellationToken) -> BoxFuture<'static, ()> {
+        async move {
+            loop {
+                self.step().await;
+                let changed = self.breaker.inner.changed.notified();
+                tokio::select! {
+                    () = stopping.cancelled() => return,
+                    () = changed => {}
+                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                }
             }
         }
+        .boxed()
     }
 
     async fn step(&mut self) {
