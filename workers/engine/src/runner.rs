@@ -38,7 +38,8 @@ impl ModelRunner {
 
 impl Runner for ModelRunner {
     fn run(&mut self, spans: &[Span]) -> Result<Vec<f32>, String> {
-        let logits = self.decoder.forward(spans, &mut self.store, &mut self.scratch, &self.threads);
+        let Self { decoder, store, scratch, threads } = self;
+        let logits = threads.within(|| decoder.forward(spans, store, scratch, threads));
         logits.map_err(|e| e.to_string())
     }
 

@@ -6,7 +6,8 @@
 
 use super::config::{Architecture, ModelConfig};
 use super::kernel;
-use super::linear::{Embedding, Linear};
+use super::linear::{Embedding, Linear, forward_all};
+use super::quantised::Activations;
 use super::rope::Rope;
 use super::threads::Threads;
 use super::weights::{Name, Part, Source};
@@ -77,6 +78,7 @@ pub(crate) struct Scratch {
     gate: Vec<f32>,
     up: Vec<f32>,
     angles: Vec<f32>,
+    quantised: Activations,
 }
 
 impl Decoder {
@@ -157,9 +159,8 @@ impl Decoder {
     ) -> candle_core::Result<()> {
         let ModelConfig { head_dim, rms_eps, .. } = self.config;
         norm(&s.x, &layer.attn_norm, rms_eps, &mut s.normed);
-        layer.q.forward(&s.normed, &mut s.q, threads)?;
-        layer.k.forward(&s.normed, &mut s.k, threads)?;
-        layer.v.forward(&s.normed, &mut s.v, threads)?;
+        let projections = [(&layer.q, &mut s.q), (&layer.k, &mut s.k), (&layer.v, &mut s.v)];
+        forward_all(&s.normed, projections, &mut s.quantised, threads)?;
         for (values, weight) in [(&mut s.q, &layer.q_norm), (&mut s.k, &layer.k_norm)] {
             if let Some(weight) = weight {
                 norm(values, weight, rms_eps, &mut s.projected);
@@ -180,17 +181,17 @@ impl Decoder {
         s.attended.clear();
         s.attended.resize(s.q.len(), 0.0);
         cpu::attend(rows, &s.q, store, index, &mut s.attended, threads);
-        layer.o.forward(&s.attended, &mut s.projected, threads)?;
+        forward_all(&s.attended, [(&layer.o, &mut s.projected)], &mut s.quantised, threads)?;
         kernel::add(&mut s.x, &s.projected);
         Ok(())
     }
 
     fn mlp(&self, layer: &Layer, s: &mut Scratch, threads: &Threads) -> candle_core::Result<()> {
         norm(&s.x, &layer.mlp_norm, self.config.rms_eps, &mut s.normed);
-        layer.gate.forward(&s.normed, &mut s.gate, threads)?;
-        layer.up.forward(&s.normed, &mut s.up, threads)?;
+        let projections = [(&layer.gate, &mut s.gate), (&layer.up, &mut s.up)];
+        forward_all(&s.normed, projections, &mut s.quantised, threads)?;
         kernel::swiglu(&mut s.gate, &s.up);
-        layer.down.forward(&s.gate, &mut s.projected, threads)?;
+        forward_all(&s.gate, [(&layer.down, &mut s.projected)], &mut s.quantised, threads)?;
         kernel::add(&mut s.x, &s.projected);
         Ok(())
     }
@@ -212,7 +213,7 @@ impl Decoder {
         let mut logits = Vec::new();
         if !s.projected.is_empty() {
             norm(&s.projected, &self.final_norm, self.config.rms_eps, &mut s.normed);
-            self.output.forward(&s.normed, &mut logits, threads)?;
+            forward_all(&s.normed, [(&self.output, &mut logits)], &mut s.quantised, threads)?;
         }
         Ok(logits)
     }

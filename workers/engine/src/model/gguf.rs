@@ -272,7 +272,7 @@ fn split_pattern(pre: &str) -> &'static str {
 }
 
 /// Name in GGUF files, without `.weight` or `.bias`.
-fn gguf_name(name: Name) -> String {
+pub(crate) fn gguf_name(name: Name) -> String {
     match name {
         Name::Embedding => "token_embd".into(),
         Name::FinalNorm => "output_norm".into(),
@@ -324,16 +324,13 @@ impl Source for GgufFile {
         let Some(tensor) = self.tensor(name, &[vocab, hidden])? else {
             return Err(self.missing(Name::Embedding, &[vocab, hidden]));
         };
-        let table = tensor.dequantize(&Device::Cpu).and_then(|t| t.flatten_all()?.to_vec1::<f32>());
-        let table = table.map_err(|e| self.tensor_error(name, &e))?;
-        if is_float(tensor.dtype()) {
-            let table = Arc::new(table);
-            let output = tied.then(|| Linear::dense(table.clone(), None, hidden));
-            return Ok((Embedding::F32(table), output));
+        if !is_float(tensor.dtype()) {
+            return Embedding::quantised(tensor, tied).map_err(|e| self.tensor_error(name, &e));
         }
-        let output = tied.then(|| Linear::quantised(Arc::new(tensor), None)).transpose();
-        let output = output.map_err(|e| self.tensor_error(name, &e))?;
-        Ok((Embedding::F16(table.iter().map(|v| half::f16::from_f32(*v)).collect()), output))
+        let table = tensor.dequantize(&Device::Cpu).and_then(|t| t.flatten_all()?.to_vec1::<f32>());
+        let table = Arc::new(table.map_err(|e| self.tensor_error(name, &e))?);
+        let output = tied.then(|| Linear::dense(table.clone(), None, hidden));
+        Ok((Embedding::F32(table), output))
     }
 
     fn missing(&self, name: Name, shape: &[usize]) -> OpenError {

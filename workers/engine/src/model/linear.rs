@@ -1,9 +1,11 @@
 //! Linear layers, dense or quantised, and the embedding table.
 //!
-//! A row of the result never depends on which other rows are computed with it: the dense product
-//! is summed in a fixed order, and quantised products are called with row counts for which the
-//! library takes one kernel. Called by `decoder`.
+//! A row of the result never depends on which other rows are computed with it: dense products and
+//! packed quantised ones are summed in a fixed order, and the library's products, for formats and
+//! machines without kernels of our own, are called with row counts for which it takes one kernel.
+//! Called by `decoder`.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
@@ -11,11 +13,19 @@ use candle_core::{Device, Module, Tensor};
 use half::f16;
 
 use super::kernel;
+use super::quantised::{Activations, COLUMN_TILE, Packed, ROW_TILE};
 use super::threads::Threads;
 
-/// Quantised products switch kernels at two and at thirty-two rows; calls stay between.
+/// The library's products switch kernels at two and at thirty-two rows; calls stay between.
 const QUANTISED_ROWS_MIN: usize = 2;
 const QUANTISED_ROWS_MAX: usize = 31;
+
+/// Rows from which threads share rows instead of outputs: each then writes whole rows, and
+/// reading the weights once per thread costs little beside the arithmetic.
+const SHARE_ROWS_MIN: usize = 64;
+
+/// Parts per thread, so that a thread that is held up leaves work to the others.
+const PARTS_PER_THREAD: usize = 2;
 
 /// `y = x · Wᵀ + b`, `W` of shape `[outputs, inputs]`.
 pub(crate) struct Linear {
@@ -27,7 +37,8 @@ pub(crate) struct Linear {
 
 enum Weight {
     Dense(Arc<Vec<f32>>),
-    Quantised { product: QMatMul, dtype: GgmlDType },
+    Packed(Packed),
+    Library { product: QMatMul, dtype: GgmlDType },
 }
 
 impl Linear {
@@ -37,14 +48,24 @@ impl Linear {
         Self { weight: Weight::Dense(weight), bias, inputs, outputs }
     }
 
-    /// A quantised layer of shape `[outputs, inputs]`.
+    /// A quantised layer of shape `[outputs, inputs]`, packed where there is a kernel for it.
     ///
     /// # Errors
     /// When the library refuses the tensor.
     pub fn quantised(tensor: Arc<QTensor>, bias: Option<Vec<f32>>) -> candle_core::Result<Self> {
+        let Some(packed) = Packed::new(&tensor)? else { return Self::library(tensor, bias) };
+        let (outputs, inputs) = tensor.shape().dims2()?;
+        Ok(Self { weight: Weight::Packed(packed), bias, inputs, outputs })
+    }
+
+    /// A quantised layer that the library computes.
+    ///
+    /// # Errors
+    /// When the library refuses the tensor.
+    pub fn library(tensor: Arc<QTensor>, bias: Option<Vec<f32>>) -> candle_core::Result<Self> {
         let (outputs, inputs) = tensor.shape().dims2()?;
         let dtype = tensor.dtype();
-        let weight = Weight::Quantised { product: QMatMul::from_arc(tensor)?, dtype };
+        let weight = Weight::Library { product: QMatMul::from_arc(tensor)?, dtype };
         Ok(Self { weight, bias, inputs, outputs })
     }
 
@@ -52,28 +73,89 @@ impl Linear {
     pub fn outputs(&self) -> usize {
         self.outputs
     }
+}
 
-    /// Writes `[rows, outputs]` into `y` for `x` of shape `[rows, inputs]`.
-    ///
-    /// # Errors
-    /// Only from the quantised product.
-    pub fn forward(&self, x: &[f32], y: &mut Vec<f32>, threads: &Threads) -> candle_core::Result<()> {
-        let rows = x.len() / self.inputs;
+/// Writes `[rows, outputs]` into each `y` for one `x` of shape `[rows, inputs]`, which is quantised
+/// once for all of them; `activations` is scratch.
+///
+/// # Errors
+/// Only from the library's products.
+pub(crate) fn forward_all<const N: usize>(
+    x: &[f32],
+    mut layers: [(&Linear, &mut Vec<f32>); N],
+    activations: &mut Activations,
+    threads: &Threads,
+) -> candle_core::Result<()> {
+    activations.clear();
+    for (layer, y) in &mut layers {
+        let rows = x.len() / layer.inputs;
         y.clear();
-        y.resize(rows * self.outputs, 0.0);
-        match &self.weight {
-            Weight::Dense(weight) => dense_product(x, weight, self.inputs, y, threads),
-            Weight::Quantised { product, dtype } => {
-                quantised_product(x, product, *dtype, self.inputs, self.outputs, y)?;
+        y.resize(rows * layer.outputs, 0.0);
+        match &layer.weight {
+            Weight::Dense(weight) => dense_product(x, weight, layer.inputs, y, threads),
+            Weight::Packed(packed) => packed.quantise(x, activations, threads),
+            Weight::Library { product, dtype } => {
+                library_product(x, product, *dtype, layer.inputs, layer.outputs, y)?;
             }
         }
-        if let Some(bias) = &self.bias {
-            for row in y.chunks_exact_mut(self.outputs) {
+    }
+    packed_products(x, &mut layers, activations, threads);
+    for (layer, y) in layers {
+        if let Some(bias) = &layer.bias {
+            for row in y.chunks_exact_mut(layer.outputs) {
                 kernel::add(row, bias);
             }
         }
-        Ok(())
     }
+    Ok(())
+}
+
+/// A part of one layer's product that one thread computes.
+struct Part<'a> {
+    packed: &'a Packed,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    y: Vec<&'a mut [f32]>,
+}
+
+fn packed_products(
+    x: &[f32],
+    layers: &mut [(&Linear, &mut Vec<f32>)],
+    activations: &Activations,
+    threads: &Threads,
+) {
+    let work: usize = layers.iter().map(|(layer, _)| x.len() * layer.outputs).sum();
+    let parts = match threads.share(work) {
+        1 => 1,
+        count => count * PARTS_PER_THREAD,
+    };
+    let mut items = Vec::new();
+    for (layer, y) in layers {
+        let Weight::Packed(packed) = &layer.weight else { continue };
+        let (rows, outputs) = (x.len() / layer.inputs, layer.outputs);
+        if rows >= SHARE_ROWS_MIN {
+            let count = rows.div_ceil(parts).next_multiple_of(ROW_TILE);
+            for (part, y) in y.chunks_mut(count * outputs).enumerate() {
+                let rows = part * count..(part * count + y.len() / outputs);
+                items.push(Part { packed, rows, columns: 0..outputs, y: y.chunks_mut(outputs).collect() });
+            }
+            continue;
+        }
+        let width = outputs.div_ceil(parts).next_multiple_of(COLUMN_TILE);
+        let first = items.len();
+        for start in (0..outputs).step_by(width) {
+            let columns = start..(start + width).min(outputs);
+            items.push(Part { packed, rows: 0..rows, columns, y: Vec::with_capacity(rows) });
+        }
+        for row in y.chunks_mut(outputs) {
+            for (part, columns) in items[first..].iter_mut().zip(row.chunks_mut(width)) {
+                part.y.push(columns);
+            }
+        }
+    }
+    threads.for_each(items, |mut part| {
+        part.packed.product(activations, part.rows.clone(), part.columns.clone(), &mut part.y);
+    });
 }
 
 /// Splits the outputs among threads; each thread reads all rows and its own part of the weights.
@@ -101,7 +183,7 @@ fn dense_product(x: &[f32], weight: &[f32], inputs: usize, y: &mut [f32], thread
     }
 }
 
-fn quantised_product(
+fn library_product(
     x: &[f32],
     product: &QMatMul,
     dtype: GgmlDType,
@@ -130,6 +212,17 @@ pub(crate) enum Embedding {
 }
 
 impl Embedding {
+    /// The table of a quantised tensor `[vocab, hidden]`, and the output layer where it is tied.
+    ///
+    /// # Errors
+    /// When the library refuses the tensor.
+    pub fn quantised(tensor: QTensor, tied: bool) -> candle_core::Result<(Self, Option<Linear>)> {
+        let table = tensor.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
+        let table = table.into_iter().map(f16::from_f32).collect();
+        let output = tied.then(|| Linear::quantised(Arc::new(tensor), None)).transpose()?;
+        Ok((Self::F16(table), output))
+    }
+
     /// Appends the row of `token` to `out`. The caller has checked that `token` is in range.
     pub fn append(&self, token: u32, hidden: usize, out: &mut Vec<f32>) {
         let range = token as usize * hidden..(token as usize + 1) * hidden;
@@ -148,6 +241,12 @@ mod tests {
         (0..len).map(|i| (i as f32 * step).sin()).collect()
     }
 
+    fn forward(layer: &Linear, x: &[f32], threads: &Threads) -> Vec<f32> {
+        let mut y = Vec::new();
+        forward_all(x, [(layer, &mut y)], &mut Activations::default(), threads).unwrap();
+        y
+    }
+
     #[test]
     fn thread_count_does_not_change_a_bit() {
         let (one, four) = (Threads::new(1), Threads::new(4));
@@ -156,10 +255,7 @@ mod tests {
             let layer =
                 Linear::dense(Arc::new(wave(inputs * outputs, 0.013)), Some(wave(outputs, 0.5)), inputs);
             let x = wave(rows * inputs, 0.7);
-            let (mut a, mut b) = (Vec::new(), Vec::new());
-            layer.forward(&x, &mut a, &one).unwrap();
-            layer.forward(&x, &mut b, &four).unwrap();
-            assert_eq!(a, b);
+            assert_eq!(forward(&layer, &x, &one), forward(&layer, &x, &four));
         }
     }
 
@@ -169,16 +265,16 @@ mod tests {
         let threads = Threads::new(1);
         let weight =
             Tensor::from_vec(wave(inputs * outputs, 0.013), (outputs, inputs), &Device::Cpu).unwrap();
-        for dtype in [GgmlDType::Q8_0, GgmlDType::Q4_0, GgmlDType::Q4K, GgmlDType::Q6K] {
+        for dtype in [GgmlDType::Q8_0, GgmlDType::Q4_0, GgmlDType::Q4K, GgmlDType::Q5K, GgmlDType::Q6K] {
             let tensor = Arc::new(QTensor::quantize(&weight, dtype).unwrap());
-            let layer = Linear::quantised(tensor, None).unwrap();
-            let x = wave(rows * inputs, 0.7);
-            let mut whole = Vec::new();
-            layer.forward(&x, &mut whole, &threads).unwrap();
-            for row in [0, 7, 33, 39] {
-                let mut one = Vec::new();
-                layer.forward(&x[row * inputs..(row + 1) * inputs], &mut one, &threads).unwrap();
-                assert_eq!(one, whole[row * outputs..(row + 1) * outputs], "{dtype:?} row {row}");
+            for layer in [Linear::quantised(tensor.clone(), None), Linear::library(tensor, None)] {
+                let layer = layer.unwrap();
+                let x = wave(rows * inputs, 0.7);
+                let whole = forward(&layer, &x, &threads);
+                for row in [0, 7, 33, 39] {
+                    let one = forward(&layer, &x[row * inputs..(row + 1) * inputs], &threads);
+                    assert_eq!(one, whole[row * outputs..(row + 1) * outputs], "{dtype:?} row {row}");
+                }
             }
         }
     }

@@ -5,6 +5,7 @@ pub(crate) mod decoder;
 pub(crate) mod gguf;
 pub(crate) mod kernel;
 pub(crate) mod linear;
+pub(crate) mod quantised;
 pub(crate) mod rope;
 pub(crate) mod threads;
 pub(crate) mod weights;

@@ -32,6 +32,15 @@ impl Threads {
         if work < SHARE_MIN { 1 } else { self.count }
     }
 
+    /// Runs `task` on one of the threads, so that operations inside need not be handed over to
+    /// them one by one: on a small model that costs as much as the operations.
+    pub fn within<T: Send>(&self, task: impl FnOnce() -> T + Send) -> T {
+        match &self.pool {
+            Some(pool) => pool.install(task),
+            None => task(),
+        }
+    }
+
     /// Runs `task` for each of `items`, on all threads.
     pub fn for_each<T: Send>(&self, items: Vec<T>, task: impl Fn(T) + Send + Sync) {
         use rayon::iter::{IntoParallelIterator, ParallelIterator};

@@ -1,0 +1,53 @@
+//! Machines without AVX2 by construction: nothing is ever packed for them.
+
+use super::input::{InputBlock, Narrow32, Narrow256, Wide32};
+use super::pack::{Q4_0, Q4K, Q6K, Q8_0};
+use super::{Kernel, Sums};
+
+/// Has no value.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Avx2 {}
+
+impl Avx2 {
+    /// Never there.
+    pub fn detect() -> Option<Self> {
+        None
+    }
+}
+
+macro_rules! never {
+    ($($format:ty),*) => {$(
+        impl Kernel for $format {
+            const PANELS: usize = 1;
+
+            fn tile<const R: usize, const M: usize>(
+                never: Avx2,
+                _: [&[Self]; R],
+                _: [&[Self::Input]; M],
+            ) -> Sums<R, M> {
+                match never {}
+            }
+        }
+    )*};
+}
+
+never!(Q8_0, Q4_0, Q4K, Q6K);
+
+macro_rules! never_input {
+    ($($block:ident($values:expr, $zero:expr)),*) => {$(
+        impl InputBlock for $block {
+            const VALUES: usize = $values;
+            const ZERO: Self = $zero;
+
+            fn quantise(never: Avx2, _: &[f32]) -> Self {
+                match never {}
+            }
+        }
+    )*};
+}
+
+never_input!(
+    Wide32(32, Wide32 { scale: 0.0, pairs: [0; 16] }),
+    Narrow32(32, Narrow32 { scale: 0.0, sum: 0, quads: [0; 8] }),
+    Narrow256(256, Narrow256 { scale: 0.0, sums_32: [0; 4], sums_16: [0; 8], quads: [0; 64] })
+);
