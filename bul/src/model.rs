@@ -138,6 +138,9 @@ impl Texts {
             Some(Constraint::Outline { items }) => {
                 Some(ConstraintPart { kind: "outline", words: &[], count: *items as u64 })
             }
+            Some(Constraint::Schema { schema }) => {
+                Some(ConstraintPart { kind: "schema", words: std::slice::from_ref(schema), count: 0 })
+            }
             Some(Constraint::Prose { facts, sentences, said }) => {
                 // The empty word parts the two lists: no fact is without a name.
                 words = facts.iter().chain([&String::new()]).chain(said).cloned().collect::<Vec<_>>();

@@ -1,10 +1,12 @@
 //! What the queue knows of the future: how often each prefix will be asked for.
 //!
-//! Called by whoever sees the queue, through `Generate::announce`; used by the policy `planned`.
+//! Called by whoever sees the queue, through `Generate::announce`; used by the policy `planned` and to bring blocks
+//! ahead of need.
 
 use crate::chat::Chat;
 use crate::job::Message;
-use crate::kv::key::{BlockKey, KeyMap, chain};
+use crate::kv::key::{BlockKey, chain};
+use crate::prefetch::{Chain, Outlook};
 use crate::vocabulary::Vocabulary;
 
 /// Keys of one forecast; prefixes beyond are left out. About 40 MB.
@@ -28,30 +30,32 @@ pub struct ExpectedPrefix {
     pub times: u32,
 }
 
-/// How often each key will be needed.
+/// Which keys will be needed, and how often.
 ///
 /// A prefix that cannot be turned into tokens is left out: a forecast is advice, no order.
-pub(crate) fn needs(
+pub(crate) fn outlook(
     forecast: &Forecast,
     chat: &Chat,
     vocabulary: &Vocabulary,
     root: BlockKey,
     block_tokens: usize,
-) -> KeyMap<u32> {
-    let mut needs: KeyMap<u32> = KeyMap::default();
+) -> Outlook {
+    let mut outlook = Outlook::default();
     for expected in &forecast.prefixes {
         let Ok(prefix) = chat.prefix(&expected.messages, vocabulary) else { continue };
         let keys = chain(root, block_tokens, &prefix.tokens, prefix.public_tokens, &expected.tenant);
-        if needs.len() + keys.len() > KEYS_MAX {
+        if outlook.needs.len() + keys.len() > KEYS_MAX {
             tracing::warn!(prefixes = forecast.prefixes.len(), "a forecast is too long; its end is left out");
             break;
         }
-        for key in keys {
-            let need = needs.entry(key).or_default();
+        for key in &keys {
+            let need = outlook.needs.entry(*key).or_default();
             *need = need.saturating_add(expected.times);
         }
+        let public = prefix.public_tokens / block_tokens;
+        outlook.chains.push(Chain { tenant: expected.tenant.clone(), keys, public, times: expected.times });
     }
-    needs
+    outlook
 }
 
 #[cfg(test)]
@@ -81,7 +85,10 @@ mod tests {
                 expected(&[other], 9),
             ],
         };
-        let needs = needs(&forecast, &chat, &vocabulary, root, 4);
+        let outlook = outlook(&forecast, &chat, &vocabulary, root, 4);
+        let needs = outlook.needs;
+        assert_eq!(outlook.chains[1].keys, keys);
+        assert_eq!((outlook.chains[1].public, outlook.chains[1].times), (prompt.public_tokens / 4, 2));
         let public = prompt.public_tokens / 4;
         // The last literal before the customer's text may be part of it; one block of slack.
         assert!(keys[..public - 1].iter().all(|key| needs.get(key) == Some(&5)));

@@ -77,6 +77,12 @@ pub enum Constraint {
         /// Number of lines.
         items: usize,
     },
+    /// One JSON value that fits a schema, without white space, its properties in the schema's order. Not together
+    /// with `stop`, which could cut it. `GenerateError::Shape` when `max_tokens` come before its end.
+    Schema {
+        /// Text of a JSON Schema (draft 2020-12, a subset; at most 64 KiB).
+        schema: String,
+    },
 }
 
 /// One generation.
@@ -122,6 +128,8 @@ pub struct Receipt {
     pub host_tokens: u64,
     /// Of the cached ones, tokens that were kept on disk.
     pub disk_tokens: u64,
+    /// Of the cached ones, tokens that came from the store that engines share.
+    pub remote_tokens: u64,
     /// Tokens generated.
     pub output_tokens: u64,
     /// Requests that shared the answer of the same request, which was being computed already:
@@ -146,6 +154,7 @@ impl Receipt {
         self.cached_tokens += other.cached_tokens;
         self.host_tokens += other.host_tokens;
         self.disk_tokens += other.disk_tokens;
+        self.remote_tokens += other.remote_tokens;
         self.output_tokens += other.output_tokens;
         self.queue_ms += other.queue_ms;
         self.total_ms += other.total_ms;

@@ -3,9 +3,11 @@
 //! Prompts are tokenised on the caller's task; the engine's thread sees tokens only. The queue is
 //! bounded here: one request too many is refused, not kept. Opened by `open`.
 
+mod submit;
+
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,20 +16,18 @@ use prometheus::Registry;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::chat::{Chat, Prompt};
+use crate::chat::Chat;
 use crate::checkpoint::{Checkpoint, Parts, kv_shape, load_gguf};
-use crate::constraint::Shape;
-use crate::detokenise::TextOut;
 use crate::engine::{Command, EngineCore, Setup};
-use crate::forecast::{ExpectedPrefix, Forecast, needs};
+use crate::forecast::{ExpectedPrefix, Forecast, outlook};
 use crate::generate::{Generate, GenerateError, ModelInfo, Pieces};
+use crate::grammar::Grammars;
 use crate::job::{Completion, Receipt, Request};
 use crate::kv::KvStore;
-use crate::kv::key::{BlockKey, chain};
+use crate::kv::key::BlockKey;
 use crate::kv::pin::{Keep, PinName};
 use crate::kv::policy::Eviction;
 use crate::kv::pool::Pool;
-use crate::kv::quota::ANYONE;
 use crate::kv::shadow::Shadows;
 use crate::kv::tier::Tiers;
 use crate::metrics::Metrics;
@@ -36,11 +36,10 @@ use crate::model::threads::Threads;
 use crate::model::weights::SafetensorsSource;
 use crate::open::{EmbeddedModel, EngineOptions, OpenError};
 use crate::report::CacheReport;
-use crate::request::{check_sampling, identity, warm_up_request};
+use crate::request::warm_up_request;
 use crate::runner::{ModelRunner, Runner};
-use crate::sample::Sampler;
 use crate::sched::{Limits, Reserve};
-use crate::sequence::{Language, Reader, Reply, Sequence};
+use crate::sequence::{Language, Reader};
 
 /// Places in the channel for what is no request: forecasts, questions for reports.
 const NOTICES_MAX: usize = 16;
@@ -49,6 +48,7 @@ const NOTICES_MAX: usize = 16;
 pub struct LocalModel {
     info: ModelInfo,
     language: Language,
+    grammars: Arc<Grammars>,
     chat: Chat,
     root: BlockKey,
     block_tokens: usize,
@@ -188,8 +188,17 @@ impl LocalModel {
         let queued = Arc::new(AtomicUsize::new(0));
         let (sender, receiver) = mpsc::channel(options.queue_max.max(1) + NOTICES_MAX);
         let shape = runner.kv_shape();
-        let tiers = Tiers::open(&options.tiers, shape, &info.fingerprint).map_err(|e| setup(&e))?;
+        let grammars = Grammars::new(language.vocabulary.clone(), language.eos.clone(), runner.vocab());
+        // Weak, or the engine would never see that all callers are gone.
+        let waker = sender.downgrade();
+        let wake = Box::new(move || {
+            if let Some(inbox) = waker.upgrade() {
+                let _ = inbox.try_send(Command::Wake);
+            }
+        });
+        let tiers = Tiers::open(&options.tiers, shape, &info.fingerprint, wake).map_err(|e| setup(&e))?;
         let pinned_blocks_max = options.pinned_bytes_max / shape.block_bytes().max(1);
+        let prefetch_blocks_max = options.prefetch_bytes_max / shape.block_bytes().max(1);
         let core = {
             let (language, metrics, queued) = (language.clone(), metrics.clone(), queued.clone());
             let (eviction, quotas) = (options.eviction, options.quotas.clone());
@@ -203,6 +212,7 @@ impl LocalModel {
                     shadows: Shadows::new(watched, blocks, block_tokens),
                     tiers,
                     pinned_blocks_max,
+                    prefetch_blocks_max,
                     root,
                     limits,
                     language,
@@ -219,6 +229,7 @@ impl LocalModel {
         Ok(Self {
             info,
             language,
+            grammars: Arc::new(grammars),
             chat,
             root,
             block_tokens,
@@ -231,92 +242,6 @@ impl LocalModel {
             metrics,
         })
     }
-
-    fn sequence(
-        &self,
-        request: Request,
-        pieces: Option<Pieces>,
-        cancel: CancellationToken,
-        reply: Reply,
-    ) -> Result<Sequence, GenerateError> {
-        check_sampling(&request)?;
-        let prompt = self
-            .chat
-            .prompt(&request.messages, &self.language.vocabulary)
-            .map_err(GenerateError::Rejected)?;
-        let keep = request.session.clone().map(|session| {
-            let name = PinName::Session { tenant: request.tenant.clone(), session };
-            Keep { name, ttl_ms: self.session_ttl_ms }
-        });
-        let sequence = self.sequence_of(prompt, request, Reader::new(pieces, cancel, reply))?;
-        Ok(Sequence { keep, ..sequence })
-    }
-
-    fn sequence_of(
-        &self,
-        prompt: Prompt,
-        request: Request,
-        reader: Reader,
-    ) -> Result<Sequence, GenerateError> {
-        let sampling = request.sampling;
-        let phrases = self.language.phrases.as_ref();
-        let shape = request.constraint.as_ref().map(|c| Shape::new(c, sampling.max_tokens, phrases));
-        let shape = shape.transpose().map_err(GenerateError::Rejected)?;
-        let prompt_tokens = prompt.tokens.len();
-        if prompt_tokens == 0 {
-            return Err(GenerateError::Rejected("the prompt is empty".into()));
-        }
-        if prompt_tokens + sampling.max_tokens > self.context {
-            return Err(GenerateError::TooLong {
-                prompt_tokens,
-                max_tokens: sampling.max_tokens,
-                context_tokens: self.context,
-            });
-        }
-        let keys = chain(self.root, self.block_tokens, &prompt.tokens, prompt.public_tokens, &request.tenant);
-        Ok(Sequence {
-            identity: identity(&request, &prompt.tokens, prompt.public_tokens),
-            tokens: prompt.tokens,
-            prompt_tokens,
-            public_tokens: prompt.public_tokens,
-            tenant: request.tenant,
-            account: ANYONE,
-            keys,
-            max_tokens: sampling.max_tokens,
-            sampler: Sampler::new(&sampling),
-            shape,
-            text: TextOut::new(request.stop, self.language.vocabulary.strips_first_space()),
-            readers: vec![Reader { priority: request.priority, ..reader }],
-            computed: 0,
-            sealed: 0,
-            announced: 0,
-            cached_tokens: 0,
-            tier_tokens: [0; 2],
-            keep: None,
-            admitted: None,
-            first_token: None,
-        })
-    }
-
-    /// Takes a place in the queue, or refuses.
-    fn submit(&self, sequence: Sequence) -> Result<(), GenerateError> {
-        let full = || GenerateError::Unavailable {
-            reason: "the engine's queue is full".into(),
-            retry_after_ms: None,
-        };
-        let taken = self
-            .queued
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.queue_max).then_some(n + 1));
-        taken.map_err(|_| full())?;
-        let Some(inbox) = &self.inbox else { return Err(stopped()) };
-        inbox.try_send(Command::Generate(Box::new(sequence))).map_err(|error| {
-            self.queued.fetch_sub(1, Ordering::Relaxed);
-            match error {
-                mpsc::error::TrySendError::Full(_) => full(),
-                mpsc::error::TrySendError::Closed(_) => stopped(),
-            }
-        })
-    }
 }
 
 #[async_trait]
@@ -326,10 +251,10 @@ impl Generate for LocalModel {
     }
 
     fn announce(&self, forecast: &Forecast) {
-        let needs = needs(forecast, &self.chat, &self.language.vocabulary, self.root, self.block_tokens);
+        let outlook = outlook(forecast, &self.chat, &self.language.vocabulary, self.root, self.block_tokens);
         if let Some(inbox) = &self.inbox {
             // When the engine is that busy, the next announcement will do.
-            let _ = inbox.try_send(Command::Forecast(needs));
+            let _ = inbox.try_send(Command::Forecast(outlook));
         }
     }
 
@@ -365,7 +290,13 @@ impl Generate for LocalModel {
         let token = cancel.child_token();
         let _guard = token.clone().drop_guard();
         let (reply, answer) = oneshot::channel();
-        let submitted = self.sequence(request, pieces, token, reply).and_then(|s| self.submit(s));
+        let grammar = tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(GenerateError::Cancelled),
+            grammar = self.grammar(&request) => grammar,
+        };
+        let sequence = grammar.and_then(|grammar| self.sequence(request, grammar, pieces, token, reply));
+        let submitted = sequence.and_then(|sequence| self.submit(sequence));
         if submitted.is_err() {
             if let Some(metrics) = &self.metrics {
                 metrics.outcome(&submitted);

@@ -6,6 +6,8 @@ use prometheus::{
 };
 
 use crate::generate::{GenerateError, GenerateErrorClass};
+use crate::kv::tier::remote::RemoteCounts;
+use crate::prefetch::PrefetchCounts;
 
 /// Handles to all metrics; clones share them.
 #[derive(Debug, Clone)]
@@ -28,10 +30,14 @@ pub(crate) struct Metrics {
     pub preemptions: IntCounter,
     /// `bul_engine_attached_total`
     pub attached: IntCounter,
-    /// `bul_engine_tier_tokens_total{tier="host|disk"}`
+    /// `bul_engine_tier_tokens_total{tier="host|disk|remote"}`
     pub tier_tokens: IntCounterVec,
     /// `bul_engine_shadow_hit_tokens_total{policy}`
     pub shadow_hits: IntCounterVec,
+    /// `bul_engine_prefetch_blocks_total{outcome="brought|used|wasted"}`
+    pub prefetch: IntCounterVec,
+    /// `bul_engine_remote_blocks_total{outcome="fetched|missing|forged|written|skipped"}`
+    pub remote: IntCounterVec,
     /// `bul_engine_breaker_state`: 0 closed, 1 half-open, 2 open
     pub breaker_state: IntGauge,
 }
@@ -95,6 +101,20 @@ impl Metrics {
                     &["policy"],
                 )?,
             )?,
+            prefetch: add(
+                registry,
+                IntCounterVec::new(
+                    Opts::new("bul_engine_prefetch_blocks_total", "KV blocks brought ahead of need"),
+                    &["outcome"],
+                )?,
+            )?,
+            remote: add(
+                registry,
+                IntCounterVec::new(
+                    Opts::new("bul_engine_remote_blocks_total", "KV blocks at the store that engines share"),
+                    &["outcome"],
+                )?,
+            )?,
             breaker_state: add(
                 registry,
                 IntGauge::new("bul_engine_breaker_state", "Circuit breaker: 0 closed, 1 half-open, 2 open")?,
@@ -113,12 +133,35 @@ impl Metrics {
         self.requests.with_label_values(&[outcome]).inc();
     }
 
+    /// Brings the counts of looking ahead up to these.
+    pub fn count_ahead(&self, prefetch: PrefetchCounts, remote: RemoteCounts) {
+        let raise = |counter: &IntCounterVec, outcome: &str, to: u64| {
+            let counter = counter.with_label_values(&[outcome]);
+            counter.inc_by(to.saturating_sub(counter.get()));
+        };
+        for (outcome, count) in
+            [("brought", prefetch.brought), ("used", prefetch.used), ("wasted", prefetch.wasted)]
+        {
+            raise(&self.prefetch, outcome, count);
+        }
+        for (outcome, count) in [
+            ("fetched", remote.fetched),
+            ("missing", remote.missing),
+            ("forged", remote.forged),
+            ("written", remote.written),
+            ("skipped", remote.skipped),
+        ] {
+            raise(&self.remote, outcome, count);
+        }
+    }
+
     /// Counts the tokens of a finished request.
     pub fn count_tokens(&self, receipt: &crate::job::Receipt) {
         self.tokens.with_label_values(&["prompt"]).inc_by(receipt.prompt_tokens);
         self.tokens.with_label_values(&["cached"]).inc_by(receipt.cached_tokens);
         self.tier_tokens.with_label_values(&["host"]).inc_by(receipt.host_tokens);
         self.tier_tokens.with_label_values(&["disk"]).inc_by(receipt.disk_tokens);
+        self.tier_tokens.with_label_values(&["remote"]).inc_by(receipt.remote_tokens);
         if receipt.attached == 0 {
             self.tokens.with_label_values(&["generated"]).inc_by(receipt.output_tokens);
         }

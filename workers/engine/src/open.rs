@@ -207,6 +207,9 @@ pub struct EngineOptions {
     pub session_ttl_ms: u64,
     /// Bytes of keys and values that sessions and warmed-up prefixes may keep, all together.
     pub pinned_bytes_max: usize,
+    /// Bytes of keys and values that may be brought from slower tiers ahead of need and wait to be used; 0 for none.
+    /// Too many push out what unannounced requests could have found.
+    pub prefetch_bytes_max: usize,
     /// Refuses models that need more memory than this, bytes, keys and values included.
     pub memory_bytes_max: Option<u64>,
 }
@@ -227,6 +230,7 @@ impl Default for EngineOptions {
             reserve_longest: false,
             session_ttl_ms: 600_000,
             pinned_bytes_max: 64 << 20,
+            prefetch_bytes_max: 64 << 20,
             memory_bytes_max: None,
         }
     }

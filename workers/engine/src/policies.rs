@@ -7,8 +7,11 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::kv::key::{BlockKey, KeyMap, chain};
-use crate::kv::policy::Eviction;
+use crate::kv::policy::{Eviction, Segment};
+use crate::kv::pool::{BlockRef, Pool, Table, Taken};
+use crate::kv::quota::{ANYONE, Quotas};
 use crate::kv::shadow::{Seen, ShadowRate, Shadows};
+use crate::prefetch::{Below, Chain, Outlook, Prefetch, QUEUE_MAX};
 
 /// A queue of documents of some templates, in random order.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +50,13 @@ impl Default for PolicyWorkload {
 }
 
 impl PolicyWorkload {
+    fn queue(&self) -> Vec<(u32, u32)> {
+        let mut queue: Vec<(u32, u32)> =
+            (0..self.templates).flat_map(|t| (0..self.documents).map(move |d| (t, d))).collect();
+        queue.shuffle(&mut ChaCha8Rng::seed_from_u64(self.seed));
+        queue
+    }
+
     fn keys(&self, root: BlockKey, template: u32, document: u32) -> Vec<BlockKey> {
         let own = self.data_tokens + self.output_tokens;
         let prefix = (0..self.prefix_tokens as u32).map(|i| i ^ (template << 20));
@@ -59,9 +69,7 @@ impl PolicyWorkload {
 /// What each policy finds. The whole queue is announced before its first document.
 pub fn compare_policies(workload: &PolicyWorkload, policies: &[Eviction]) -> Vec<ShadowRate> {
     let root = BlockKey::root("policies", "f32", workload.block_tokens);
-    let mut queue: Vec<(u32, u32)> =
-        (0..workload.templates).flat_map(|t| (0..workload.documents).map(move |d| (t, d))).collect();
-    queue.shuffle(&mut ChaCha8Rng::seed_from_u64(workload.seed));
+    let queue = workload.queue();
     let mut shadows = Shadows::new(policies, workload.blocks, workload.block_tokens);
     let mut needs: KeyMap<u32> = KeyMap::default();
     for template in 0..workload.templates {
@@ -85,9 +93,183 @@ pub fn compare_policies(workload: &PolicyWorkload, policies: &[Eviction]) -> Vec
     shadows.rates()
 }
 
+/// What looking ahead finds, against the same cache without.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PrefetchRate {
+    /// Prompt tokens in all.
+    pub prompt_tokens: u64,
+    /// Of these, tokens found on the device without looking ahead, and brought back from a slower tier by the request.
+    pub without: (u64, u64),
+    /// The same with looking ahead.
+    pub with: (u64, u64),
+    /// Blocks brought ahead of need.
+    pub brought_blocks: u64,
+    /// Of these, blocks evicted before any request came.
+    pub wasted_blocks: u64,
+}
+
+impl PrefetchRate {
+    /// How much more is found on the device with looking ahead: 0.3 is 30 % more.
+    pub fn gain(&self) -> f64 {
+        self.with.0 as f64 / self.without.0.max(1) as f64 - 1.0
+    }
+}
+
+/// A queue of which the next `window` documents are announced before each one, as workers announce the jobs in hand, and
+/// the next few wait at the engine; the eviction is `planned` both times. The slower tier keeps everything, and holds the templates' prefixes from the
+/// start, as after a restart.
+pub fn compare_prefetch(workload: &PolicyWorkload, window: usize) -> PrefetchRate {
+    let without = Replay::run(workload, window, 0);
+    let with = Replay::run(workload, window, workload.blocks);
+    PrefetchRate {
+        prompt_tokens: u64::from(workload.templates * workload.documents)
+            * (workload.prefix_tokens + workload.data_tokens) as u64,
+        without: without.hits,
+        with: with.hits,
+        brought_blocks: with.prefetch.counts.brought,
+        wasted_blocks: with.prefetch.counts.wasted,
+    }
+}
+
+#[derive(Default)]
+struct Lower(KeyMap<()>);
+
+impl Below for Lower {
+    fn has(&self, key: &BlockKey) -> bool {
+        self.0.contains_key(key)
+    }
+
+    fn ask(&mut self, _: &[BlockKey]) {}
+}
+
+struct Replay {
+    pool: Pool,
+    lower: Lower,
+    prefetch: Prefetch,
+    hits: (u64, u64),
+}
+
+impl Replay {
+    fn run(workload: &PolicyWorkload, window: usize, ahead_blocks: usize) -> Self {
+        let root = BlockKey::root("policies", "f32", workload.block_tokens);
+        let queue = workload.queue();
+        let policy = Eviction::Planned.policy(workload.blocks);
+        let pool = Pool::with(workload.blocks, policy, &Quotas::default());
+        let prefetch = Prefetch::new(ahead_blocks);
+        let mut replay = Self { pool, lower: Lower::default(), prefetch, hits: (0, 0) };
+        let prefix = workload.prefix_tokens / workload.block_tokens;
+        let prefixes: Vec<Vec<BlockKey>> =
+            (0..workload.templates).map(|t| workload.keys(root, t, 0)[..prefix].to_vec()).collect();
+        replay.lower.0.extend(prefixes.iter().flatten().map(|key| (*key, ())));
+        let mut running = Table::default();
+        for at in 0..queue.len() {
+            let next = &queue[at..(at + window.max(1)).min(queue.len())];
+            let mut outlook = Outlook::default();
+            for (template, keys) in prefixes.iter().enumerate() {
+                let times = next.iter().filter(|(t, _)| *t as usize == template).count() as u32;
+                if times > 0 {
+                    outlook.needs.extend(keys.iter().map(|key| (*key, times)));
+                    outlook.chains.push(Chain {
+                        tenant: String::new(),
+                        keys: keys.clone(),
+                        public: prefix,
+                        times,
+                    });
+                }
+            }
+            replay.pool.forecast(&outlook.needs);
+            replay.prefetch.forecast(outlook);
+            let waiting = next.iter().take(QUEUE_MAX).map(|(template, _)| {
+                let keys = prefixes[*template as usize].clone();
+                Chain { tenant: String::new(), keys, public: prefix, times: 1 }
+            });
+            replay.prefetch.queue(waiting.collect());
+            replay.bring();
+            // The one before ran all the while, and held its blocks.
+            drop(std::mem::take(&mut running));
+            let (template, document) = queue[at];
+            running = replay.request(workload, &workload.keys(root, template, document));
+        }
+        replay
+    }
+
+    fn bring(&mut self) {
+        while let Some(wanted) = self.prefetch.next(&self.pool, &mut self.lower) {
+            let Some(taken) = self.prefetch.take(&self.pool, ANYONE, &wanted) else { break };
+            let block = self.keep(taken);
+            self.pool.publish(wanted.key, &block, Segment::Public);
+            self.prefetch.brought(wanted.key);
+        }
+    }
+
+    fn keep(&mut self, taken: Taken) -> BlockRef {
+        if let Some(key) = taken.evicted {
+            self.prefetch.evicted(&key);
+            self.lower.0.insert(key, ());
+        }
+        taken.block
+    }
+
+    fn request(&mut self, workload: &PolicyWorkload, keys: &[BlockKey]) -> Table {
+        let block_tokens = workload.block_tokens as u64;
+        let prompt_tokens = workload.prefix_tokens + workload.data_tokens;
+        let matchable = (prompt_tokens - 1) / workload.block_tokens;
+        for key in keys[..matchable].iter().rev() {
+            self.pool.used(key);
+            self.prefetch.used(key);
+        }
+        let mut table = Table::default();
+        let mut is_hit = true;
+        for (i, key) in keys.iter().enumerate() {
+            if is_hit && i < matchable {
+                if let Some(block) = self.pool.share(key) {
+                    self.prefetch.found(key);
+                    self.hits.0 += block_tokens;
+                    table.push(block);
+                    continue;
+                }
+                is_hit = self.lower.has(key);
+                self.hits.1 += if is_hit { block_tokens } else { 0 };
+            }
+            let Some(taken) = self.pool.take(ANYONE, true) else { break };
+            let block = self.keep(taken);
+            let segment = Segment::of((i + 1) * workload.block_tokens, workload.prefix_tokens, prompt_tokens);
+            self.pool.publish(*key, &block, segment);
+            table.push(block);
+        }
+        table
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn looking_ahead_finds_a_third_more_on_the_device() {
+        for (seed, templates, blocks, window) in
+            [(1, 8, 600, 16), (2, 8, 500, 32), (3, 16, 600, 16), (4, 32, 800, 8)]
+        {
+            let documents = 512 / templates;
+            let workload = PolicyWorkload { seed, templates, documents, blocks, ..PolicyWorkload::default() };
+            let rate = compare_prefetch(&workload, window);
+            println!(
+                "{templates} templates, {blocks} blocks, window {window}: {rate:?} {:+.0} %",
+                rate.gain() * 100.0
+            );
+            assert!(rate.gain() >= 0.3, "{rate:?}");
+        }
+    }
+
+    #[test]
+    fn with_enough_memory_looking_ahead_changes_only_the_first_time() {
+        let workload = PolicyWorkload { blocks: 60_000, documents: 8, ..PolicyWorkload::default() };
+        let rate = compare_prefetch(&workload, 16);
+        let prefix = (workload.prefix_tokens / 16 * 16) as u64;
+        assert_eq!(rate.without, (8 * 7 * prefix, 8 * prefix));
+        assert_eq!(rate.with, (8 * 8 * prefix, 0));
+        assert_eq!((rate.brought_blocks, rate.wasted_blocks), (8 * prefix / 16, 0));
+    }
 
     #[test]
     fn planned_eviction_finds_a_tenth_more_than_lru() {

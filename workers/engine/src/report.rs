@@ -27,12 +27,20 @@ pub struct CacheReport {
     pub host_tokens: u64,
     /// Of the cached ones, tokens that came from disk.
     pub disk_tokens: u64,
+    /// Of the cached ones, tokens that came from the store that engines share.
+    pub remote_tokens: u64,
     /// Bytes of blocks in the host's memory, besides the engine's own.
     pub host_bytes: usize,
     /// Bytes of block files.
     pub disk_bytes: u64,
     /// Blocks kept for sessions and warmed-up prefixes.
     pub pinned_blocks: usize,
+    /// Blocks brought from slower tiers before a request asked for them.
+    pub prefetched_blocks: u64,
+    /// Of these, blocks that a request then found.
+    pub prefetch_used_blocks: u64,
+    /// Of these, blocks evicted before any request came.
+    pub prefetch_wasted_blocks: u64,
     /// Tokens computed, those of repeated starts included.
     pub computed_tokens: u64,
     /// Steps of the model.

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::constraint::{PhraseBook, Shape};
 use crate::detokenise::TextOut;
 use crate::generate::{GenerateError, Pieces};
+use crate::grammar::Grammar;
 use crate::job::{Completion, Finish, Receipt};
 use crate::kv::key::{BlockKey, BlockScope};
 use crate::kv::pin::Keep;
@@ -64,6 +65,8 @@ pub(crate) struct Sequence {
     pub max_tokens: usize,
     pub sampler: Sampler,
     pub shape: Option<Shape>,
+    /// Of an answer that fits a JSON Schema; then there is no shape.
+    pub grammar: Option<Box<Grammar>>,
     pub text: TextOut,
     /// Everybody who asked for this answer; never empty.
     pub readers: Vec<Reader>,
@@ -75,8 +78,8 @@ pub(crate) struct Sequence {
     pub announced: usize,
     /// Tokens found in the cache at the first start.
     pub cached_tokens: usize,
-    /// Of these, tokens that came from the host's memory and from disk.
-    pub tier_tokens: [usize; 2],
+    /// Of these, tokens that came from the host's memory, from disk and from the shared store.
+    pub tier_tokens: [usize; 3],
     /// What becomes of its blocks once it is answered.
     pub keep: Option<Keep>,
     pub admitted: Option<Instant>,
@@ -103,7 +106,7 @@ pub(crate) enum Step {
     More,
     /// Complete.
     Done(Finish),
-    /// The constraint allows no token at all.
+    /// The constraint cannot be met; see `why_stuck`.
     Stuck,
 }
 
@@ -158,6 +161,9 @@ impl Sequence {
     /// Draws the next token from its logits.
     pub fn draw(&mut self, logits: &[f32], vocabulary: &Vocabulary, eos: &[u32]) -> Step {
         self.first_token.get_or_insert_with(Instant::now);
+        if self.grammar.is_some() {
+            return self.draw_held(logits, vocabulary, eos);
+        }
         let remaining = self.max_tokens - self.output_tokens();
         let may_end = match &mut self.shape {
             Some(shape) => {
@@ -186,6 +192,52 @@ impl Sequence {
         }
         let whole = self.shape.as_ref().is_some_and(Shape::may_end);
         Step::Done(if whole { Finish::Stop } else { Finish::Length })
+    }
+
+    /// Draws the next token of an answer that is held to a schema: from what may follow alone, so that nucleus and
+    /// temperature mean the same as without.
+    fn draw_held(&mut self, logits: &[f32], vocabulary: &Vocabulary, eos: &[u32]) -> Step {
+        let Some(grammar) = &mut self.grammar else { return Step::Stuck };
+        let Some(row) = grammar.hold(logits) else { return Step::Stuck };
+        let Some(token) = self.sampler.choose(&row, |token| grammar.allows(token)) else {
+            return Step::Stuck;
+        };
+        if eos.contains(&token) {
+            return self.end_held();
+        }
+        if !grammar.commit(token) {
+            return Step::Stuck;
+        }
+        self.tokens.push(token);
+        self.text.push(vocabulary.bytes(token));
+        let left = self.max_tokens - (self.tokens.len() - self.prompt_tokens);
+        if grammar.must_end() || (left == 0 && grammar.may_end()) {
+            return self.end_held();
+        }
+        if left > 0 {
+            return Step::More;
+        }
+        grammar.fail(format!("the JSON value was not complete after {} tokens", self.max_tokens));
+        Step::Stuck
+    }
+
+    /// The grammar knows no limits of numbers and depths that readers of JSON have.
+    fn end_held(&mut self) -> Step {
+        let value = serde_json::from_str::<serde_json::Value>(self.text.text());
+        match (value, &mut self.grammar) {
+            (Ok(_), _) => Step::Done(Finish::Stop),
+            (Err(error), Some(grammar)) => {
+                grammar.fail(format!("the answer is no JSON that can be read: {error}"));
+                Step::Stuck
+            }
+            (Err(_), None) => Step::Stuck,
+        }
+    }
+
+    /// Why the answer cannot be had.
+    pub fn why_stuck(&self) -> String {
+        let fault = self.grammar.as_ref().and_then(|grammar| grammar.fault());
+        fault.unwrap_or("no token of the vocabulary fits the constraint").to_string()
     }
 
     /// The next token within the shape; outside a model's phrases only where they have no way on.
@@ -288,6 +340,7 @@ impl Sequence {
             cached_tokens: cached as u64,
             host_tokens: if reader.attached { 0 } else { self.tier_tokens[0] as u64 },
             disk_tokens: if reader.attached { 0 } else { self.tier_tokens[1] as u64 },
+            remote_tokens: if reader.attached { 0 } else { self.tier_tokens[2] as u64 },
             output_tokens: self.output_tokens() as u64,
             attached: u64::from(reader.attached),
             queue_ms: ms(reader.submitted, admitted),

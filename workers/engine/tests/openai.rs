@@ -292,6 +292,37 @@ async fn a_wrong_shape_is_asked_for_again() {
     assert_eq!(calls.load(Ordering::SeqCst), 3);
 }
 
+#[tokio::test]
+async fn a_schema_is_sent_and_the_answer_must_be_json() {
+    let schema = json!({"type": "object", "properties": {"total": {"type": "integer"}}, "required": ["total"],
+        "additionalProperties": false});
+    let constraint = Constraint::Schema { schema: schema.to_string() };
+    let held = || Request { constraint: Some(constraint.clone()), ..request() };
+    let (base, calls) = serve(move |n, body| {
+        let format = &body["response_format"];
+        assert_eq!(format["type"], "json_schema");
+        assert_eq!(
+            (&format["json_schema"]["schema"], &format["json_schema"]["strict"]),
+            (&schema, &json!(true))
+        );
+        says(["Here it is: {", " {\"total\": 5} "][n])
+    })
+    .await;
+    let done = ask(&model(&base), held()).await.expect("an answer");
+    assert_eq!((done.text.as_str(), calls.load(Ordering::SeqCst)), ("{\"total\": 5}", 2));
+    // Without a schema no format is asked for, and a schema that cannot be read never leaves the house.
+    let (base, calls) = serve(|_, body| {
+        assert!(body.get("response_format").is_none());
+        says("fine")
+    })
+    .await;
+    assert_eq!(ask(&model(&base), request()).await.expect("an answer").text, "fine");
+    let broken = Request { constraint: Some(Constraint::Schema { schema: "{".into() }), ..request() };
+    let error = ask(&model(&base), broken).await.expect_err("no schema");
+    assert!(matches!(error, GenerateError::Rejected(_)), "{error}");
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+}
+
 /// Reports when it is dropped.
 struct Guard(mpsc::Sender<()>);
 

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::options::OpenAiOptions;
 use super::stream::{Answer, read_answer};
 use super::wire;
-use crate::constraint::check;
+use crate::constraint::{check, schema};
 use crate::generate::{Generate, GenerateError, ModelInfo, Pieces};
 use crate::job::{Completion, Constraint, Message, Receipt, Request, Role, Scope};
 use crate::metrics::Metrics;
@@ -127,6 +127,9 @@ impl OpenAi {
             let answer = self.ask(request, &request.messages, pieces).await?;
             return Ok(complete(answer.text, &answer.receipt, answer.finish));
         };
+        if let Constraint::Schema { schema } = constraint {
+            schema::read(schema).map_err(GenerateError::Rejected)?;
+        }
         let mut messages = request.messages.clone();
         let mut receipt = Receipt::default();
         for correction in 0..=self.options.corrections_max {

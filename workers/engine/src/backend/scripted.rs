@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
+use super::instance;
 use crate::generate::{Generate, GenerateError, ModelInfo, Pieces};
 use crate::job::{Completion, Constraint, Finish, Message, Receipt, Request};
 
@@ -126,7 +127,7 @@ impl Generate for Scripted {
             cancel.cancelled().await;
             return Err(GenerateError::Cancelled);
         }
-        let full = answer(&request);
+        let full = answer(&request)?;
         let stop = request.stop.iter().filter(|s| !s.is_empty()).filter_map(|s| full.find(s.as_str())).min();
         let full = &full[..stop.unwrap_or(full.len())];
         let mut text = String::new();
@@ -153,7 +154,7 @@ impl Generate for Scripted {
 }
 
 /// Text that keeps to the request's constraint and depends on nothing but the request.
-fn answer(request: &Request) -> String {
+fn answer(request: &Request) -> Result<String, GenerateError> {
     let mut hasher = blake3::Hasher::new();
     for message in &request.messages {
         hasher.update(message.text.as_bytes());
@@ -161,11 +162,12 @@ fn answer(request: &Request) -> String {
     hasher.update(&request.sampling.seed.to_le_bytes());
     let hash = hasher.finalize();
     let start = usize::from(hash.as_bytes()[0]);
-    match &request.constraint {
+    Ok(match &request.constraint {
         Some(Constraint::Outline { items }) => outline(*items),
         Some(Constraint::Prose { facts, sentences, .. }) => prose(facts, *sentences, start),
+        Some(Constraint::Schema { schema }) => instance::of(schema).map_err(GenerateError::Rejected)?,
         None => prose(&[], 3, start),
-    }
+    })
 }
 
 /// Letters that count: `a`, `b`, … `z`, `ba`, …; the shape allows no digits.
@@ -240,6 +242,19 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_schema_gets_its_smallest_value_or_a_plain_no() {
+        let ask = |schema: &str| {
+            let mut request = request("hello");
+            request.constraint = Some(Constraint::Schema { schema: schema.into() });
+            async { Scripted::default().generate(request, None, CancellationToken::new()).await }
+        };
+        let schema = r#"{"type": "array", "minItems": 2, "items": {"type": "integer", "minimum": 3}}"#;
+        assert_eq!(ask(schema).await.unwrap().text, "[3,3]");
+        let refused = ask(r#"{"type": "string", "pattern": "^b+$"}"#).await;
+        assert!(matches!(refused, Err(GenerateError::Rejected(_))), "{refused:?}");
     }
 
     #[tokio::test]

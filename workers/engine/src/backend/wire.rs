@@ -34,6 +34,12 @@ pub(crate) fn body(model: &str, request: &Request, messages: &[Message]) -> Valu
     if !request.stop.is_empty() {
         body["stop"] = json!(request.stop);
     }
+    if let Some(Constraint::Schema { schema }) = &request.constraint {
+        // Strict: a server that cannot hold to it says so, instead of answering as it likes.
+        let schema: Value = serde_json::from_str(schema).unwrap_or(Value::Bool(true));
+        let format = json!({"name": "answer", "strict": true, "schema": schema});
+        body["response_format"] = json!({"type": "json_schema", "json_schema": format});
+    }
     body
 }
 
@@ -120,6 +126,9 @@ pub(crate) fn correction(constraint: &Constraint, problem: &str) -> String {
         }
         Constraint::Outline { items } => {
             format!("exactly {items} different lines, each `- Heading`, with letters only and nothing else")
+        }
+        Constraint::Schema { .. } => {
+            "one JSON value that fits the schema, and nothing before or after it".into()
         }
     };
     format!("That was not the wanted form ({problem}). Answer again with {rule}.")

@@ -4,6 +4,7 @@
 //! kept by `local`. Invariant: every request that came in is answered exactly once, and gives
 //! back every block it held.
 
+mod ahead;
 mod step;
 mod watch;
 
@@ -17,13 +18,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::generate::GenerateError;
 use crate::job::Finish;
-use crate::kv::key::{BlockKey, KeyMap};
+use crate::kv::key::BlockKey;
 use crate::kv::pin::Pins;
 use crate::kv::policy::Eviction;
 use crate::kv::pool::Pool;
 use crate::kv::shadow::Shadows;
 use crate::kv::tier::Tiers;
 use crate::metrics::Metrics;
+use crate::prefetch::{Outlook, Prefetch};
 use crate::report::CacheReport;
 use crate::runner::Runner;
 use crate::sched::{Limits, Place};
@@ -36,8 +38,10 @@ const READERS_MAX: usize = 256;
 pub(crate) enum Command {
     /// Answer this.
     Generate(Box<Sequence>),
-    /// How often each key will be needed from now on.
-    Forecast(KeyMap<u32>),
+    /// What will be needed from now on.
+    Forecast(Outlook),
+    /// Blocks have come from the shared store.
+    Wake,
     /// Say what the cache holds and found.
     Report(oneshot::Sender<CacheReport>),
 }
@@ -51,6 +55,8 @@ pub(crate) struct Setup<R> {
     pub tiers: Tiers,
     /// Blocks that sessions and warmed-up prefixes may keep.
     pub pinned_blocks_max: usize,
+    /// Blocks that may be brought ahead of need and wait to be used.
+    pub prefetch_blocks_max: usize,
     pub root: BlockKey,
     pub limits: Limits,
     pub language: Language,
@@ -68,6 +74,11 @@ pub(crate) struct EngineCore<R> {
     shadows: Shadows,
     tiers: Tiers,
     pins: Pins,
+    prefetch: Prefetch,
+    /// Requests have come or started since the prefetch was told.
+    queue_changed: bool,
+    /// There may be more to bring ahead of need.
+    more_ahead: bool,
     /// Room for the bytes of one block.
     spare: Vec<f32>,
     root: BlockKey,
@@ -100,8 +111,8 @@ pub(crate) struct Counts {
     /// Prompt tokens of answered requests, and those of them found in the cache.
     pub prompt: u64,
     pub cached: u64,
-    /// Of these, tokens from the host's memory and from disk.
-    pub tiers: [u64; 2],
+    /// Of these, tokens from the host's memory, from disk and from the shared store.
+    pub tiers: [u64; 3],
     /// Seconds of planning and bookkeeping before the model runs, and of the model.
     pub planning_s: f64,
     pub model_s: f64,
@@ -120,6 +131,9 @@ impl<R: Runner> EngineCore<R> {
             shadows: setup.shadows,
             tiers: setup.tiers,
             pins: Pins::new(setup.pinned_blocks_max),
+            prefetch: Prefetch::new(setup.prefetch_blocks_max),
+            queue_changed: false,
+            more_ahead: false,
             spare: Vec::new(),
             root: setup.root,
             limits: Limits { step_tokens_max, ..limits },
@@ -193,7 +207,7 @@ impl<R: Runner> EngineCore<R> {
 
     /// Takes in new requests; waits for one when there is nothing else to do. False at the end.
     fn drain(&mut self) -> bool {
-        if self.is_idle() {
+        if self.is_idle() && !self.more_ahead {
             self.publish_gauges();
             match self.inbox.blocking_recv() {
                 Some(command) => self.arrived.push(command),
@@ -210,10 +224,13 @@ impl<R: Runner> EngineCore<R> {
     pub fn handle(&mut self, command: Command) {
         match command {
             Command::Generate(sequence) => self.enqueue(*sequence),
-            Command::Forecast(needs) => {
-                self.pool.forecast(&needs);
-                self.shadows.forecast(&needs);
+            Command::Forecast(outlook) => {
+                self.pool.forecast(&outlook.needs);
+                self.shadows.forecast(&outlook.needs);
+                self.prefetch.forecast(outlook);
             }
+            // Nothing to do but to look, which each step does.
+            Command::Wake => {}
             Command::Report(reply) => {
                 let _ = reply.send(self.report());
             }
@@ -233,6 +250,8 @@ impl<R: Runner> EngineCore<R> {
         self.arrivals += 1;
         let place = Place::new(self.arrivals, sequence.lane());
         self.known.entry(sequence.identity).or_insert(place);
+        self.ask_ahead(&sequence);
+        self.queue_changed = true;
         self.waiting.insert(place, sequence);
     }
 
@@ -289,6 +308,7 @@ impl<R: Runner> EngineCore<R> {
     /// Ends a running sequence and gives back what it held.
     fn end(&mut self, place: Place, outcome: &Result<Finish, GenerateError>) {
         let Some(Live { sequence, mut blocks }) = self.running.remove(&place) else { return };
+        self.prefetch.again();
         if let (Some(keep), Ok(_)) = (&sequence.keep, outcome) {
             blocks.truncate(sequence.sealed);
             let now_ms = self.started.elapsed().as_millis() as u64;
@@ -339,6 +359,7 @@ impl<R: Runner> EngineCore<R> {
             self.counts.cached += receipt.cached_tokens;
             self.counts.tiers[0] += receipt.host_tokens;
             self.counts.tiers[1] += receipt.disk_tokens;
+            self.counts.tiers[2] += receipt.remote_tokens;
             if let Some(metrics) = &self.metrics {
                 metrics.count_tokens(&receipt);
             }

@@ -1,15 +1,18 @@
 //! One step of the engine: plan, start, compute, apply.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::EngineCore;
 use crate::generate::GenerateError;
+use crate::grammar::Grammar;
 use crate::job::Finish;
 use crate::kv::key::BlockKey;
 use crate::kv::pool::{BlockRef, Pool, Table, Taken};
 use crate::kv::tier::{Kind, Tiers};
 use crate::model::decoder::{Logits, Span};
+use crate::prefetch::{Below, Prefetch};
 use crate::runner::Runner;
 use crate::sched::{Facts, Place, Plan, Progress, Share, Waiting, plan};
 use crate::sequence::{Live, Sequence, Step};
@@ -29,11 +32,12 @@ impl<R: Runner> EngineCore<R> {
         let shares = self.plan();
         self.publish_gauges();
         let spans = self.spans(&shares);
+        self.look_ahead();
         if spans.is_empty() {
             return;
         }
         let started = Instant::now();
-        let logits = self.runner.run(&spans);
+        let logits = self.compute(&shares, &spans);
         let seconds = started.elapsed().as_secs_f64();
         self.counts.planning_s += started.duration_since(began).as_secs_f64();
         self.counts.model_s += seconds;
@@ -52,6 +56,22 @@ impl<R: Runner> EngineCore<R> {
                 self.fail_all(&error);
             }
         }
+    }
+
+    /// Runs the model; beside it, what may follow in answers that are held to a schema is found out.
+    fn compute(&mut self, shares: &[Share], spans: &[Span]) -> Result<Vec<f32>, String> {
+        let (runner, running) = (&mut self.runner, &mut self.running);
+        let drawn: HashSet<Place> = shares.iter().filter(|s| s.last).map(|s| s.place).collect();
+        let live = running.iter_mut().filter(|(place, _)| drawn.contains(place));
+        let held: Vec<&mut Grammar> =
+            live.filter_map(|(_, live)| live.sequence.grammar.as_deref_mut()).collect();
+        if held.is_empty() {
+            return runner.run(spans);
+        }
+        std::thread::scope(|scope| {
+            scope.spawn(|| held.into_iter().for_each(Grammar::prepare));
+            runner.run(spans)
+        })
     }
 
     /// Plans until nobody has to give way, and starts who may start.
@@ -139,19 +159,22 @@ impl<R: Runner> EngineCore<R> {
     /// Moves a sequence from waiting to running, with what the cache holds of it.
     fn start(&mut self, place: Place) {
         let Some(mut sequence) = self.waiting.remove(&place) else { return };
+        self.queue_changed = true;
         let block_tokens = self.limits.block_tokens;
         let matchable = sequence.matchable(block_tokens).len();
         if sequence.admitted.is_none() {
             // The tail first, so that it also goes first among equals.
             for key in sequence.keys[..matchable].iter().rev() {
                 self.pool.used(key);
+                self.prefetch.used(key);
             }
         }
         let mut blocks = Table::default();
-        let mut tier_tokens = [0; 2];
+        let mut tier_tokens = [0; 3];
         while blocks.len() < matchable {
             let key = sequence.keys[blocks.len()];
             if let Some(block) = self.pool.share(&key) {
+                self.prefetch.found(&key);
                 blocks.push(block);
                 continue;
             }
@@ -185,7 +208,7 @@ impl<R: Runner> EngineCore<R> {
         let block_tokens = self.limits.block_tokens;
         let public = (at + 1) * block_tokens <= sequence.public_tokens;
         let taken = self.pool.take(sequence.account, public)?;
-        let block = keep(&mut self.tiers, &mut self.runner, &mut self.spare, taken);
+        let block = keep(&mut self.tiers, &mut self.prefetch, &mut self.runner, &mut self.spare, taken);
         self.runner.import(block.id(), &values);
         self.pool.publish(*key, &block, sequence.segment(at, block_tokens));
         Some((kind, block))
@@ -203,7 +226,8 @@ impl<R: Runner> EngineCore<R> {
                 let taken = self.pool.take(sequence.account, public);
                 // The plan never grants what the pool does not have.
                 let Some(taken) = taken else { unreachable!("a planned block is missing") };
-                blocks.push(keep(&mut self.tiers, &mut self.runner, &mut self.spare, taken));
+                let (tiers, prefetch) = (&mut self.tiers, &mut self.prefetch);
+                blocks.push(keep(tiers, prefetch, &mut self.runner, &mut self.spare, taken));
             }
             tokens += share.tokens;
             spans.push(Span {
@@ -238,8 +262,7 @@ impl<R: Runner> EngineCore<R> {
                 Step::More => sequence.stream(),
                 Step::Done(finish) => ended.push((share.place, Ok(finish))),
                 Step::Stuck => {
-                    let reason = "no token of the vocabulary fits the constraint".to_string();
-                    ended.push((share.place, Err(GenerateError::Shape(reason))));
+                    ended.push((share.place, Err(GenerateError::Shape(sequence.why_stuck()))));
                 }
             }
         }
@@ -250,12 +273,20 @@ impl<R: Runner> EngineCore<R> {
 }
 
 /// Saves what a block held before, since it will now be written over.
-fn keep<R: Runner>(tiers: &mut Tiers, runner: &mut R, spare: &mut Vec<f32>, taken: Taken) -> BlockRef {
-    if let Some(key) = taken.evicted
-        && !tiers.is_empty()
-    {
-        runner.export(taken.block.id(), spare);
-        tiers.save(key, spare);
+pub(super) fn keep<R: Runner>(
+    tiers: &mut Tiers,
+    prefetch: &mut Prefetch,
+    runner: &mut R,
+    spare: &mut Vec<f32>,
+    taken: Taken,
+) -> BlockRef {
+    if let Some(key) = taken.evicted {
+        prefetch.evicted(&key);
+        // Exporting a block that is kept already would be for nothing.
+        if !tiers.is_empty() && !tiers.has(&key) {
+            runner.export(taken.block.id(), spare);
+            tiers.save(key, spare);
+        }
     }
     taken.block
 }

@@ -171,8 +171,23 @@ impl Pool {
     /// Takes a block for text of `tenant`, or for public text computed on its behalf. Evicts an
     /// idle block if need be. `None` when there is none that it may have.
     pub fn take(&self, tenant: TenantId, public: bool) -> Option<Taken> {
-        let (id, evicted) = self.state.borrow_mut().take(tenant, public)?;
+        self.take_if(tenant, public, &|_| true)
+    }
+
+    /// The same, but evicts only a block whose key `may_go`.
+    pub fn take_if(
+        &self,
+        tenant: TenantId,
+        public: bool,
+        may_go: &dyn Fn(&BlockKey) -> bool,
+    ) -> Option<Taken> {
+        let (id, evicted) = self.state.borrow_mut().take(tenant, public, may_go)?;
         Some(Taken { block: self.guard(id), evicted })
+    }
+
+    /// Does a block hold `key`?
+    pub fn is_published(&self, key: &BlockKey) -> bool {
+        self.state.borrow().index.get(key).is_some()
     }
 
     /// How many of `keys`, from the first on, are published.
@@ -246,7 +261,12 @@ impl Drop for BlockRef {
 }
 
 impl State {
-    fn take(&mut self, tenant: TenantId, public: bool) -> Option<(BlockId, Option<BlockKey>)> {
+    fn take(
+        &mut self,
+        tenant: TenantId,
+        public: bool,
+        may_go: &dyn Fn(&BlockKey) -> bool,
+    ) -> Option<(BlockId, Option<BlockKey>)> {
         let owner = (!public).then_some(tenant);
         if self.free.len() + self.idle <= self.book.shielded_from(owner) {
             return None;
@@ -257,8 +277,10 @@ impl State {
             Some(block) => (block, None),
             None => {
                 let (slots, book) = (&self.slots, &self.book);
-                let block =
-                    self.policy.evict(&|b| book.may_evict(tenant, slots[b.0 as usize].owner, own_only))?;
+                let block = self.policy.evict(&|b| {
+                    let slot = &slots[b.0 as usize];
+                    book.may_evict(tenant, slot.owner, own_only) && slot.key.as_ref().is_none_or(may_go)
+                })?;
                 (block, self.forget(block))
             }
         };

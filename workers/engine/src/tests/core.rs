@@ -13,6 +13,7 @@ use crate::job::Finish;
 use crate::kv::policy::Eviction;
 use crate::kv::pool::Pool;
 use crate::kv::quota::Quotas;
+use crate::prefetch::Outlook;
 use crate::sched::{Limits, Reserve};
 
 const BT: usize = 4;
@@ -271,8 +272,13 @@ fn hits_of_a_queue(eviction: Eviction, blocks: usize, seed: u64) -> u64 {
     let pool = Pool::with(blocks, eviction.policy(blocks), &Quotas::default());
     let mut factory = Factory::new(limits(2, Reserve::Known), pool);
     let public = |template: u32| text(template + 1, 100);
-    let needs = (0..templates).flat_map(|t| factory.needs(&public(t), documents)).collect();
-    factory.core.handle(Command::Forecast(needs));
+    let mut outlook = Outlook::default();
+    for template in 0..templates {
+        let one = factory.outlook(&public(template), documents);
+        outlook.needs.extend(one.needs);
+        outlook.chains.extend(one.chains);
+    }
+    factory.core.handle(Command::Forecast(outlook));
     let mut queue: Vec<(u32, u32)> =
         (0..templates).flat_map(|t| (0..documents).map(move |d| (t, d))).collect();
     queue.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));

@@ -11,13 +11,14 @@ use crate::engine::{Command, EngineCore, Setup};
 use crate::generate::GenerateError;
 use crate::job::{Completion, Sampling};
 use crate::kv::KvShape;
-use crate::kv::key::{BlockKey, KeyMap, chain};
+use crate::kv::key::{BlockKey, chain};
 use crate::kv::pin::Keep;
 use crate::kv::policy::Eviction;
 use crate::kv::pool::Pool;
 use crate::kv::quota::ANYONE;
 use crate::kv::shadow::Shadows;
 use crate::kv::tier::Tiers;
+use crate::prefetch::{Chain, Outlook};
 use crate::runner::Runner;
 use crate::sample::Sampler;
 use crate::sched::Limits;
@@ -80,6 +81,7 @@ impl Factory {
             eviction: Eviction::Lru,
             tiers,
             pinned_blocks_max: 40,
+            prefetch_blocks_max: 40,
             root,
             limits,
             language: language.clone(),
@@ -105,13 +107,14 @@ impl Factory {
             max_tokens: job.max_tokens,
             sampler: Sampler::new(&sampling(job)),
             shape: None,
+            grammar: None,
             text: TextOut::new(Vec::new(), false),
             readers: vec![reader],
             computed: 0,
             sealed: 0,
             announced: 0,
             cached_tokens: 0,
-            tier_tokens: [0; 2],
+            tier_tokens: [0; 3],
             keep: None,
             admitted: None,
             first_token: None,
@@ -135,9 +138,11 @@ impl Factory {
     }
 
     /// Says that `times` jobs with this public text will come.
-    pub fn needs(&self, public: &[u32], times: u32) -> KeyMap<u32> {
+    pub fn outlook(&self, public: &[u32], times: u32) -> Outlook {
         let keys = chain(self.root, self.limits.block_tokens, public, public.len(), "");
-        keys.into_iter().map(|key| (key, times)).collect()
+        let needs = keys.iter().map(|key| (*key, times)).collect();
+        let chain = Chain { tenant: String::new(), public: keys.len(), keys, times };
+        Outlook { needs, chains: vec![chain] }
     }
 
     /// Steps until nothing is left to do.

@@ -11,7 +11,6 @@ use crate::generate::Generate;
 use crate::job::Request;
 use crate::kv::pin::{Keep, PinName};
 use crate::kv::pool::Pool;
-use crate::kv::tier::codec::Codec;
 use crate::kv::tier::{TierOptions, Tiers};
 use crate::open::EngineOptions;
 use crate::sched::{Limits, Reserve};
@@ -32,9 +31,13 @@ fn job(n: u32) -> Job {
 }
 
 fn tiers(host_bytes_max: usize, disk: Option<PathBuf>) -> Tiers {
-    let options =
-        TierOptions { host_bytes_max, disk_directory: disk, disk_bytes_max: 1 << 20, codec: Codec::F32 };
-    Tiers::open(&options, shape(LIMITS), "sim").unwrap()
+    let options = TierOptions {
+        host_bytes_max,
+        disk_directory: disk,
+        disk_bytes_max: 1 << 20,
+        ..TierOptions::default()
+    };
+    Tiers::open(&options, shape(LIMITS), "sim", Box::new(|| {})).unwrap()
 }
 
 #[test]

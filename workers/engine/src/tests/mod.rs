@@ -1,5 +1,6 @@
 //! Tests of the crate as a whole.
 
+mod ahead;
 mod core;
 mod exact;
 mod factory;
@@ -8,6 +9,7 @@ mod lifecycle;
 mod phrases;
 mod prose;
 mod quota;
+mod schema;
 mod serving;
 mod shapes;
 mod shipped;

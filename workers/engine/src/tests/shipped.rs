@@ -10,6 +10,7 @@ use crate::generate::Generate;
 use crate::job::{Constraint, Message, Request, Role, Sampling, Scope};
 use crate::kv::pool::BlockId;
 use crate::kv::tier::codec::Codec;
+use crate::kv::tier::compression::{Compression, unpack};
 use crate::kv::{KvShape, KvStore};
 use crate::local::LocalModel;
 use crate::model::config::ModelConfig;
@@ -186,5 +187,47 @@ fn codecs_change_the_shipped_model_by_little() {
         let (divergence, same) = error_of(codec, &decoder, &cases);
         println!("{codec:?}: divergence {divergence:.2e} nats, best token the same in {:.2} %", same * 100.0);
         assert!(divergence <= divergence_max && same >= same_min, "{codec:?}: {divergence} {same}");
+    }
+}
+
+/// Sizes and times of packing real keys and values; only that nothing is lost, and that more effort is not in vain, is
+/// asserted.
+#[test]
+fn packing_keeps_the_shipped_models_blocks() {
+    let Some(folder) = folder() else { return };
+    let file = |name: &str| std::fs::read(folder.join("weights").join(name)).unwrap();
+    let config = ModelConfig::from_json(&file("config.json")).unwrap();
+    let mut source = SafetensorsSource::from_directory(&folder.join("weights")).unwrap();
+    let decoder = Decoder::load(config, &mut source).unwrap();
+    let c = decoder.config();
+    let shape = KvShape { layers: c.layers, kv_heads: c.kv_heads, head_dim: c.head_dim, block_tokens: 16 };
+    let mut store = KvStore::new(shape, 64);
+    let tokens = cases(&folder)[0].prompt_ids.clone();
+    let full = tokens.len() / 16;
+    let span = Span { tokens, start: 0, blocks: (0..64).map(BlockId).collect(), logits: Logits::None };
+    decoder.forward(&[span], &mut store, &mut Scratch::default(), &Threads::new(1)).unwrap();
+    for codec in [Codec::F32, Codec::F16, Codec::Int8, Codec::Int4] {
+        let blocks: Vec<Vec<u8>> =
+            (0..full as u32).map(|b| codec.encode(shape, store.slab(BlockId(b)))).collect();
+        let plain: usize = blocks.iter().map(Vec::len).sum();
+        let mut sizes = Vec::new();
+        for compression in [Compression::Lz4, Compression::Zstd { level: 1 }, Compression::Zstd { level: 9 }]
+        {
+            let started = std::time::Instant::now();
+            let packed: Vec<Vec<u8>> = blocks.iter().map(|block| compression.pack(block)).collect();
+            let packing = started.elapsed();
+            let started = std::time::Instant::now();
+            for (block, packed) in blocks.iter().zip(&packed) {
+                assert_eq!(unpack(packed, block.len()).as_ref(), Some(block));
+            }
+            let size: usize = packed.iter().map(Vec::len).sum();
+            println!(
+                "{codec:?} {compression:?}: {:.3} of {plain} bytes, {packing:?} and {:?} back",
+                size as f64 / plain as f64,
+                started.elapsed()
+            );
+            sizes.push(size);
+        }
+        assert!(sizes[2] <= sizes[0], "{codec:?}: {sizes:?}");
     }
 }

@@ -1,13 +1,19 @@
-//! Slower places for evicted blocks: this process's memory, then files.
+//! Slower places for evicted blocks: this process's memory, then files, and a store that engines share.
 //!
 //! A block goes down when it is evicted and comes back when a prompt asks for it, unless computing
 //! it again is the faster way. Everything happens between two steps on the engine's thread, so a
-//! block under way can be neither evicted nor seen half done. Invariant: what comes back was
-//! written for this key by this model, or does not come back.
+//! block under way can be neither evicted nor seen half done; only the shared store has a thread of its own, and what
+//! it has not brought yet is a miss. Invariant: what comes back was written for this key by this model, or does not
+//! come back.
 
+mod clerk;
 pub(crate) mod codec;
+pub(crate) mod compression;
 pub(crate) mod disk;
 pub(crate) mod host;
+pub(crate) mod remote;
+#[cfg(test)]
+pub(crate) mod remote_tests;
 #[cfg(test)]
 mod tests;
 
@@ -15,11 +21,14 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use codec::Codec;
+use compression::{Compression, unpack};
 use disk::Disk;
 use host::Host;
+use remote::{Remote, RemoteCounts, RemoteTier, Wake};
 
 use super::KvShape;
 use super::key::BlockKey;
+use crate::prefetch::Below;
 
 /// Where evicted blocks go.
 #[derive(Debug, Clone, Default)]
@@ -33,12 +42,28 @@ pub struct TierOptions {
     pub disk_bytes_max: u64,
     /// Precision there. All but `F32` change answers a little.
     pub codec: Codec,
+    /// How blocks in memory are packed: it takes the engine's own time, so it should be fast.
+    pub host_compression: Compression,
+    /// How blocks in files are packed.
+    pub disk_compression: Compression,
+    /// A store that engines share; `None` for none.
+    pub remote: Option<RemoteTier>,
 }
 
 impl TierOptions {
     /// Is there any tier?
     pub fn is_empty(&self) -> bool {
-        self.host_bytes_max == 0 && self.disk_directory.is_none()
+        self.host_bytes_max == 0 && self.disk_directory.is_none() && self.remote.is_none()
+    }
+}
+
+impl Below for Tiers {
+    fn has(&self, key: &BlockKey) -> bool {
+        self.find(key).is_some()
+    }
+
+    fn ask(&mut self, keys: &[BlockKey]) {
+        Self::ask(self, keys);
     }
 }
 
@@ -47,6 +72,7 @@ impl TierOptions {
 pub(crate) enum Kind {
     Host,
     Disk,
+    Remote,
 }
 
 /// Seconds of each way to a block, as measured.
@@ -56,12 +82,16 @@ pub(crate) struct Costs {
     pub token_s: f64,
     host_byte_s: f64,
     disk_byte_s: f64,
+    /// Of unpacking what has come.
+    remote_byte_s: f64,
+    /// Of having it come.
+    fetch_byte_s: f64,
 }
 
 impl Default for Costs {
     fn default() -> Self {
         // Hopeful at first: one try tells more than a guess.
-        Self { token_s: 0.0, host_byte_s: 1e-9, disk_byte_s: 2e-9 }
+        Self { token_s: 0.0, host_byte_s: 1e-9, disk_byte_s: 2e-9, remote_byte_s: 1e-9, fetch_byte_s: 5e-9 }
     }
 }
 
@@ -70,6 +100,7 @@ impl Costs {
         match kind {
             Kind::Host => &mut self.host_byte_s,
             Kind::Disk => &mut self.disk_byte_s,
+            Kind::Remote => &mut self.remote_byte_s,
         }
     }
 
@@ -83,6 +114,21 @@ impl Costs {
     pub fn measured(&mut self, kind: Kind, bytes: usize, seconds: f64) {
         let old = self.byte_s(kind);
         *old = 0.8 * *old + 0.2 * seconds / bytes.max(1) as f64;
+    }
+
+    /// Is having a block of about `bytes` come faster than computing its `tokens`?
+    pub fn worth_fetching(&mut self, bytes: usize, tokens: usize) -> bool {
+        let worth = self.token_s == 0.0 || bytes as f64 * self.fetch_byte_s < tokens as f64 * self.token_s;
+        if !worth {
+            // A store that was slow once is tried again some time.
+            self.fetch_byte_s *= 0.999;
+        }
+        worth
+    }
+
+    /// Blocks of `bytes` came within `seconds`.
+    pub fn fetched(&mut self, bytes: usize, seconds: f64) {
+        self.fetch_byte_s = 0.8 * self.fetch_byte_s + 0.2 * seconds / bytes.max(1) as f64;
     }
 
     /// A step computed `tokens`.
@@ -108,7 +154,12 @@ pub(crate) struct TierCounts {
 pub(crate) struct Tiers {
     host: Option<Host>,
     disk: Option<Disk>,
+    remote: Option<Remote>,
     codec: Codec,
+    host_compression: Compression,
+    disk_compression: Compression,
+    /// Packed bytes of the last block, a guess for the next.
+    packed_len: usize,
     shape: KvShape,
     pub costs: Costs,
     pub counts: TierCounts,
@@ -120,7 +171,11 @@ impl Tiers {
         Self {
             host: None,
             disk: None,
+            remote: None,
             codec: Codec::F32,
+            host_compression: Compression::default(),
+            disk_compression: Compression::default(),
+            packed_len: shape.block_bytes(),
             shape,
             costs: Costs::default(),
             counts: TierCounts::default(),
@@ -129,36 +184,86 @@ impl Tiers {
 
     /// Opens the tiers of `options` for the model of `fingerprint`.
     ///
+    /// `wake` is called on another thread when the shared store has brought something.
+    ///
     /// # Errors
-    /// When the directory cannot be used.
-    pub fn open(options: &TierOptions, shape: KvShape, fingerprint: &str) -> std::io::Result<Self> {
+    /// When the directory cannot be used, or no thread can be started.
+    pub fn open(
+        options: &TierOptions,
+        shape: KvShape,
+        fingerprint: &str,
+        wake: Wake,
+    ) -> std::io::Result<Self> {
         let mut tiers = Self::none(shape);
         tiers.codec = options.codec;
+        (tiers.host_compression, tiers.disk_compression) =
+            (options.host_compression, options.disk_compression);
+        // Blocks of another precision or size are as useless as those of another model.
+        let text = format!("{fingerprint} {:?} {shape:?}", options.codec);
+        let seal = blake3::derive_key("bul-engine kv tier v2", text.as_bytes());
         if options.host_bytes_max > 0 {
             tiers.host = Some(Host::new(options.host_bytes_max));
         }
         if let Some(directory) = &options.disk_directory {
-            // Blocks of another precision or size are as useless as those of another model.
-            let text = format!("{fingerprint} {:?} {shape:?}", options.codec);
-            let seal = blake3::derive_key("bul-engine kv tier v1", text.as_bytes());
             tiers.disk = Some(Disk::open(directory, seal, options.disk_bytes_max)?);
+        }
+        if let Some(remote) = &options.remote {
+            tiers.remote = Some(Remote::start(remote, seal, tiers.bytes_max(), wake)?);
         }
         Ok(tiers)
     }
 
+    /// Most bytes of a block in any precision, before packing.
+    fn bytes_max(&self) -> usize {
+        let len = self.shape.layers * self.shape.layer_len();
+        1 + 4 * len + 2 * len
+    }
+
     /// Nothing is kept.
     pub fn is_empty(&self) -> bool {
-        self.host.is_none() && self.disk.is_none()
+        self.host.is_none() && self.disk.is_none() && self.remote.is_none()
     }
 
     /// Bytes in memory and in files.
     pub fn bytes(&self) -> (usize, u64) {
-        (self.host.as_ref().map_or(0, Host::bytes), self.disk.as_ref().map_or(0, Disk::bytes))
+        let staged = self.remote.as_ref().map_or(0, Remote::bytes);
+        let host = self.host.as_ref().map_or(0, Host::bytes);
+        (host + staged, self.disk.as_ref().map_or(0, Disk::bytes))
+    }
+
+    /// What became of blocks at the shared store.
+    pub fn remote_counts(&self) -> RemoteCounts {
+        self.remote.as_ref().map(Remote::counts).unwrap_or_default()
+    }
+
+    /// Takes in what the shared store has brought since the last time; true when that was something.
+    pub fn collect(&mut self) -> bool {
+        let Some((bytes, seconds)) = self.remote.as_mut().and_then(Remote::collect) else { return false };
+        self.costs.fetched(bytes, seconds);
+        true
+    }
+
+    /// Asks the shared store for those of `keys`, from the first on, that are nowhere here.
+    pub fn ask(&mut self, keys: &[BlockKey]) {
+        if self.remote.is_none() {
+            return;
+        }
+        let here = keys.iter().take_while(|key| self.find(key).is_some()).count();
+        let keys = &keys[here..];
+        if !keys.is_empty() && !self.costs.worth_fetching(self.packed_len, self.shape.block_tokens) {
+            self.counts.declined += 1;
+            return;
+        }
+        if let Some(remote) = &mut self.remote {
+            remote.ask(keys);
+        }
     }
 
     fn find(&self, key: &BlockKey) -> Option<(Kind, usize)> {
         let host = self.host.as_ref().and_then(|host| host.find(key)).map(|len| (Kind::Host, len));
-        host.or_else(|| self.disk.as_ref()?.find(key).map(|len| (Kind::Disk, len)))
+        let disk = || self.disk.as_ref()?.find(key).map(|len| (Kind::Disk, len));
+        let remote = || self.remote.as_ref()?.find(key).map(|len| (Kind::Remote, len));
+        host.or_else(disk).or_else(remote)
     }
 
     /// Keeps an evicted block, unless it is kept already.
@@ -167,14 +272,34 @@ impl Tiers {
             return;
         }
         self.counts.saved += 1;
-        let packed = lz4_flex::compress_prepend_size(&self.codec.encode(self.shape, values));
-        let dropped = match &mut self.host {
-            Some(host) => host.put(key, packed),
-            None => vec![(key, packed)],
+        let bytes = self.codec.encode(self.shape, values);
+        if let Some(remote) = &mut self.remote {
+            remote.put(key, || bytes.clone());
+        }
+        let dropped = match (&mut self.host, &self.disk) {
+            (Some(host), _) => {
+                let packed = self.host_compression.pack(&bytes);
+                self.packed_len = packed.len();
+                host.put(key, packed)
+            }
+            (None, Some(_)) => vec![(key, self.disk_compression.pack(&bytes))],
+            (None, None) => return,
         };
-        if let Some(disk) = &mut self.disk {
-            for (key, block) in dropped {
+        let is_packed = self.host.is_none();
+        self.lower(dropped, is_packed);
+    }
+
+    /// Writes what memory had no room for to the files; `is_packed` for them already.
+    fn lower(&mut self, dropped: Vec<(BlockKey, Vec<u8>)>, is_packed: bool) {
+        let bytes_max = self.bytes_max();
+        let Some(disk) = &mut self.disk else { return };
+        for (key, block) in dropped {
+            if is_packed || self.host_compression == self.disk_compression {
                 disk.put(key, &block);
+            } else if disk.find(&key).is_none()
+                && let Some(bytes) = unpack(&block, bytes_max)
+            {
+                disk.put(key, &self.disk_compression.pack(&bytes));
             }
         }
     }
@@ -190,6 +315,7 @@ impl Tiers {
         let packed = match kind {
             Kind::Host => self.host.as_mut()?.get(key).map(<[u8]>::to_vec),
             Kind::Disk => self.disk.as_mut()?.get(key),
+            Kind::Remote => self.remote.as_mut()?.take(key),
         };
         let values = packed.and_then(|packed| self.unpack(&packed));
         self.costs.measured(kind, len, started.elapsed().as_secs_f64());
@@ -202,14 +328,8 @@ impl Tiers {
     }
 
     fn unpack(&self, packed: &[u8]) -> Option<Vec<f32>> {
-        let len = self.shape.layers * self.shape.layer_len();
-        // Before anything is allocated: a length that no block has is damage.
-        let (size, _) = packed.split_first_chunk::<4>()?;
-        if u32::from_le_bytes(*size) as usize > 1 + 4 * len + 2 * len {
-            return None;
-        }
-        let bytes = lz4_flex::decompress_size_prepended(packed).ok()?;
-        self.codec.decode(self.shape, &bytes, len)
+        let bytes = unpack(packed, self.bytes_max())?;
+        self.codec.decode(self.shape, &bytes, self.shape.layers * self.shape.layer_len())
     }
 
     fn forget(&mut self, key: &BlockKey) {
@@ -219,13 +339,19 @@ impl Tiers {
         if let Some(disk) = &mut self.disk {
             disk.remove(key);
         }
+        if let Some(remote) = &mut self.remote {
+            remote.take(key);
+        }
     }
 
-    /// Writes what is in memory to the files, for the next start.
+    /// Writes what is in memory to the files, for the next start, and lets the shared store end its work.
     pub fn close(&mut self) {
-        let (Some(host), Some(disk)) = (&mut self.host, &mut self.disk) else { return };
-        for (key, block) in host.drain() {
-            disk.put(key, &block);
+        if let (Some(host), Some(_)) = (&mut self.host, &self.disk) {
+            let blocks = host.drain().collect();
+            self.lower(blocks, false);
+        }
+        if let Some(remote) = &mut self.remote {
+            remote.close();
         }
     }
 }

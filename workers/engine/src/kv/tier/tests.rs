@@ -36,8 +36,8 @@ fn any_bits_come_back_from_each_tier() {
     let disk = Some(directory.path().to_path_buf());
     for (host_bytes_max, disk_directory) in [(1 << 20, None), (0, disk.clone()), (3000, disk)] {
         let options =
-            TierOptions { host_bytes_max, disk_directory, disk_bytes_max: 1 << 20, codec: Codec::F32 };
-        let mut tiers = Tiers::open(&options, shape(), "model").unwrap();
+            TierOptions { host_bytes_max, disk_directory, disk_bytes_max: 1 << 20, ..TierOptions::default() };
+        let mut tiers = Tiers::open(&options, shape(), "model", Box::new(|| {})).unwrap();
         for n in 0..20 {
             tiers.save(key(n), &values(n as u64));
         }
@@ -165,8 +165,9 @@ fn files_of_another_model_are_not_read() {
     let directory = tempfile::tempdir().unwrap();
     let open = |fingerprint: &str, codec| {
         let disk_directory = Some(directory.path().to_path_buf());
-        let options = TierOptions { host_bytes_max: 0, disk_directory, disk_bytes_max: 1 << 20, codec };
-        Tiers::open(&options, shape(), fingerprint).unwrap()
+        let options =
+            TierOptions { disk_directory, disk_bytes_max: 1 << 20, codec, ..TierOptions::default() };
+        Tiers::open(&options, shape(), fingerprint, Box::new(|| {})).unwrap()
     };
     open("one", Codec::F32).save(key(0), &values(0));
     assert!(open("one", Codec::F32).load(&key(0)).is_some(), "found again after a restart");
@@ -208,7 +209,7 @@ fn the_oldest_files_go_when_the_space_is_full() {
 #[test]
 fn slower_than_computing_is_left_alone() {
     let options = TierOptions { host_bytes_max: 1 << 20, ..TierOptions::default() };
-    let mut tiers = Tiers::open(&options, shape(), "model").unwrap();
+    let mut tiers = Tiers::open(&options, shape(), "model", Box::new(|| {})).unwrap();
     tiers.save(key(0), &values(0));
     tiers.costs.computed(1000, 1e-9);
     assert!(tiers.load(&key(0)).is_none());

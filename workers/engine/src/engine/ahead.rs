@@ -1,0 +1,70 @@
+//! Bringing blocks to the device before a request asks for them.
+
+use super::EngineCore;
+use super::step::keep;
+use crate::kv::policy::Segment;
+use crate::prefetch::{Chain, QUEUE_MAX};
+use crate::runner::Runner;
+use crate::sequence::Sequence;
+
+/// Bytes brought between two steps while requests run: about a millisecond of their time.
+const BUSY_BYTES: usize = 1 << 20;
+/// The same while none runs; a request that comes meanwhile waits that long.
+const IDLE_BYTES: usize = 16 << 20;
+
+impl<R: Runner> EngineCore<R> {
+    /// Takes in what the shared store has brought, and brings what requests that still wait and the forecast need next.
+    /// Runs when the step's own blocks are taken: what is free or idle then was promised to nobody.
+    pub(super) fn look_ahead(&mut self) {
+        if self.tiers.is_empty() {
+            return;
+        }
+        if self.tiers.collect() {
+            self.prefetch.again();
+        }
+        if std::mem::take(&mut self.queue_changed) {
+            let ahead = self.waiting.values().take(QUEUE_MAX);
+            self.prefetch.queue(ahead.map(|sequence| self.chain(sequence)).collect());
+        }
+        let bytes = if self.running.is_empty() { IDLE_BYTES } else { BUSY_BYTES };
+        let blocks = (bytes / self.runner.kv_shape().block_bytes().max(1)).max(1);
+        self.more_ahead = (0..blocks).all(|_| self.bring_one());
+        if let Some(metrics) = &self.metrics {
+            metrics.count_ahead(self.prefetch.counts, self.tiers.remote_counts());
+        }
+    }
+
+    fn chain(&self, sequence: &Sequence) -> Chain {
+        let block_tokens = self.limits.block_tokens;
+        Chain {
+            tenant: sequence.tenant.clone(),
+            keys: sequence.matchable(block_tokens).to_vec(),
+            public: sequence.public_tokens / block_tokens,
+            times: 1,
+        }
+    }
+
+    /// Brings one block; false when there is none to bring for now.
+    fn bring_one(&mut self) -> bool {
+        let Some(wanted) = self.prefetch.next(&self.pool, &mut self.tiers) else { return false };
+        let account = self.pool.tenant(&wanted.tenant);
+        let Some(taken) = self.prefetch.take(&self.pool, account, &wanted) else { return false };
+        let block = keep(&mut self.tiers, &mut self.prefetch, &mut self.runner, &mut self.spare, taken);
+        let Some((_, values)) = self.tiers.load(&wanted.key) else {
+            self.prefetch.unreadable();
+            return true;
+        };
+        self.runner.import(block.id(), &values);
+        let segment = if wanted.is_public { Segment::Public } else { Segment::Tenant };
+        self.pool.publish(wanted.key, &block, segment);
+        self.prefetch.brought(wanted.key);
+        true
+    }
+
+    /// A request waits: what the shared store has of its prompt may be here when it starts.
+    pub(super) fn ask_ahead(&mut self, sequence: &Sequence) {
+        let keys = sequence.matchable(self.limits.block_tokens);
+        let found = self.pool.probe(keys).blocks;
+        self.tiers.ask(&keys[found..]);
+    }
+}
