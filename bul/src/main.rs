@@ -1,6 +1,7 @@
 //! The one executable: reads flags, loads the configuration, runs a command.
 
 mod backup;
+mod blocks;
 mod client;
 mod cmd;
 mod context;

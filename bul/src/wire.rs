@@ -21,6 +21,7 @@ use bul_worker::WorkerOptions;
 use prometheus::Registry;
 
 use crate::backup;
+use crate::blocks;
 use crate::context::Context;
 use crate::elsewhere::Elsewhere;
 use crate::exit::Fault;
@@ -249,7 +250,8 @@ pub async fn open_model(
     registry: Option<&Registry>,
     tier: Option<PathBuf>,
 ) -> anyhow::Result<Arc<dyn Generate>> {
-    let (spec, options) = (model_spec(config)?, engine_options(config, tier)?);
+    let (spec, mut options) = (model_spec(config)?, engine_options(config, tier)?);
+    options.tiers.remote = blocks::remote_tier(config)?;
     let registry = registry.cloned();
     let opened =
         tokio::task::spawn_blocking(move || bul_engine::open_with(&spec, &options, registry.as_ref()))

@@ -134,3 +134,13 @@ fn wrong_fields_named_by_a_server_find_their_file() {
     bul.run(&["submit", &jobs])
         .fails(2, &["jobs.json: /1/data/total: must be a number", "nothing was submitted"]);
 }
+
+#[test]
+fn sharing_blocks_needs_redis_and_a_real_secret() {
+    let bul = Bul::new();
+    let short = bul.run_with(&["model", "info"], &[("BUL_MODEL_REMOTE_SECRET", "short")], "");
+    short.fails(2, &["model.remote_secret must have 16 characters or more"]);
+    let long = bul.run_with(&["model", "info"], &[("BUL_MODEL_REMOTE_SECRET", "sixteen letters!")], "");
+    long.fails(2, &["model.remote_secret is set without redis"]);
+    assert!(!long.err.contains("sixteen letters!"), "{long:?}");
+}

@@ -24,6 +24,6 @@ pub use entry::{Entry, Meta, VALUE_BYTES_MAX};
 pub use key::{ConstraintPart, Fingerprint, Key, KeyError, KeyParts, MessagePart, Owner, SamplingPart};
 pub use memory::{Memory, MemoryOptions};
 pub use meter::CacheMetrics;
-pub use redis::{Location, LocationError, RedisLink, RedisLinkError, RedisOptions, RedisTier};
+pub use redis::{Location, LocationError, RedisBlocks, RedisLink, RedisLinkError, RedisOptions, RedisTier};
 pub use shared::{Follower, LOOK_EVERY, Pass, SharedBreaker};
 pub use tier::{Hit, Kept, Tier, TierStats};

@@ -90,6 +90,9 @@ pub struct ModelOptions {
     /// Disk for them, in the data folder, MiB; 0 for none. They hold text of tenants in the form of keys and values:
     /// protect it like the documents.
     pub disk_mib_max: u64,
+    /// Switches on the sharing of evicted blocks over Redis, among workers that have the same secret, of 16 characters or
+    /// more: nobody else writes a block that they believe. Empty for none.
+    pub remote_secret: Secret,
     /// Threads of the local engine; 0 for one per core. Too many: they wait for each other.
     pub threads: usize,
     /// Cache of keys and values, MiB; 0 for that of the preset. Too low: prefixes are computed again for every job.
@@ -107,6 +110,7 @@ impl Default for ModelOptions {
             eviction: "planned".into(),
             host_mib_max: 0,
             disk_mib_max: 0,
+            remote_secret: Secret::default(),
             threads: 0,
             kv_mib_max: 0,
             running_max: 0,
@@ -265,6 +269,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("BUL_MODEL_EVICTION", "model.eviction"),
     ("BUL_MODEL_HOST_MIB_MAX", "model.host_mib_max"),
     ("BUL_MODEL_DISK_MIB_MAX", "model.disk_mib_max"),
+    ("BUL_MODEL_REMOTE_SECRET", "model.remote_secret"),
     ("BUL_MODEL_THREADS", "model.threads"),
     ("BUL_MODEL_KV_MIB_MAX", "model.kv_mib_max"),
     ("BUL_MODEL_RUNNING_MAX", "model.running_max"),
@@ -294,7 +299,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
 ];
 
 /// Options whose value is or holds a secret; each may also come from a file (`VARIABLE_FILE`).
-pub(crate) const SECRETS: &[&str] = &["key", "model.key", "store", "broker", "redis"];
+pub(crate) const SECRETS: &[&str] = &["key", "model.key", "model.remote_secret", "store", "broker", "redis"];
 
 /// JSON Schema (2020-12) of the configuration file, from the defaults.
 pub fn schema() -> Value {

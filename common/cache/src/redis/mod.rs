@@ -3,6 +3,7 @@
 //! Invariant: a look-up or write takes at most the time limit of the link, and nothing at all while the server is
 //! known to be down. Bytes that come back are checked before they are believed. Called by `cache`.
 
+mod blocks;
 mod link;
 mod location;
 
@@ -13,6 +14,7 @@ use async_trait::async_trait;
 use bul_runtime::breaker::BreakerOptions;
 use deadpool_redis::redis::Pipeline;
 
+pub use self::blocks::RedisBlocks;
 pub(crate) use self::link::LinkError;
 pub use self::link::{RedisLink, RedisLinkError};
 pub use self::location::{Location, LocationError};
