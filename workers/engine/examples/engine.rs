@@ -1,14 +1,88 @@
-//! The engine under a factory's load, with random weights:
+//! The engine with random weights at real shapes.
+//!
+//! Under a factory's load:
 //! `cargo run -p bul-engine --release --example engine -- SHAPE [TEMPLATES DOCUMENTS PREFIX DATA OUT CONCURRENT]`.
+//! The decoder alone, own kernels and the library's in turn, as JSON:
+//! `… engine -- speed SHAPE PRECISION [both|own|library] [THREADS] [ROUNDS]`, and on a file
+//! `… engine -- speed-file FILE.gguf [THREADS] [ROUNDS] [PROMPT CONTEXT ANSWER BATCHES]`.
+//! A file for another engine: `… engine -- write SHAPE PRECISION FILE.gguf`.
 
-use bul_engine::{EngineLoad, EngineOptions, ModelShape, bench_engine};
+use std::path::PathBuf;
+
+use bul_engine::{
+    EngineLoad, EngineOptions, Kernels, ModelShape, Precision, SpeedModel, SpeedOptions, bench_engine,
+    bench_speed, write_random_gguf,
+};
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut args = std::env::args().skip(1);
-    let shape = args.next().unwrap_or_else(|| "shipped".into());
-    let shape = ModelShape::parse(&shape).ok_or("SHAPE is tiny, shipped, small or qwen3-0.6b")?;
-    let numbers: Vec<usize> = args.map(|n| n.parse()).collect::<Result<_, _>>()?;
+async fn main() -> Outcome<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.first().map(String::as_str) {
+        Some("speed") => speed(&args[1..]),
+        Some("speed-file") => speed_file(&args[1..]),
+        Some("write") => {
+            let file = args.get(3).ok_or("which file?")?;
+            write_random_gguf(shape(args.get(1))?, precision(args.get(2))?, &PathBuf::from(file))?;
+            Ok(())
+        }
+        _ => load(&args).await,
+    }
+}
+
+fn shape(name: Option<&String>) -> Outcome<ModelShape> {
+    let name = name.map_or("shipped", String::as_str);
+    Ok(ModelShape::parse(name).ok_or("SHAPE is tiny, shipped, small or qwen3-0.6b")?)
+}
+
+fn precision(name: Option<&String>) -> Outcome<Precision> {
+    let name = name.map_or("f32", String::as_str);
+    Ok(Precision::parse(name).ok_or("PRECISION is f32, q8_0, q4_0 or q4_k_m")?)
+}
+
+fn options(threads: Option<&String>, rounds: Option<&String>) -> Outcome<SpeedOptions> {
+    let mut options = SpeedOptions::default();
+    if let Some(threads) = threads {
+        options.threads = threads.parse()?;
+    }
+    if let Some(rounds) = rounds {
+        options.rounds = rounds.parse()?;
+    }
+    Ok(options)
+}
+
+fn speed(args: &[String]) -> Outcome<()> {
+    let (shape, precision) = (shape(args.first())?, precision(args.get(1))?);
+    let kernels: &[Kernels] = match args.get(2).map_or("both", String::as_str) {
+        "own" => &[Kernels::Own],
+        "library" => &[Kernels::Library],
+        _ => &[Kernels::Own, Kernels::Library],
+    };
+    let models: Vec<SpeedModel> =
+        kernels.iter().map(|kernels| SpeedModel::Random { shape, precision, kernels: *kernels }).collect();
+    let reports = bench_speed(&models, &options(args.get(3), args.get(4))?)?;
+    println!("{}", serde_json::to_string(&reports)?);
+    Ok(())
+}
+
+fn speed_file(args: &[String]) -> Outcome<()> {
+    let file = args.first().ok_or("which file?")?;
+    let mut options = options(args.get(1), args.get(2))?;
+    if let [_, _, _, prompt, context, answer, batches] = args {
+        options.prompt_tokens = prompt.parse()?;
+        options.context_tokens = context.parse()?;
+        options.answer_tokens = answer.parse()?;
+        options.batches = batches.split(',').map(str::parse).collect::<Result<_, _>>()?;
+    }
+    let reports = bench_speed(&[SpeedModel::File(PathBuf::from(file))], &options)?;
+    println!("{}", serde_json::to_string(&reports)?);
+    Ok(())
+}
+
+async fn load(args: &[String]) -> Outcome<()> {
+    let shape = shape(args.first())?;
+    let numbers: Vec<usize> = args.iter().skip(1).map(|n| n.parse()).collect::<Result<_, _>>()?;
     let mut load = EngineLoad::default();
     if let [templates, documents, prefix, data, out, concurrent] = numbers[..] {
         load = EngineLoad {

@@ -42,8 +42,9 @@ pub use backend::openai::OpenAi;
 pub use backend::options::{ApiKey, OpenAiOptions, OpenAiTimeouts};
 pub use backend::scripted::{Scripted, ScriptedFailure, ScriptedOptions};
 pub use bench::{
-    BenchOptions, BenchReport, DecodeRate, EngineBenchError, EngineBenchReport, EngineLoad, ModelShape,
-    Percentiles, bench, bench_engine,
+    BenchOptions, BenchReport, DecodeRate, EngineBenchError, EngineBenchReport, EngineLoad, Kernels,
+    ModelShape, Percentiles, Precision, Rate, SpeedModel, SpeedOptions, SpeedReport, bench, bench_engine,
+    bench_speed, write_random_gguf,
 };
 pub use forecast::{ExpectedPrefix, Forecast};
 pub use generate::{Generate, GenerateError, GenerateErrorClass, ModelInfo, Pieces};

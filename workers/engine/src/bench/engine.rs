@@ -14,7 +14,8 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::random::{ModelShape, RandomSource, byte_vocabulary};
+use super::precision::Precision;
+use super::random::{Kernels, ModelShape, RandomSource, byte_vocabulary};
 use crate::chat::Chat;
 use crate::checkpoint::kv_shape;
 use crate::forecast::{ExpectedPrefix, Forecast};
@@ -50,6 +51,8 @@ pub struct EngineLoad {
     pub announce: bool,
     /// Decides order and lengths.
     pub seed: u64,
+    /// How the weights are stored.
+    pub precision: Precision,
 }
 
 impl Default for EngineLoad {
@@ -63,6 +66,7 @@ impl Default for EngineLoad {
             concurrent: 32,
             announce: true,
             seed: 1,
+            precision: Precision::F32,
         }
     }
 }
@@ -141,9 +145,10 @@ pub enum EngineBenchError {
 }
 
 /// A model of `shape` with random weights, whose answers never end by themselves.
-fn open(shape: ModelShape, options: &EngineOptions) -> Result<LocalModel, OpenError> {
+fn open(shape: ModelShape, precision: Precision, options: &EngineOptions) -> Result<LocalModel, OpenError> {
     let config = shape.config()?;
-    let decoder = Decoder::load(config, &mut RandomSource::new(7))?;
+    let mut source = RandomSource::new(7, precision, Kernels::Own, config.layers);
+    let decoder = Decoder::load(config, &mut source)?;
     let config = decoder.config();
     let layout = kv_shape(config, options);
     let blocks = options.kv_bytes_max / layout.block_bytes();
@@ -154,8 +159,8 @@ fn open(shape: ModelShape, options: &EngineOptions) -> Result<LocalModel, OpenEr
         architecture: config.architecture.name().into(),
         parameters: Some(config.parameters()),
         context_tokens: Some(context),
-        precision: "f32".into(),
-        fingerprint: format!("random {}", shape.name()),
+        precision: precision.name().into(),
+        fingerprint: format!("random {} {}", shape.name(), precision.name()),
     };
     let language =
         Language { vocabulary: Arc::new(byte_vocabulary()?), eos: [u32::MAX].into(), phrases: None };
@@ -230,7 +235,7 @@ pub async fn bench_engine(
     options: &EngineOptions,
 ) -> Result<EngineBenchReport, EngineBenchError> {
     let options = &EngineOptions { queue_max: options.queue_max.max(load.concurrent), ..options.clone() };
-    let model = open(shape, options)?;
+    let model = open(shape, load.precision, options)?;
     let requests = requests(load);
     if load.announce {
         model.announce(&forecast(&requests));

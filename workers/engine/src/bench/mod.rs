@@ -4,7 +4,10 @@
 //! rounds; each stream is drained. Called by `bul model bench`.
 
 mod engine;
+mod gguf;
+mod precision;
 mod random;
+mod speed;
 
 use std::time::Instant;
 
@@ -12,7 +15,10 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 pub use engine::{EngineBenchError, EngineBenchReport, EngineLoad, Percentiles, bench_engine};
-pub use random::ModelShape;
+pub use gguf::write_random_gguf;
+pub use precision::Precision;
+pub use random::{Kernels, ModelShape};
+pub use speed::{Rate, SpeedModel, SpeedOptions, SpeedReport, bench_speed};
 
 use crate::generate::{Generate, GenerateError};
 use crate::job::{Completion, Message, Request, Role, Sampling, Scope};

@@ -1,11 +1,13 @@
 //! Models of real shapes with random weights: speed depends on shapes, not on what was learned.
 
+use candle_core::quantized::{GgmlDType, QTensor};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::sync::Arc;
 
+use super::precision::{self, Precision};
 use crate::model::config::ModelConfig;
 use crate::model::linear::{Embedding, Linear};
 use crate::model::weights::{Name, Source};
@@ -68,17 +70,57 @@ impl ModelShape {
     }
 }
 
+/// Who computes quantised layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kernels {
+    /// Kernels of our own, where there are any for format and machine.
+    Own,
+    /// The library.
+    Library,
+}
+
 /// Gives each tensor random values.
 pub(super) struct RandomSource {
     pool: Vec<f32>,
+    bytes: Vec<u8>,
     at: usize,
+    precision: Precision,
+    kernels: Kernels,
+    layers: usize,
 }
 
 impl RandomSource {
-    /// Always the same values for one seed.
-    pub fn new(seed: u64) -> Self {
+    /// Always the same values for one seed; `layers` decides which of them are stored finer.
+    pub fn new(seed: u64, precision: Precision, kernels: Kernels, layers: usize) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        Self { pool: (0..POOL).map(|_| rng.random::<f32>() - 0.5).collect(), at: 0 }
+        let pool = (0..POOL).map(|_| rng.random::<f32>() - 0.5).collect();
+        let bytes = (0..POOL).map(|_| rng.random()).collect();
+        Self { pool, bytes, at: 0, precision, kernels, layers }
+    }
+
+    /// Values of a vector: norms near one.
+    pub fn vector_values(&mut self, len: usize) -> Vec<f32> {
+        self.values(len, 0.1).into_iter().map(|v| 1.0 + v).collect()
+    }
+
+    /// Bytes of a quantised matrix `[outputs, inputs]`, and their format.
+    pub fn matrix_bytes(&mut self, name: Name, outputs: usize, inputs: usize) -> (Vec<u8>, GgmlDType) {
+        let dtype = self.precision.format(name, self.layers, inputs);
+        let len = outputs * inputs / dtype.block_size() * dtype.type_size();
+        let mut data = Vec::with_capacity(len);
+        while data.len() < len {
+            let part = (len - data.len()).min(POOL - self.at);
+            data.extend_from_slice(&self.bytes[self.at..self.at + part]);
+            self.at = (self.at + part) % POOL;
+        }
+        precision::set_scales(&mut data, dtype, 1.0 / (inputs as f32).sqrt());
+        (data, dtype)
+    }
+
+    /// Values of a matrix.
+    pub fn matrix_values(&mut self, outputs: usize, inputs: usize) -> Vec<f32> {
+        self.values(outputs * inputs, 2.0 / (inputs as f32).sqrt())
     }
 
     fn values(&mut self, len: usize, scale: f32) -> Vec<f32> {
@@ -90,17 +132,29 @@ impl RandomSource {
         }
         out
     }
+
+    fn tensor(&mut self, name: Name, outputs: usize, inputs: usize) -> Result<QTensor, OpenError> {
+        let (data, dtype) = self.matrix_bytes(name, outputs, inputs);
+        precision::tensor(data, dtype, outputs, inputs).map_err(|e| OpenError::Setup(e.to_string()))
+    }
 }
 
 impl Source for RandomSource {
     fn vector(&mut self, _: Name, bias: bool, len: usize) -> Result<Option<Vec<f32>>, OpenError> {
-        // Norms near one, no biases.
-        Ok((!bias).then(|| self.values(len, 0.1).into_iter().map(|v| 1.0 + v).collect()))
+        Ok((!bias).then(|| self.vector_values(len)))
     }
 
-    fn linear(&mut self, _: Name, outputs: usize, inputs: usize) -> Result<Option<Linear>, OpenError> {
-        let weight = self.values(outputs * inputs, 2.0 / (inputs as f32).sqrt());
-        Ok(Some(Linear::dense(Arc::new(weight), None, inputs)))
+    fn linear(&mut self, name: Name, outputs: usize, inputs: usize) -> Result<Option<Linear>, OpenError> {
+        if self.precision == Precision::F32 {
+            let weight = self.matrix_values(outputs, inputs);
+            return Ok(Some(Linear::dense(Arc::new(weight), None, inputs)));
+        }
+        let tensor = Arc::new(self.tensor(name, outputs, inputs)?);
+        let layer = match self.kernels {
+            Kernels::Own => Linear::quantised(tensor, None),
+            Kernels::Library => Linear::library(tensor, None),
+        };
+        layer.map(Some).map_err(|e| OpenError::Setup(e.to_string()))
     }
 
     fn embedding(
@@ -109,9 +163,20 @@ impl Source for RandomSource {
         hidden: usize,
         tied: bool,
     ) -> Result<(Embedding, Option<Linear>), OpenError> {
-        let table = Arc::new(self.values(vocab * hidden, 1.0 / (hidden as f32).sqrt()));
-        let output = tied.then(|| Linear::dense(table.clone(), None, hidden));
-        Ok((Embedding::F32(table), output))
+        if self.precision == Precision::F32 {
+            let table = Arc::new(self.values(vocab * hidden, 1.0 / (hidden as f32).sqrt()));
+            let output = tied.then(|| Linear::dense(table.clone(), None, hidden));
+            return Ok((Embedding::F32(table), output));
+        }
+        let start = self.at;
+        let tensor = self.tensor(Name::Embedding, vocab, hidden)?;
+        let embedding = Embedding::quantised(tensor, tied && self.kernels == Kernels::Own);
+        let (embedding, output) = embedding.map_err(|e| OpenError::Setup(e.to_string()))?;
+        if output.is_some() || !tied {
+            return Ok((embedding, output));
+        }
+        self.at = start;
+        Ok((embedding, self.linear(Name::Embedding, vocab, hidden)?))
     }
 
     fn missing(&self, name: Name, shape: &[usize]) -> OpenError {

@@ -74,10 +74,12 @@ impl GgufFile {
     pub fn tensor_bytes(&self) -> u64 {
         let bytes = |info: &candle_core::quantized::gguf_file::TensorInfo| {
             let elements = info.shape.elem_count() as u64;
-            if is_float(info.ggml_dtype) {
-                elements * 4
-            } else {
-                elements / info.ggml_dtype.block_size() as u64 * info.ggml_dtype.type_size() as u64
+            let (block, size) = (info.ggml_dtype.block_size() as u64, info.ggml_dtype.type_size() as u64);
+            match info.ggml_dtype {
+                dtype if is_float(dtype) => elements * 4,
+                // Packing unpacks its scales.
+                GgmlDType::Q4K => elements / block * (size + 4),
+                _ => elements / block * size,
             }
         };
         self.content.tensor_infos.values().map(bytes).sum()

@@ -37,7 +37,7 @@ pub(crate) struct Linear {
 
 enum Weight {
     Dense(Arc<Vec<f32>>),
-    Packed(Packed),
+    Packed(Arc<Packed>),
     Library { product: QMatMul, dtype: GgmlDType },
 }
 
@@ -55,7 +55,7 @@ impl Linear {
     pub fn quantised(tensor: Arc<QTensor>, bias: Option<Vec<f32>>) -> candle_core::Result<Self> {
         let Some(packed) = Packed::new(&tensor)? else { return Self::library(tensor, bias) };
         let (outputs, inputs) = tensor.shape().dims2()?;
-        Ok(Self { weight: Weight::Packed(packed), bias, inputs, outputs })
+        Ok(Self { weight: Weight::Packed(Arc::new(packed)), bias, inputs, outputs })
     }
 
     /// A quantised layer that the library computes.
@@ -207,7 +207,9 @@ fn library_product(
 pub(crate) enum Embedding {
     /// Shared with the output layer when tied.
     F32(Arc<Vec<f32>>),
-    /// Half the memory; used where the file is quantised anyway.
+    /// As quantised as in the file, shared with the output layer when tied.
+    Packed(Arc<Packed>),
+    /// Half the memory of `f32`, for formats that are not packed.
     F16(Vec<f16>),
 }
 
@@ -217,6 +219,13 @@ impl Embedding {
     /// # Errors
     /// When the library refuses the tensor.
     pub fn quantised(tensor: QTensor, tied: bool) -> candle_core::Result<(Self, Option<Linear>)> {
+        if let Some(packed) = Packed::new(&tensor)? {
+            let (outputs, inputs) = tensor.shape().dims2()?;
+            let packed = Arc::new(packed);
+            let weight = Weight::Packed(packed.clone());
+            let output = tied.then_some(Linear { weight, bias: None, inputs, outputs });
+            return Ok((Self::Packed(packed), output));
+        }
         let table = tensor.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
         let table = table.into_iter().map(f16::from_f32).collect();
         let output = tied.then(|| Linear::quantised(Arc::new(tensor), None)).transpose()?;
@@ -228,6 +237,7 @@ impl Embedding {
         let range = token as usize * hidden..(token as usize + 1) * hidden;
         match self {
             Self::F32(table) => out.extend_from_slice(&table[range]),
+            Self::Packed(table) => table.append_row(token as usize, out),
             Self::F16(table) => out.extend(table[range].iter().map(|v| v.to_f32())),
         }
     }

@@ -16,6 +16,7 @@ mod input;
 mod pack;
 #[cfg(test)]
 mod plain;
+mod row;
 #[cfg(test)]
 mod tests;
 
@@ -24,8 +25,9 @@ use std::ops::Range;
 use candle_core::quantized::{GgmlDType, QTensor};
 
 use self::avx2::Avx2;
-use self::input::{Narrow32, Narrow256, Wide32};
+use self::input::{InputBlock, Narrow32, Narrow256, Wide32};
 use self::pack::{Format, PANEL, Q4_0, Q4K, Q6K, Q8_0};
+use self::row::Row;
 use super::threads::Threads;
 
 /// Rows of activations computed together.
@@ -102,6 +104,16 @@ impl Packed {
         }
     }
 
+    /// Appends the weights of one output, widened, to `out`.
+    pub fn append_row(&self, output: usize, out: &mut Vec<f32>) {
+        match &self.panels {
+            Panels::Q8_0(w) => append_row(w, self.inputs, output, out),
+            Panels::Q4_0(w) => append_row(w, self.inputs, output, out),
+            Panels::Q4K(w) => append_row(w, self.inputs, output, out),
+            Panels::Q6K(w) => append_row(w, self.inputs, output, out),
+        }
+    }
+
     /// Writes `columns` of the product's `rows` into `y`, one slice as long as `columns` for each
     /// row. `columns` starts at a multiple of [`COLUMN_TILE`]; the activations were quantised.
     pub fn product(
@@ -118,6 +130,14 @@ impl Packed {
             Panels::Q4K(w) => Product { avx2, w, inputs }.run(&activations.large, rows, columns, y),
             Panels::Q6K(w) => Product { avx2, w, inputs }.run(&activations.large, rows, columns, y),
         }
+    }
+}
+
+/// Appends row `output` of the weights to `out`.
+fn append_row<F: Row>(w: &[F], inputs: usize, output: usize, out: &mut Vec<f32>) {
+    let blocks = inputs / F::Input::VALUES;
+    for block in &w[output / PANEL * blocks..][..blocks] {
+        block.append(output % PANEL, out);
     }
 }
 
@@ -146,7 +166,6 @@ struct Product<'a, F> {
 
 impl<F: Kernel> Product<'_, F> {
     fn run(self, x: &[F::Input], rows: Range<usize>, columns: Range<usize>, y: &mut [&mut [f32]]) {
-        use self::input::InputBlock;
         let blocks = self.inputs / F::Input::VALUES;
         let x = &x[rows.start * blocks..rows.end * blocks];
         let chunk = (ROW_BYTES / (blocks * size_of::<F::Input>()) / ROW_TILE).max(1) * ROW_TILE;

@@ -3,7 +3,8 @@
 use half::f16;
 
 use super::input::{InputBlock, Narrow32, Narrow256, Wide32};
-use super::pack::{Format, Nibbles, Q4_0, Q4K, Q6K, Q8_0};
+use super::pack::{Format, Q4_0, Q4K, Q6K, Q8_0};
+use super::row::nibble;
 
 /// A format that is computed one value at a time.
 pub(super) trait Plain: Format {
@@ -72,11 +73,6 @@ fn word(pairs: &[i32], input: usize) -> i32 {
     i32::from((pairs[input / 2] >> (16 * (input % 2))) as i16)
 }
 
-fn nibble(q: &Nibbles, row: usize, input: usize) -> i32 {
-    let byte = q[input % 16 / 4][row * 4 + input % 4];
-    i32::from(if input < 16 { byte & 15 } else { byte >> 4 })
-}
-
 impl Plain for Q8_0 {
     fn add(&self, row: usize, x: &Wide32, sum: f32) -> f32 {
         let q = |input: usize| i32::from(self.q[input / 2][row * 2 + input % 2]);
@@ -87,7 +83,7 @@ impl Plain for Q8_0 {
 
 impl Plain for Q4_0 {
     fn add(&self, row: usize, x: &Narrow32, sum: f32) -> f32 {
-        let q = |input: usize| nibble(&self.q, row, input) - 8;
+        let q = |input: usize| i32::from(nibble(&self.q, row, input)) - 8;
         let total: i32 = (0..32).map(|input| q(input) * byte(&x.quads, input)).sum();
         (total as f32).mul_add(float(self.d[row]) * x.scale, sum)
     }
@@ -97,7 +93,8 @@ impl Plain for Q4K {
     fn add(&self, row: usize, x: &Narrow256, sum: f32) -> f32 {
         let (mut total, mut min) = (0, 0);
         for part in 0..8 {
-            let products = |i: usize| nibble(&self.q[part], row, i) * byte(&x.quads, part * 32 + i);
+            let products =
+                |i: usize| i32::from(nibble(&self.q[part], row, i)) * byte(&x.quads, part * 32 + i);
             total += i32::from(self.scales[part][row]) * (0..32).map(products).sum::<i32>();
             min += i32::from(self.mins[part / 2][row * 2 + part % 2]) * word(&x.sums_32, part);
         }
@@ -111,10 +108,8 @@ impl Plain for Q6K {
         let mut total = 0;
         for input in 0..256 {
             let (pair, at) = (input / 32, input % 32);
-            let (part, quad) = (at / 16, at % 16 / 4);
-            let high = self.high[pair][quad / 2][row * 4 + at % 4] >> (quad % 2 * 4 + part * 2) & 3;
-            let q = nibble(&self.low[pair], row, at) | i32::from(high) << 4;
-            let scale = i32::from(self.scales[pair][part * 8 + row]);
+            let q = i32::from(self.six(pair, row, at));
+            let scale = i32::from(self.scales[pair][at / 16 * 8 + row]);
             total += scale * (q - 32) * byte(&x.quads, input);
         }
         (total as f32).mul_add(float(self.d[row]) * x.scale, sum)

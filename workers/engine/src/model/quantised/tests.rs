@@ -168,6 +168,20 @@ fn neighbours_threads_and_shared_inputs_change_no_bit() {
     }
 }
 
+#[test]
+fn rows_read_back_are_the_tensor() {
+    for dtype in FORMATS {
+        let tensor = tensor(19, 512, dtype);
+        let Some(packed) = Packed::new(&tensor).unwrap() else { return };
+        let expected = tensor.dequantize(&Device::Cpu).unwrap().to_vec2::<f32>().unwrap();
+        for (output, expected) in expected.iter().enumerate() {
+            let mut row = Vec::new();
+            packed.append_row(output, &mut row);
+            assert_eq!(&row, expected, "{dtype:?} {output}");
+        }
+    }
+}
+
 fn check_input<B: PlainInput + PartialEq + std::fmt::Debug>() {
     let Some(avx2) = super::Avx2::detect() else { return };
     let x = random(B::VALUES * 40, 23);
