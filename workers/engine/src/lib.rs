@@ -40,13 +40,14 @@ pub use backend::openai::OpenAi;
 pub use backend::options::{ApiKey, OpenAiOptions, OpenAiTimeouts};
 pub use backend::scripted::{Scripted, ScriptedFailure, ScriptedOptions};
 pub use bench::{
-    BenchOptions, BenchReport, DecodeRate, EngineBenchError, EngineBenchReport, EngineLoad, ModelShape,
-    Percentiles, bench, bench_engine,
+    AttentionLoad, AttentionReport, BenchOptions, BenchReport, DecodeRate, EngineBenchError,
+    EngineBenchReport, EngineLoad, ModelShape, Percentiles, StepTime, bench, bench_attention, bench_engine,
 };
 pub use forecast::{ExpectedPrefix, Forecast};
 pub use generate::{Generate, GenerateError, GenerateErrorClass, ModelInfo, Pieces};
 pub use job::{Completion, Constraint, Finish, Message, Receipt, Request, Role, Sampling, Scope};
 pub use kv::policy::Eviction;
+pub use kv::precision::KvPrecision;
 pub use kv::quota::{Quotas, TenantQuota};
 pub use kv::shadow::ShadowRate;
 pub use kv::tier::TierOptions;
