@@ -1,7 +1,9 @@
 //! The engine with random weights at real shapes.
 //!
 //! Under a factory's load:
-//! `cargo run -p bul-engine --release --example engine -- SHAPE [TEMPLATES DOCUMENTS PREFIX DATA OUT CONCURRENT]`.
+//! `cargo run -p bul-engine --release --example engine -- SHAPE [TEMPLATES DOCUMENTS PREFIX DATA OUT CONCURRENT]`;
+//! then, if wanted, `f16` or `int8` for keys and values, `kv=MIB` for their memory, and `alone` for attention
+//! without shared reads.
 //! The decoder alone, own kernels and the library's in turn, as JSON:
 //! `… engine -- speed SHAPE PRECISION [both|own|library] [THREADS] [ROUNDS]`, and on a file
 //! `… engine -- speed-file FILE.gguf [THREADS] [ROUNDS] [PROMPT CONTEXT ANSWER BATCHES]`.
@@ -10,8 +12,8 @@
 use std::path::PathBuf;
 
 use bul_engine::{
-    EngineLoad, EngineOptions, Kernels, ModelShape, Precision, SpeedModel, SpeedOptions, bench_engine,
-    bench_speed, write_random_gguf,
+    EngineLoad, EngineOptions, Kernels, KvPrecision, ModelShape, Precision, SpeedModel, SpeedOptions,
+    bench_engine, bench_speed, write_random_gguf,
 };
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -82,7 +84,18 @@ fn speed_file(args: &[String]) -> Outcome<()> {
 
 async fn load(args: &[String]) -> Outcome<()> {
     let shape = shape(args.first())?;
-    let numbers: Vec<usize> = args.iter().skip(1).map(|n| n.parse()).collect::<Result<_, _>>()?;
+    let mut options = EngineOptions::default();
+    let mut numbers: Vec<usize> = Vec::new();
+    for arg in args.iter().skip(1) {
+        match KvPrecision::parse(arg) {
+            Some(precision) => options.kv_precision = precision,
+            None if arg == "alone" => options.group_attention = false,
+            None => match arg.strip_prefix("kv=") {
+                Some(mib) => options.kv_bytes_max = mib.parse::<usize>()? << 20,
+                None => numbers.push(arg.parse()?),
+            },
+        }
+    }
     let mut load = EngineLoad::default();
     if let [templates, documents, prefix, data, out, concurrent] = numbers[..] {
         load = EngineLoad {
@@ -95,7 +108,7 @@ async fn load(args: &[String]) -> Outcome<()> {
             ..load
         };
     }
-    let options = EngineOptions { running_max: load.concurrent, ..EngineOptions::default() };
+    options.running_max = load.concurrent;
     println!("{:#?}", bench_engine(shape, &load, &options).await?);
     Ok(())
 }

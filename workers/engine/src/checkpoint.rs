@@ -126,8 +126,8 @@ pub(crate) fn kv_shape(config: &ModelConfig, options: &EngineOptions) -> KvShape
 
 fn check_memory(weights: u64, config: &ModelConfig, options: &EngineOptions) -> Result<(), OpenError> {
     let Some(allowed) = options.memory_bytes_max else { return Ok(()) };
-    let one_context =
-        kv_shape(config, options).block_bytes() * config.context.div_ceil(options.block_tokens.max(1));
+    let one_context = kv_shape(config, options).block_bytes(options.kv_precision)
+        * config.context.div_ceil(options.block_tokens.max(1));
     let needed = weights + one_context.min(options.kv_bytes_max) as u64;
     if needed > allowed {
         return Err(OpenError::Memory { needed_mib: needed.div_ceil(1 << 20), allowed_mib: allowed >> 20 });

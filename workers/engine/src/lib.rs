@@ -42,14 +42,16 @@ pub use backend::openai::OpenAi;
 pub use backend::options::{ApiKey, OpenAiOptions, OpenAiTimeouts};
 pub use backend::scripted::{Scripted, ScriptedFailure, ScriptedOptions};
 pub use bench::{
-    BenchOptions, BenchReport, DecodeRate, EngineBenchError, EngineBenchReport, EngineLoad, Kernels,
-    ModelShape, Percentiles, Precision, Rate, SpeedModel, SpeedOptions, SpeedReport, bench, bench_engine,
-    bench_speed, write_random_gguf,
+    AttentionLoad, AttentionReport, BenchOptions, BenchReport, DecodeRate, EngineBenchError,
+    EngineBenchReport, EngineLoad, Kernels, ModelShape, Percentiles, Precision, Rate, SpeedModel,
+    SpeedOptions, SpeedReport, StepTime, bench, bench_attention, bench_engine, bench_speed,
+    write_random_gguf,
 };
 pub use forecast::{ExpectedPrefix, Forecast};
 pub use generate::{Generate, GenerateError, GenerateErrorClass, ModelInfo, Pieces};
 pub use job::{Completion, Constraint, Finish, Message, Receipt, Request, Role, Sampling, Scope};
 pub use kv::policy::Eviction;
+pub use kv::precision::KvPrecision;
 pub use kv::quota::{Quotas, TenantQuota};
 pub use kv::shadow::ShadowRate;
 pub use kv::tier::TierOptions;

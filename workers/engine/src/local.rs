@@ -16,6 +16,7 @@ use prometheus::Registry;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::attn::cpu::Attention;
 use crate::chat::Chat;
 use crate::checkpoint::{Checkpoint, Parts, kv_shape, load_gguf};
 use crate::engine::{Command, EngineCore, Setup};
@@ -133,12 +134,12 @@ impl LocalModel {
         let shape = kv_shape(config, options);
         // Not more blocks than all running requests could fill.
         let useful = options.running_max.max(1) * 2 * config.context.div_ceil(shape.block_tokens);
-        let blocks = (options.kv_bytes_max / shape.block_bytes()).min(useful.max(64));
+        let block_bytes = shape.block_bytes(options.kv_precision);
+        let blocks = (options.kv_bytes_max / block_bytes).min(useful.max(64));
         let context = config.context.min(blocks * shape.block_tokens);
         if blocks == 0 {
             return Err(OpenError::Setup(format!(
-                "kv_bytes_max holds not even one block of {} bytes",
-                shape.block_bytes()
+                "kv_bytes_max holds not even one block of {block_bytes} bytes"
             )));
         }
         let info = ModelInfo {
@@ -148,7 +149,7 @@ impl LocalModel {
             parameters: Some(config.parameters()),
             context_tokens: Some(context),
             precision: parts.precision,
-            fingerprint: parts.fingerprint.to_hex().to_string(),
+            fingerprint: options.kv_precision.mark(parts.fingerprint).to_hex().to_string(),
         };
         let mut eos = parts.eos;
         eos.retain(|id| (*id as usize) < config.vocab);
@@ -160,7 +161,9 @@ impl LocalModel {
         }
         let language =
             Language { vocabulary: Arc::new(parts.vocabulary), eos: eos.into(), phrases: parts.phrases };
-        let runner = ModelRunner::new(decoder, KvStore::new(shape, blocks), Threads::new(options.threads));
+        let store = KvStore::new(shape, options.kv_precision, blocks);
+        let attention = Attention::new(options.group_attention);
+        let runner = ModelRunner::new(decoder, store, attention, Threads::new(options.threads));
         Self::spawn(runner, blocks, info, language, parts.chat, context, options, registry)
     }
 
@@ -178,7 +181,7 @@ impl LocalModel {
         let setup = |e: &dyn std::fmt::Display| OpenError::Setup(e.to_string());
         let metrics = registry.map(Metrics::register).transpose().map_err(|e| setup(&e))?;
         let block_tokens = options.block_tokens.max(1);
-        let root = BlockKey::root(&info.fingerprint, "f32", block_tokens);
+        let root = BlockKey::root(&info.fingerprint, options.kv_precision.name(), block_tokens);
         let limits = Limits {
             block_tokens,
             running_max: options.running_max.max(1),
@@ -197,8 +200,8 @@ impl LocalModel {
             }
         });
         let tiers = Tiers::open(&options.tiers, shape, &info.fingerprint, wake).map_err(|e| setup(&e))?;
-        let pinned_blocks_max = options.pinned_bytes_max / shape.block_bytes().max(1);
-        let prefetch_blocks_max = options.prefetch_bytes_max / shape.block_bytes().max(1);
+        let pinned_blocks_max = options.pinned_bytes_max / shape.block_bytes(options.kv_precision).max(1);
+        let prefetch_blocks_max = options.prefetch_bytes_max / shape.block_bytes(options.kv_precision).max(1);
         let core = {
             let (language, metrics, queued) = (language.clone(), metrics.clone(), queued.clone());
             let (eviction, quotas) = (options.eviction, options.quotas.clone());

@@ -11,6 +11,7 @@ use crate::backend::options::OpenAiOptions;
 use crate::backend::scripted::{Scripted, ScriptedOptions};
 use crate::generate::Generate;
 use crate::kv::policy::Eviction;
+use crate::kv::precision::KvPrecision;
 use crate::kv::quota::Quotas;
 use crate::kv::tier::TierOptions;
 use crate::local::LocalModel;
@@ -183,6 +184,9 @@ pub struct EngineOptions {
     pub threads: usize,
     /// Bytes for keys and values. Too few: fewer cached prefixes, fewer requests side by side.
     pub kv_bytes_max: usize,
+    /// Precision of keys and values in that memory. Half precision holds twice as many tokens,
+    /// eight bits nearly four times; both change answers a little.
+    pub kv_precision: KvPrecision,
     /// Tokens per KV block. Smaller blocks match more of a prefix, larger ones need fewer keys.
     pub block_tokens: usize,
     /// Requests computed side by side. More raises throughput and each one's latency.
@@ -210,6 +214,9 @@ pub struct EngineOptions {
     /// Bytes of keys and values that may be brought from slower tiers ahead of need and wait to be used; 0 for none.
     /// Too many push out what unannounced requests could have found.
     pub prefetch_bytes_max: usize,
+    /// Requests that begin alike read the shared keys and values together. Answers are the same
+    /// either way: off is for comparing speeds.
+    pub group_attention: bool,
     /// Refuses models that need more memory than this, bytes, keys and values included.
     pub memory_bytes_max: Option<u64>,
 }
@@ -219,6 +226,7 @@ impl Default for EngineOptions {
         Self {
             threads: std::thread::available_parallelism().map_or(1, |n| n.get()),
             kv_bytes_max: 256 << 20,
+            kv_precision: KvPrecision::F32,
             block_tokens: 16,
             running_max: 16,
             queue_max: 256,
@@ -231,6 +239,7 @@ impl Default for EngineOptions {
             session_ttl_ms: 600_000,
             pinned_bytes_max: 64 << 20,
             prefetch_bytes_max: 64 << 20,
+            group_attention: true,
             memory_bytes_max: None,
         }
     }

@@ -1,6 +1,7 @@
 //! From a step's spans to logits. The engine sees only this trait, so scheduling and caching are
 //! tested under a runner without a model.
 
+use crate::attn::cpu::Attention;
 use crate::kv::pool::BlockId;
 use crate::kv::{KvShape, KvStore};
 use crate::model::decoder::{Decoder, Scratch, Span};
@@ -31,8 +32,8 @@ pub(crate) struct ModelRunner {
 
 impl ModelRunner {
     /// `store` must have the decoder's layout.
-    pub fn new(decoder: Decoder, store: KvStore, threads: Threads) -> Self {
-        Self { decoder, store, scratch: Scratch::default(), threads }
+    pub fn new(decoder: Decoder, store: KvStore, attention: Attention, threads: Threads) -> Self {
+        Self { decoder, store, scratch: Scratch::new(attention), threads }
     }
 }
 
@@ -52,11 +53,10 @@ impl Runner for ModelRunner {
     }
 
     fn export(&mut self, block: BlockId, out: &mut Vec<f32>) {
-        out.clear();
-        out.extend_from_slice(self.store.slab(block));
+        self.store.export(block, out);
     }
 
     fn import(&mut self, block: BlockId, values: &[f32]) {
-        self.store.load(block, values);
+        self.store.import(block, values);
     }
 }

@@ -1,65 +1,103 @@
 //! Causal paged attention on the CPU.
 //!
-//! Invariant: a row's result depends on its query and its own keys and values alone; block size,
-//! batch and threads change nothing. Scores of a whole row are held at once, so memory grows
-//! with the context of one row per thread. Called by `decoder`.
+//! Tiles of rows that share blocks, one key head each, on all threads. Invariant: a row's result
+//! depends on its query and its own keys and values alone. Memory: each thread holds the scores of
+//! one tile, at most 384 KiB or those of one row. Called by `decoder`.
 
+use parking_lot::Mutex;
+
+use super::plan::{Plan, Row, Tile};
+use super::tile::{AttendTile, Space};
 use crate::kv::KvStore;
-use crate::kv::pool::BlockId;
-use crate::model::kernel::{AttendRow, dispatch};
+use crate::model::kernel::dispatch;
 use crate::model::threads::Threads;
 
-/// One query row: which blocks it sees and how many keys of them.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Row<'a> {
-    /// Block table of the sequence.
-    pub blocks: &'a [BlockId],
-    /// Keys seen, the row's own included.
-    pub context: usize,
+/// Bundles of work per thread: rows see different numbers of keys, and small bundles level that.
+const BUNDLES: usize = 8;
+
+/// One tile, one key head and the places of its results.
+type Unit<'p, 'o> = (&'p Tile, usize, Vec<&'o mut [f32]>);
+
+/// Attention and the room that it keeps from step to step.
+pub(crate) struct Attention {
+    grouped: bool,
+    spaces: Mutex<Vec<Space>>,
 }
 
-/// `out[rows, heads · head_dim]` for queries `q` of the same shape.
-pub(crate) fn attend(
-    rows: &[Row<'_>],
-    q: &[f32],
-    store: &KvStore,
-    layer: usize,
-    out: &mut [f32],
-    threads: &Threads,
-) {
-    let shape = store.shape();
-    let width = q.len() / rows.len().max(1);
-    let task = |(rows, q, out): (&[Row<'_>], &[f32], &mut [f32])| {
-        let mut scores = Vec::new();
-        let mut blocks = Vec::new();
-        for ((row, q), out) in rows.iter().zip(q.chunks_exact(width)).zip(out.chunks_exact_mut(width)) {
-            let used = row.context.div_ceil(shape.block_tokens);
-            blocks.clear();
-            blocks.extend(row.blocks[..used].iter().map(|block| store.layer(*block, layer)));
-            dispatch(AttendRow {
-                q,
-                blocks: &blocks,
-                block_tokens: shape.block_tokens,
-                context: row.context,
-                kv_heads: shape.kv_heads,
-                head_dim: shape.head_dim,
-                scores: &mut scores,
-                out,
-            });
-        }
-    };
-    let work: usize = rows.iter().map(|row| row.context * width * 2).sum();
-    let parts = threads.share(work);
-    if parts == 1 {
-        return task((rows, q, out));
+impl Default for Attention {
+    fn default() -> Self {
+        Self::new(true)
     }
-    // Later rows see more keys: small parts level the load.
-    let rows_per_part = rows.len().div_ceil(parts * 4).max(1);
-    let items = rows
-        .chunks(rows_per_part)
-        .zip(q.chunks(rows_per_part * width))
-        .zip(out.chunks_mut(rows_per_part * width))
-        .map(|((rows, q), out)| (rows, q, out))
-        .collect();
-    threads.for_each(items, task);
+}
+
+impl Attention {
+    /// Without `grouped`, no row shares a read with another. The results are the same.
+    pub fn new(grouped: bool) -> Self {
+        Self { grouped, spaces: Mutex::new(Vec::new()) }
+    }
+
+    /// Plans a step for a model with `group` query heads per key head.
+    pub fn plan(&self, rows: &[Row<'_>], group: usize, block_tokens: usize) -> Plan {
+        Plan::new(rows, group, block_tokens, self.grouped)
+    }
+
+    /// `out[rows, heads · head_dim]` for queries `q` of the same shape.
+    pub fn attend(
+        &self,
+        plan: &Plan,
+        q: &[f32],
+        store: &KvStore,
+        layer: usize,
+        out: &mut [f32],
+        threads: &Threads,
+    ) {
+        let work = plan.keys * q.len() / plan.rows.max(1) * 2;
+        let parts = threads.share(work);
+        self.attend_in_parts(plan, q, store, layer, out, threads, parts);
+    }
+
+    /// The same, with the number of threads given.
+    #[expect(clippy::too_many_arguments, reason = "all of them are operands; tests choose the parts")]
+    pub(super) fn attend_in_parts(
+        &self,
+        plan: &Plan,
+        q: &[f32],
+        store: &KvStore,
+        layer: usize,
+        out: &mut [f32],
+        threads: &Threads,
+        parts: usize,
+    ) {
+        let kv_heads = store.shape().kv_heads;
+        let width = q.len() / plan.rows.max(1) / kv_heads;
+        let mut places: Vec<Option<&mut [f32]>> = out.chunks_mut(width.max(1)).map(Some).collect();
+        let mut units: Vec<Unit<'_, '_>> = Vec::with_capacity(plan.tiles.len() * kv_heads);
+        for tile in &plan.tiles {
+            for kv_head in 0..kv_heads {
+                let take = |row: &usize| places[row * kv_heads + kv_head].take();
+                units.push((tile, kv_head, tile.rows.iter().filter_map(take).collect()));
+            }
+        }
+        let task = |units: Vec<Unit<'_, '_>>| {
+            let mut space = self.spaces.lock().pop().unwrap_or_default();
+            for (tile, kv_head, out) in units {
+                space.q.clear();
+                for row in &tile.rows {
+                    space.q.extend_from_slice(&q[(row * kv_heads + kv_head) * width..][..width]);
+                }
+                dispatch(AttendTile { tile, store, layer, kv_head, space: &mut space, out });
+            }
+            self.spaces.lock().push(space);
+        };
+        if parts == 1 {
+            return task(units);
+        }
+        let size = units.len().div_ceil(parts * BUNDLES).max(1);
+        let mut bundles = Vec::with_capacity(parts * BUNDLES);
+        let mut rest = units.into_iter().peekable();
+        while rest.peek().is_some() {
+            bundles.push(rest.by_ref().take(size).collect());
+        }
+        threads.for_each(bundles, task);
+    }
 }

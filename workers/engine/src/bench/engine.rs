@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::precision::Precision;
 use super::random::{Kernels, ModelShape, RandomSource, byte_vocabulary};
+use crate::attn::cpu::Attention;
 use crate::chat::Chat;
 use crate::checkpoint::kv_shape;
 use crate::forecast::{ExpectedPrefix, Forecast};
@@ -151,7 +152,7 @@ fn open(shape: ModelShape, precision: Precision, options: &EngineOptions) -> Res
     let decoder = Decoder::load(config, &mut source)?;
     let config = decoder.config();
     let layout = kv_shape(config, options);
-    let blocks = options.kv_bytes_max / layout.block_bytes();
+    let blocks = options.kv_bytes_max / layout.block_bytes(options.kv_precision);
     let context = config.context.min(blocks * layout.block_tokens);
     let info = ModelInfo {
         kind: "local",
@@ -165,7 +166,9 @@ fn open(shape: ModelShape, precision: Precision, options: &EngineOptions) -> Res
     let language =
         Language { vocabulary: Arc::new(byte_vocabulary()?), eos: [u32::MAX].into(), phrases: None };
     let chat = Chat::new(TEMPLATE, String::new(), String::new())?;
-    let runner = ModelRunner::new(decoder, KvStore::new(layout, blocks), Threads::new(options.threads));
+    let store = KvStore::new(layout, options.kv_precision, blocks);
+    let attention = Attention::new(options.group_attention);
+    let runner = ModelRunner::new(decoder, store, attention, Threads::new(options.threads));
     LocalModel::spawn(runner, blocks, info, language, chat, context, options, None)
 }
 

@@ -3,6 +3,7 @@
 //! Speed depends on shapes, not on text, so prompts are made of plain words. Medians of several
 //! rounds; each stream is drained. Called by `bul model bench`.
 
+mod attention;
 mod engine;
 mod gguf;
 mod precision;
@@ -14,6 +15,7 @@ use std::time::Instant;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+pub use attention::{AttentionLoad, AttentionReport, StepTime, bench_attention};
 pub use engine::{EngineBenchError, EngineBenchReport, EngineLoad, Percentiles, bench_engine};
 pub use gguf::write_random_gguf;
 pub use precision::Precision;

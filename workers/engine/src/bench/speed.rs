@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::precision::Precision;
 use super::random::{Kernels, ModelShape, RandomSource};
 use crate::kv::pool::BlockId;
+use crate::kv::precision::KvPrecision;
 use crate::kv::{KvShape, KvStore};
 use crate::model::decoder::{Decoder, Logits, Scratch, Span};
 use crate::model::gguf::GgufFile;
@@ -158,7 +159,11 @@ impl Bench {
     fn store(&self, blocks: usize) -> KvStore {
         let c = self.decoder.config();
         let (layers, kv_heads, head_dim) = (c.layers, c.kv_heads, c.head_dim);
-        KvStore::new(KvShape { layers, kv_heads, head_dim, block_tokens: BLOCK_TOKENS }, blocks)
+        KvStore::new(
+            KvShape { layers, kv_heads, head_dim, block_tokens: BLOCK_TOKENS },
+            KvPrecision::F32,
+            blocks,
+        )
     }
 
     /// What the model takes for `spans`.

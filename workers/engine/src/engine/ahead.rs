@@ -3,6 +3,7 @@
 use super::EngineCore;
 use super::step::keep;
 use crate::kv::policy::Segment;
+use crate::kv::precision::KvPrecision;
 use crate::prefetch::{Chain, QUEUE_MAX};
 use crate::runner::Runner;
 use crate::sequence::Sequence;
@@ -27,7 +28,7 @@ impl<R: Runner> EngineCore<R> {
             self.prefetch.queue(ahead.map(|sequence| self.chain(sequence)).collect());
         }
         let bytes = if self.running.is_empty() { IDLE_BYTES } else { BUSY_BYTES };
-        let blocks = (bytes / self.runner.kv_shape().block_bytes().max(1)).max(1);
+        let blocks = (bytes / self.runner.kv_shape().block_bytes(KvPrecision::F32).max(1)).max(1);
         self.more_ahead = (0..blocks).all(|_| self.bring_one());
         if let Some(metrics) = &self.metrics {
             metrics.count_ahead(self.prefetch.counts, self.tiers.remote_counts());

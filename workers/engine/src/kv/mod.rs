@@ -8,6 +8,7 @@ pub(crate) mod key;
 pub(crate) mod pin;
 pub(crate) mod policy;
 pub(crate) mod pool;
+pub(crate) mod precision;
 pub(crate) mod quota;
 pub(crate) mod shadow;
 mod store;
@@ -15,4 +16,4 @@ mod store;
 mod tests;
 pub(crate) mod tier;
 
-pub(crate) use store::{KvShape, KvStore};
+pub(crate) use store::{KvShape, KvStore, LANES};

@@ -11,7 +11,8 @@ use super::quantised::Activations;
 use super::rope::Rope;
 use super::threads::Threads;
 use super::weights::{Name, Part, Source};
-use crate::attn::cpu;
+use crate::attn::cpu::Attention;
+use crate::attn::plan::{Plan, Row};
 use crate::kv::KvStore;
 use crate::kv::pool::BlockId;
 use crate::open::OpenError;
@@ -79,6 +80,14 @@ pub(crate) struct Scratch {
     up: Vec<f32>,
     angles: Vec<f32>,
     quantised: Activations,
+    attention: Attention,
+}
+
+impl Scratch {
+    /// Empty buffers.
+    pub fn new(attention: Attention) -> Self {
+        Self { attention, ..Self::default() }
+    }
 }
 
 impl Decoder {
@@ -121,15 +130,17 @@ impl Decoder {
     ) -> candle_core::Result<Vec<f32>> {
         let mut s = std::mem::take(scratch);
         self.embed(spans, &mut s);
-        let rows: Vec<cpu::Row<'_>> = spans
+        let rows: Vec<Row<'_>> = spans
             .iter()
             .flat_map(|span| {
                 let contexts = span.start + 1..=span.start + span.tokens.len();
-                contexts.map(|context| cpu::Row { blocks: &span.blocks, context })
+                contexts.map(|context| Row { blocks: &span.blocks, context })
             })
             .collect();
+        let group = self.config.heads / self.config.kv_heads;
+        let plan = s.attention.plan(&rows, group, store.shape().block_tokens);
         for (index, layer) in self.layers.iter().enumerate() {
-            self.attention(index, layer, &rows, store, &mut s, threads)?;
+            self.attention((index, layer), &rows, &plan, store, &mut s, threads)?;
             self.mlp(layer, &mut s, threads)?;
         }
         let logits = self.logits(spans, &mut s, threads);
@@ -150,9 +161,9 @@ impl Decoder {
 
     fn attention(
         &self,
-        index: usize,
-        layer: &Layer,
-        rows: &[cpu::Row<'_>],
+        (index, layer): (usize, &Layer),
+        rows: &[Row<'_>],
+        plan: &Plan,
         store: &mut KvStore,
         s: &mut Scratch,
         threads: &Threads,
@@ -180,7 +191,7 @@ impl Decoder {
         }
         s.attended.clear();
         s.attended.resize(s.q.len(), 0.0);
-        cpu::attend(rows, &s.q, store, index, &mut s.attended, threads);
+        s.attention.attend(plan, &s.q, store, index, &mut s.attended, threads);
         forward_all(&s.attended, [(&layer.o, &mut s.projected)], &mut s.quantised, threads)?;
         kernel::add(&mut s.x, &s.projected);
         Ok(())

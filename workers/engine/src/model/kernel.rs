@@ -1,8 +1,9 @@
-//! Numeric kernels in `f32`: matrix product, attention of one row, norms, activation.
+//! Numeric kernels in `f32`: matrix product, norms, activation.
 //!
 //! Invariant: every output element is summed in an order that depends only on the length of the
 //! sum, never on how many rows are computed together or by how many threads. That is what makes
-//! "alone = in a batch" and "chunked = whole" exact. Called by `linear`, `decoder` and `attn`.
+//! "alone = in a batch" and "chunked = whole" exact. Called by `linear` and `decoder`; attention has
+//! kernels of its own.
 
 use pulp::{Simd, WithSimd};
 
@@ -240,102 +241,6 @@ pub(crate) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
 pub(crate) fn add(x: &mut [f32], y: &[f32]) {
     for (x, y) in x.iter_mut().zip(y) {
         *x += y;
-    }
-}
-
-/// Attention of one query row over its keys and values, which lie in blocks.
-pub(crate) struct AttendRow<'a, 'b> {
-    /// `[heads, head_dim]`
-    pub q: &'a [f32],
-    /// One layer of each block: keys `[kv_heads, block_tokens, head_dim]`, then values alike.
-    pub blocks: &'a [&'b [f32]],
-    pub block_tokens: usize,
-    /// Keys to look at, at most `blocks.len() * block_tokens`.
-    pub context: usize,
-    pub kv_heads: usize,
-    pub head_dim: usize,
-    /// Scratch for scores; resized here.
-    pub scores: &'a mut Vec<f32>,
-    /// `[heads, head_dim]`
-    pub out: &'a mut [f32],
-}
-
-impl WithSimd for AttendRow<'_, '_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let (hd, bt, context) = (self.head_dim, self.block_tokens, self.context);
-        let group = self.q.len() / hd / self.kv_heads;
-        let scale = 1.0 / (hd as f32).sqrt();
-        self.scores.clear();
-        self.scores.resize(context, 0.0);
-        for head in 0..group * self.kv_heads {
-            let kv_head = head / group;
-            let q = &self.q[head * hd..(head + 1) * hd];
-            for (i, block) in self.blocks.iter().enumerate() {
-                let tokens = bt.min(context - i * bt);
-                let keys = &block[kv_head * bt * hd..][..tokens * hd];
-                MatmulT { x: q, w: keys, k: hd, y: &mut self.scores[i * bt..i * bt + tokens] }.single(simd);
-            }
-            let norm = softmax_numerators(self.scores, scale);
-            let out = &mut self.out[head * hd..(head + 1) * hd];
-            out.fill(0.0);
-            for (i, block) in self.blocks.iter().enumerate() {
-                let tokens = bt.min(context - i * bt);
-                let values = &block[(self.kv_heads + kv_head) * bt * hd..][..tokens * hd];
-                accumulate(simd, &self.scores[i * bt..i * bt + tokens], values, out);
-            }
-            for o in out.iter_mut() {
-                *o *= norm;
-            }
-        }
-    }
-}
-
-/// Turns scores into `e^(scale · (s − max))` in place and returns one over their sum.
-#[inline(always)]
-fn softmax_numerators(scores: &mut [f32], scale: f32) -> f32 {
-    let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    for s in scores.iter_mut() {
-        *s = exp((*s - max) * scale);
-    }
-    1.0 / scores.iter().sum::<f32>()
-}
-
-/// `out += Σ_t p[t] · v[t]`, strictly in the order of `t`, so the block size does not matter.
-#[inline(always)]
-fn accumulate<S: Simd>(simd: S, p: &[f32], values: &[f32], out: &mut [f32]) {
-    let hd = out.len();
-    let (head, tail) = S::as_mut_simd_f32s(out);
-    let vectors = head.len();
-    let mut at = 0;
-    // Four accumulators stay in registers over all tokens of the block.
-    while at + 4 <= vectors {
-        let mut sum: [S::f32s; 4] = std::array::from_fn(|j| head[at + j]);
-        for (weight, v) in p.iter().zip(values.chunks_exact(hd)) {
-            let weight = simd.splat_f32s(*weight);
-            let v = &S::as_simd_f32s(v).0[at..at + 4];
-            for j in 0..4 {
-                sum[j] = simd.mul_add_f32s(weight, v[j], sum[j]);
-            }
-        }
-        head[at..at + 4].copy_from_slice(&sum);
-        at += 4;
-    }
-    while at < vectors {
-        let mut sum = head[at];
-        for (weight, v) in p.iter().zip(values.chunks_exact(hd)) {
-            sum = simd.mul_add_f32s(simd.splat_f32s(*weight), S::as_simd_f32s(v).0[at], sum);
-        }
-        head[at] = sum;
-        at += 1;
-    }
-    let first = hd - tail.len();
-    for (weight, v) in p.iter().zip(values.chunks_exact(hd)) {
-        for (o, v) in tail.iter_mut().zip(&v[first..]) {
-            *o += weight * v;
-        }
     }
 }
 

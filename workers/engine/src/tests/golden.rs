@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensors;
 
 use crate::kv::pool::BlockId;
+use crate::kv::precision::KvPrecision;
 use crate::kv::{KvShape, KvStore};
 use crate::model::config::ModelConfig;
 use crate::model::decoder::{Decoder, Logits, Scratch, Span};
@@ -12,17 +13,17 @@ use crate::model::gguf::GgufFile;
 use crate::model::threads::Threads;
 use crate::model::weights::SafetensorsSource;
 
-fn golden(name: &str) -> PathBuf {
+pub(super) fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-struct Expected {
-    prompt: Vec<u32>,
+pub(super) struct Expected {
+    pub prompt: Vec<u32>,
     logits: Vec<f32>,
-    greedy: Vec<u32>,
+    pub greedy: Vec<u32>,
 }
 
-fn expected(path: &Path) -> Vec<Expected> {
+pub(super) fn expected(path: &Path) -> Vec<Expected> {
     let bytes = std::fs::read(path).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let ids = |name: String| -> Vec<u32> {
@@ -61,7 +62,7 @@ fn check(decoder: &Decoder, expected: &[Expected], tolerance: f32) {
     let c = decoder.config();
     let shape = KvShape { layers: c.layers, kv_heads: c.kv_heads, head_dim: c.head_dim, block_tokens: 16 };
     for e in expected {
-        let mut store = KvStore::new(shape, 16);
+        let mut store = KvStore::new(shape, KvPrecision::F32, 16);
         let whole = run(decoder, &mut store, &e.prompt, 0);
         let largest = difference(&whole, &e.logits);
         let spread = e.logits.iter().map(|l| l.abs()).fold(0.0, f32::max);
@@ -81,7 +82,7 @@ fn check(decoder: &Decoder, expected: &[Expected], tolerance: f32) {
         if tolerance < 1e-3 {
             assert_eq!(written, e.greedy);
         }
-        let mut store = KvStore::new(shape, 16);
+        let mut store = KvStore::new(shape, KvPrecision::F32, 16);
         let steps = e.prompt.iter().enumerate().flat_map(|(i, t)| run(decoder, &mut store, &[*t], i));
         assert_eq!(steps.collect::<Vec<_>>(), whole, "token by token");
     }

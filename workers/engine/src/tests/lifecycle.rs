@@ -11,6 +11,8 @@ use crate::generate::Generate;
 use crate::job::Request;
 use crate::kv::pin::{Keep, PinName};
 use crate::kv::pool::Pool;
+use crate::kv::precision::KvPrecision;
+use crate::kv::tier::codec::Codec;
 use crate::kv::tier::{TierOptions, Tiers};
 use crate::open::EngineOptions;
 use crate::sched::{Limits, Reserve};
@@ -132,13 +134,28 @@ async fn texts(model: &dyn Generate, requests: &[Request]) -> Vec<String> {
 }
 
 /// Bytes of `blocks` blocks of the tiny model with four tokens each.
-fn bytes(blocks: usize) -> usize {
-    blocks * 4 * 2 * 2 * 2 * 8 * 4
+fn bytes(blocks: usize, precision: KvPrecision) -> usize {
+    let rows = blocks * 4 * 2 * 2 * 2;
+    match precision {
+        KvPrecision::F32 => rows * 8 * 4,
+        KvPrecision::F16 => rows * 8 * 2,
+        KvPrecision::Int8 => rows * (8 + 2),
+    }
 }
 
 #[tokio::test]
 async fn preempted_and_restored_answers_are_the_same_bit_by_bit() {
-    let base = EngineOptions { threads: 1, block_tokens: 4, ..EngineOptions::default() };
+    use {Codec as To, KvPrecision as Of};
+    // A tier that loses nothing of what the engine's own memory holds.
+    for (kv_precision, codec) in
+        [(Of::F32, To::F32), (Of::F16, To::F16), (Of::Int8, To::Int8), (Of::Int8, To::F32)]
+    {
+        preempted_and_restored(kv_precision, codec).await;
+    }
+}
+
+async fn preempted_and_restored(kv_precision: KvPrecision, codec: Codec) {
+    let base = EngineOptions { threads: 1, block_tokens: 4, kv_precision, ..EngineOptions::default() };
     let requests: Vec<Request> = (0..10)
         .map(|i| {
             let mut request = testing::request(&format!("{} {i}", "some data ".repeat(2 + i)));
@@ -148,12 +165,12 @@ async fn preempted_and_restored_answers_are_the_same_bit_by_bit() {
         })
         .collect();
     let expected = texts(&testing::model(&base), &requests).await;
-    let small = EngineOptions { kv_bytes_max: bytes(70), ..base.clone() };
+    let small = EngineOptions { kv_bytes_max: bytes(70, kv_precision), ..base.clone() };
     let model = testing::model(&small);
     assert_eq!(texts(&model, &requests).await, expected);
     let report = model.cache_report().await.unwrap();
     assert!(report.preemptions > 0, "{report:?}");
-    let tiers = TierOptions { host_bytes_max: 1 << 24, ..TierOptions::default() };
+    let tiers = TierOptions { host_bytes_max: 1 << 24, codec, ..TierOptions::default() };
     let model = testing::model(&EngineOptions { tiers, threads: 2, ..small });
     for _ in 0..3 {
         assert_eq!(texts(&model, &requests).await, expected);
@@ -183,4 +200,43 @@ async fn a_warmed_up_prefix_is_there_for_the_first_request() {
     assert!(report.hit_rate() > 0.0 && report.shadows.iter().all(|s| s.hit_tokens > 0), "{report:?}");
     let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
     assert!(text.contains("bul_engine_shadow_hit_tokens_total{policy=\"lru\"}"), "{text}");
+}
+
+/// The budget counts bytes: fewer bits, more blocks.
+#[tokio::test]
+async fn fewer_bits_hold_more_blocks_in_the_same_bytes() {
+    for (kv_precision, blocks) in [(KvPrecision::F32, 70), (KvPrecision::F16, 140), (KvPrecision::Int8, 224)]
+    {
+        let kv_bytes_max = bytes(70, KvPrecision::F32);
+        let options =
+            EngineOptions { threads: 1, block_tokens: 4, kv_bytes_max, kv_precision, ..Default::default() };
+        let info = testing::model(&options).info();
+        assert_eq!(info.context_tokens, Some(blocks * 4));
+    }
+}
+
+/// Blocks of one precision on disk are none of another's.
+#[tokio::test]
+async fn precisions_do_not_share_what_is_on_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut fingerprints = Vec::new();
+    for kv_precision in KvPrecision::ALL {
+        let tiers = TierOptions {
+            disk_directory: Some(directory.path().to_path_buf()),
+            disk_bytes_max: 1 << 20,
+            ..TierOptions::default()
+        };
+        let options =
+            EngineOptions { threads: 1, block_tokens: 4, tiers, kv_precision, ..Default::default() };
+        // The second engine of the same precision finds what the first one left.
+        for from_disk in [false, true] {
+            let model = testing::model(&options);
+            let request = testing::request("the same data");
+            let done = model.generate(request, None, CancellationToken::new()).await.unwrap();
+            assert_eq!(done.receipt.disk_tokens > 0, from_disk, "{kv_precision:?}");
+            fingerprints.push(model.info().fingerprint);
+        }
+    }
+    fingerprints.dedup();
+    assert_eq!(fingerprints.len(), 3, "kept texts must not pass from one to another either");
 }

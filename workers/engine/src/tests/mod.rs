@@ -7,6 +7,7 @@ mod factory;
 mod golden;
 mod lifecycle;
 mod phrases;
+mod precision;
 mod prose;
 mod quota;
 mod schema;

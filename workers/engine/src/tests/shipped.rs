@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::precision::Drift;
 use crate::chat::Chat;
 use crate::constraint::check;
 use crate::generate::Generate;
 use crate::job::{Constraint, Message, Request, Role, Sampling, Scope};
 use crate::kv::pool::BlockId;
+use crate::kv::precision::KvPrecision;
 use crate::kv::tier::codec::Codec;
 use crate::kv::tier::compression::{Compression, unpack};
 use crate::kv::{KvShape, KvStore};
@@ -80,7 +82,7 @@ fn prompts_and_logits_agree_with_the_reference() {
         assert_eq!(prompt.tokens, case.prompt_ids);
         // The reference's own continuation is fed, so that one near tie does not spoil the rest.
         let tokens = [case.prompt_ids.as_slice(), &case.greedy_ids].concat();
-        let mut store = KvStore::new(shape, 64);
+        let mut store = KvStore::new(shape, KvPrecision::F32, 64);
         let blocks = (0..64).map(BlockId).collect();
         let span = Span { tokens, start: 0, blocks, logits: Logits::All };
         let logits = decoder.forward(&[span], &mut store, &mut Scratch::default(), &Threads::new(1)).unwrap();
@@ -130,44 +132,31 @@ fn error_of(codec: Codec, decoder: &Decoder, cases: &[Case]) -> (f64, f64) {
     let c = decoder.config();
     let shape = KvShape { layers: c.layers, kv_heads: c.kv_heads, head_dim: c.head_dim, block_tokens: 16 };
     let blocks: Vec<BlockId> = (0..64).map(BlockId).collect();
-    let (mut divergence, mut same, mut rows) = (0.0, 0, 0);
+    let mut drift = Drift::default();
     for case in cases {
         let run = |store: &mut KvStore, tokens: &[u32], start: usize, logits: Logits| {
             let span = Span { tokens: tokens.to_vec(), start, blocks: blocks.clone(), logits };
             decoder.forward(&[span], store, &mut Scratch::default(), &Threads::new(1)).unwrap()
         };
-        let mut store = KvStore::new(shape, 64);
+        let mut store = KvStore::new(shape, KvPrecision::F32, 64);
         // The last token is computed again behind a full hit, as in the engine.
         let (prefix, last) = case.prompt_ids.split_at(case.prompt_ids.len() - 1);
         run(&mut store, prefix, 0, Logits::None);
-        let mut restored = KvStore::new(shape, 64);
+        let mut restored = KvStore::new(shape, KvPrecision::F32, 64);
         for block in &blocks {
-            let values = store.slab(*block);
+            let mut values = Vec::new();
+            store.export(*block, &mut values);
             if !values.is_empty() {
-                let bytes = codec.encode(shape, values);
-                restored.load(*block, &codec.decode(shape, &bytes, values.len()).unwrap());
+                let bytes = codec.encode(shape, &values);
+                restored.import(*block, &codec.decode(shape, &bytes, values.len()).unwrap());
             }
         }
         let tokens = [last, &case.greedy_ids].concat();
         let exact = run(&mut store, &tokens, prefix.len(), Logits::All);
         let close = run(&mut restored, &tokens, prefix.len(), Logits::All);
-        for (p, q) in exact.chunks_exact(c.vocab).zip(close.chunks_exact(c.vocab)) {
-            let log_sum = |row: &[f32]| row.iter().map(|l| f64::from(*l).exp()).sum::<f64>().ln();
-            let (of_p, of_q) = (log_sum(p), log_sum(q));
-            divergence += p
-                .iter()
-                .zip(q)
-                .map(|(p, q)| {
-                    let (p, q) = (f64::from(*p) - of_p, f64::from(*q) - of_q);
-                    p.exp() * (p - q)
-                })
-                .sum::<f64>();
-            let best = |row: &[f32]| (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]));
-            same += usize::from(best(p) == best(q));
-            rows += 1;
-        }
+        drift.compare(&exact, &close, c.vocab);
     }
-    (divergence / rows as f64, same as f64 / rows as f64)
+    (drift.divergence(), drift.same())
 }
 
 #[test]
@@ -201,14 +190,18 @@ fn packing_keeps_the_shipped_models_blocks() {
     let decoder = Decoder::load(config, &mut source).unwrap();
     let c = decoder.config();
     let shape = KvShape { layers: c.layers, kv_heads: c.kv_heads, head_dim: c.head_dim, block_tokens: 16 };
-    let mut store = KvStore::new(shape, 64);
+    let mut store = KvStore::new(shape, KvPrecision::F32, 64);
     let tokens = cases(&folder)[0].prompt_ids.clone();
     let full = tokens.len() / 16;
     let span = Span { tokens, start: 0, blocks: (0..64).map(BlockId).collect(), logits: Logits::None };
     decoder.forward(&[span], &mut store, &mut Scratch::default(), &Threads::new(1)).unwrap();
     for codec in [Codec::F32, Codec::F16, Codec::Int8, Codec::Int4] {
-        let blocks: Vec<Vec<u8>> =
-            (0..full as u32).map(|b| codec.encode(shape, store.slab(BlockId(b)))).collect();
+        let mut values = Vec::new();
+        let mut encoded = |block| {
+            store.export(BlockId(block), &mut values);
+            codec.encode(shape, &values)
+        };
+        let blocks: Vec<Vec<u8>> = (0..full as u32).map(&mut encoded).collect();
         let plain: usize = blocks.iter().map(Vec::len).sum();
         let mut sizes = Vec::new();
         for compression in [Compression::Lz4, Compression::Zstd { level: 1 }, Compression::Zstd { level: 9 }]

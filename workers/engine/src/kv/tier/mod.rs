@@ -28,6 +28,7 @@ use remote::{Remote, RemoteCounts, RemoteTier, Wake};
 
 use super::KvShape;
 use super::key::BlockKey;
+use super::precision::KvPrecision;
 use crate::prefetch::Below;
 
 /// Where evicted blocks go.
@@ -175,7 +176,7 @@ impl Tiers {
             codec: Codec::F32,
             host_compression: Compression::default(),
             disk_compression: Compression::default(),
-            packed_len: shape.block_bytes(),
+            packed_len: shape.block_bytes(KvPrecision::F32),
             shape,
             costs: Costs::default(),
             counts: TierCounts::default(),
