@@ -222,6 +222,7 @@ impl Prefetch {
 mod tests {
     use super::*;
     use crate::kv::policy::{Eviction, Segment};
+    use crate::kv::pool::Table;
     use crate::kv::quota::{ANYONE, Quotas};
 
     #[derive(Default)]
@@ -261,7 +262,7 @@ mod tests {
 
     /// Brings all that can be brought; the keys that were evicted for it.
     fn run(prefetch: &mut Prefetch, pool: &Pool, store: &mut Store) -> Vec<BlockKey> {
-        let mut gone = Vec::new();
+        let (mut gone, mut brought) = (Vec::new(), Table::default());
         while let Some(wanted) = prefetch.next(pool, store) {
             let Some(taken) = prefetch.take(pool, ANYONE, &wanted) else { break };
             pool.publish(wanted.key, &taken.block, Segment::Public);
@@ -270,6 +271,7 @@ mod tests {
                 prefetch.evicted(&key);
                 gone.push(key);
             }
+            brought.push(taken.block);
         }
         gone
     }
