@@ -81,7 +81,7 @@ pub(crate) struct Prefetch {
     /// Brought, not used yet.
     pending: KeyMap<()>,
     pending_max: usize,
-    /// No block could be had; until something changes there is no use in trying.
+    /// No block could be had, or the budget is full; until something changes there is no use in trying.
     is_stalled: bool,
     pub counts: PrefetchCounts,
 }
@@ -139,6 +139,7 @@ impl Prefetch {
     pub fn found(&mut self, key: &BlockKey) {
         if self.pending.remove(key).is_some() {
             self.counts.used += 1;
+            self.is_stalled = false;
         }
     }
 
@@ -168,6 +169,7 @@ impl Prefetch {
         if self.pending.len() >= self.pending_max {
             self.forget_expired(pool);
             if self.pending.len() >= self.pending_max {
+                self.is_stalled = true;
                 return None;
             }
         }
