@@ -194,11 +194,13 @@ impl Replay {
     }
 
     fn bring(&mut self) {
+        let mut brought = Table::default();
         while let Some(wanted) = self.prefetch.next(&self.pool, &mut self.lower) {
             let Some(taken) = self.prefetch.take(&self.pool, ANYONE, &wanted) else { break };
             let block = self.keep(taken);
             self.pool.publish(wanted.key, &block, Segment::Public);
             self.prefetch.brought(wanted.key);
+            brought.push(block);
         }
     }
 

@@ -81,7 +81,7 @@ pub(crate) struct Prefetch {
     /// Brought, not used yet.
     pending: KeyMap<()>,
     pending_max: usize,
-    /// No block could be had; until something changes there is no use in trying.
+    /// No block could be had, or the budget is full; until something changes there is no use in trying.
     is_stalled: bool,
     pub counts: PrefetchCounts,
 }
@@ -139,6 +139,7 @@ impl Prefetch {
     pub fn found(&mut self, key: &BlockKey) {
         if self.pending.remove(key).is_some() {
             self.counts.used += 1;
+            self.is_stalled = false;
         }
     }
 
@@ -168,6 +169,7 @@ impl Prefetch {
         if self.pending.len() >= self.pending_max {
             self.forget_expired(pool);
             if self.pending.len() >= self.pending_max {
+                self.is_stalled = true;
                 return None;
             }
         }
@@ -222,6 +224,7 @@ impl Prefetch {
 mod tests {
     use super::*;
     use crate::kv::policy::{Eviction, Segment};
+    use crate::kv::pool::Table;
     use crate::kv::quota::{ANYONE, Quotas};
 
     #[derive(Default)]
@@ -261,7 +264,7 @@ mod tests {
 
     /// Brings all that can be brought; the keys that were evicted for it.
     fn run(prefetch: &mut Prefetch, pool: &Pool, store: &mut Store) -> Vec<BlockKey> {
-        let mut gone = Vec::new();
+        let (mut gone, mut brought) = (Vec::new(), Table::default());
         while let Some(wanted) = prefetch.next(pool, store) {
             let Some(taken) = prefetch.take(pool, ANYONE, &wanted) else { break };
             pool.publish(wanted.key, &taken.block, Segment::Public);
@@ -270,6 +273,7 @@ mod tests {
                 prefetch.evicted(&key);
                 gone.push(key);
             }
+            brought.push(taken.block);
         }
         gone
     }

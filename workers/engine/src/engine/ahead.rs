@@ -3,6 +3,7 @@
 use super::EngineCore;
 use super::step::keep;
 use crate::kv::policy::Segment;
+use crate::kv::pool::Table;
 use crate::kv::precision::KvPrecision;
 use crate::prefetch::{Chain, QUEUE_MAX};
 use crate::runner::Runner;
@@ -29,7 +30,10 @@ impl<R: Runner> EngineCore<R> {
         }
         let bytes = if self.running.is_empty() { IDLE_BYTES } else { BUSY_BYTES };
         let blocks = (bytes / self.runner.kv_shape().block_bytes(KvPrecision::F32).max(1)).max(1);
-        self.more_ahead = (0..blocks).all(|_| self.bring_one());
+        // Given back the last one first, so that the beginning of a prefix stays longest.
+        let mut brought = Table::default();
+        self.more_ahead = (0..blocks).all(|_| self.bring_one(&mut brought));
+        drop(brought);
         if let Some(metrics) = &self.metrics {
             metrics.count_ahead(self.prefetch.counts, self.tiers.remote_counts());
         }
@@ -46,7 +50,7 @@ impl<R: Runner> EngineCore<R> {
     }
 
     /// Brings one block; false when there is none to bring for now.
-    fn bring_one(&mut self) -> bool {
+    fn bring_one(&mut self, brought: &mut Table) -> bool {
         let Some(wanted) = self.prefetch.next(&self.pool, &mut self.tiers) else { return false };
         let account = self.pool.tenant(&wanted.tenant);
         let Some(taken) = self.prefetch.take(&self.pool, account, &wanted) else { return false };
@@ -59,6 +63,7 @@ impl<R: Runner> EngineCore<R> {
         let segment = if wanted.is_public { Segment::Public } else { Segment::Tenant };
         self.pool.publish(wanted.key, &block, segment);
         self.prefetch.brought(wanted.key);
+        brought.push(block);
         true
     }
 

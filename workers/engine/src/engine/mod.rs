@@ -341,6 +341,7 @@ impl<R: Runner> EngineCore<R> {
         self.unannounce(&sequence);
         sequence.rewind();
         self.waiting.insert(place, sequence);
+        self.queue_changed = true;
         self.counts.preemptions += 1;
         if let Some(metrics) = &self.metrics {
             metrics.preemptions.inc();
