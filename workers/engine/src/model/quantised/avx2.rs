@@ -83,6 +83,15 @@ impl Kernel for Q6K {
     }
 }
 
+/// All slices cut to one length, so that indices need no check. Loops instead of `map`: a closure
+/// that goes through a function without vector instructions is not inlined, and kernels stand still.
+fn cut<T, const N: usize>(mut slices: [&[T]; N], len: usize) -> [&[T]; N] {
+    for slice in &mut slices {
+        *slice = &slice[..len];
+    }
+    slices
+}
+
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn load(bytes: &[u8; 32]) -> __m256i {
@@ -135,7 +144,7 @@ fn store<const R: usize, const M: usize>(sums: [[__m256; M]; R]) -> Sums<R, M> {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn q8_0<const R: usize, const M: usize>(panels: [&[Q8_0]; R], rows: [&[Wide32]; M]) -> Sums<R, M> {
     let blocks = rows[0].len();
-    let (panels, rows) = (panels.map(|p| &p[..blocks]), rows.map(|x| &x[..blocks]));
+    let (panels, rows) = (cut(panels, blocks), cut(rows, blocks));
     let mut out = [[_mm256_setzero_ps(); M]; R];
     for b in 0..blocks {
         let mut sum = [[_mm256_setzero_si256(); M]; R];
@@ -191,11 +200,18 @@ fn nibbles<const R: usize, const M: usize>(w: [&Nibbles; R], x: [&[i32; 8]; M]) 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn q4_0<const R: usize, const M: usize>(panels: [&[Q4_0]; R], rows: [&[Narrow32]; M]) -> Sums<R, M> {
     let blocks = rows[0].len();
-    let (panels, rows) = (panels.map(|p| &p[..blocks]), rows.map(|x| &x[..blocks]));
+    let (panels, rows) = (cut(panels, blocks), cut(rows, blocks));
     let ones = _mm256_set1_epi16(1);
     let mut out = [[_mm256_setzero_ps(); M]; R];
     for b in 0..blocks {
-        let sum = nibbles(panels.map(|p| &p[b].q), rows.map(|x| &x[b].quads));
+        let (mut w, mut x) = ([&panels[0][b].q; R], [&rows[0][b].quads; M]);
+        for r in 0..R {
+            w[r] = &panels[r][b].q;
+        }
+        for m in 0..M {
+            x[m] = &rows[m][b].quads;
+        }
+        let sum = nibbles(w, x);
         for r in 0..R {
             prefetch(&panels[r][b], 0, 1);
             let d = halves(&panels[r][b].d);
@@ -221,13 +237,20 @@ fn twice_unsigned(values: &[u8; PANEL]) -> __m256i {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn q4k<const R: usize, const M: usize>(panels: [&[Q4K]; R], rows: [&[Narrow256]; M]) -> Sums<R, M> {
     let blocks = rows[0].len();
-    let (panels, rows) = (panels.map(|p| &p[..blocks]), rows.map(|x| &x[..blocks]));
+    let (panels, rows) = (cut(panels, blocks), cut(rows, blocks));
     let mut out = [[_mm256_setzero_ps(); M]; R];
     for b in 0..blocks {
         let mut total = [[_mm256_setzero_si256(); M]; R];
         for part in 0..8 {
-            let x = rows.map(|x| &x[b].quads.as_chunks::<8>().0[part]);
-            let sum = nibbles(panels.map(|p| &p[b].q[part]), x);
+            let mut w = [&panels[0][b].q[part]; R];
+            for r in 0..R {
+                w[r] = &panels[r][b].q[part];
+            }
+            let mut x = [&rows[0][b].quads.as_chunks::<8>().0[part]; M];
+            for (x, row) in x.iter_mut().zip(rows) {
+                *x = &row[b].quads.as_chunks::<8>().0[part];
+            }
+            let sum = nibbles(w, x);
             for r in 0..R {
                 prefetch(&panels[r][b], part, 8);
                 let scale = twice_unsigned(&panels[r][b].scales[part]);
@@ -272,14 +295,25 @@ fn scale_pair(scales: &[i8; 16]) -> [__m256i; 3] {
     let eight = _mm256_set1_epi16(0x0800);
     let second = _mm256_add_epi8(first, eight);
     let mixed = _mm256_add_epi8(first, _mm256_set1_epi32(0x0800_0000));
-    [first, second, mixed].map(|order| _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(both, order)))
+    [
+        _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(both, first)),
+        _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(both, second)),
+        _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(both, mixed)),
+    ]
+}
+
+/// The low four bits of `low` below bits 4 and 5 of `high`, in each byte.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn six(low: __m256i, high: __m256i) -> __m256i {
+    let (low_mask, high_mask) = (_mm256_set1_epi8(15), _mm256_set1_epi8(48));
+    _mm256_or_si256(_mm256_and_si256(low, low_mask), _mm256_and_si256(high, high_mask))
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
 fn q6k<const R: usize, const M: usize>(panels: [&[Q6K]; R], rows: [&[Narrow256]; M]) -> Sums<R, M> {
     let blocks = rows[0].len();
-    let (panels, rows) = (panels.map(|p| &p[..blocks]), rows.map(|x| &x[..blocks]));
-    let (low_mask, high_mask) = (_mm256_set1_epi8(15), _mm256_set1_epi8(48));
+    let (panels, rows) = (cut(panels, blocks), cut(rows, blocks));
     let mut out = [[_mm256_setzero_ps(); M]; R];
     for r in 0..R {
         for b in 0..blocks {
@@ -292,9 +326,6 @@ fn q6k<const R: usize, const M: usize>(panels: [&[Q6K]; R], rows: [&[Narrow256];
                 for two in 0..2 {
                     let high = load(&block.high[pair][two]);
                     let (q0, q1) = (load(&block.low[pair][two * 2]), load(&block.low[pair][two * 2 + 1]));
-                    let six = |low: __m256i, high: __m256i| {
-                        _mm256_or_si256(_mm256_and_si256(low, low_mask), _mm256_and_si256(high, high_mask))
-                    };
                     let a0 = six(q0, _mm256_slli_epi16::<4>(high));
                     let b0 = six(_mm256_srli_epi16::<4>(q0), _mm256_slli_epi16::<2>(high));
                     let a1 = six(q1, high);

@@ -75,13 +75,11 @@ fn step(x: &[f32]) -> (f32, f32) {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn whole(x: &[f32; 32], inverse: f32) -> [__m256i; 2] {
     let inverse = _mm256_set1_ps(inverse);
-    let words = |at: usize| {
-        let x = x.as_chunks::<8>().0;
-        let a = _mm256_cvtps_epi32(_mm256_mul_ps(load(&x[at]), inverse));
-        let b = _mm256_cvtps_epi32(_mm256_mul_ps(load(&x[at + 1]), inverse));
-        _mm256_packs_epi32(a, b)
-    };
-    [words(0), words(2)]
+    let mut words = [_mm256_setzero_si256(); 4];
+    for (words, x) in words.iter_mut().zip(x.as_chunks::<8>().0) {
+        *words = _mm256_cvtps_epi32(_mm256_mul_ps(load(x), inverse));
+    }
+    [_mm256_packs_epi32(words[0], words[1]), _mm256_packs_epi32(words[2], words[3])]
 }
 
 /// 32 values as bytes, in order.
