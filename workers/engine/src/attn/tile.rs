@@ -17,8 +17,8 @@ const PANEL: usize = 6;
 
 /// `c[m, n] = Σ_k a[m, k] · b[k, n]`, or `+=` with `add`.
 struct Product<'a> {
+    /// As [`pack`] leaves it.
     a: &'a [f32],
-    a_stride: usize,
     rows: usize,
     depth: usize,
     /// `[depth, columns]`, where `columns` is a multiple of `LANES`.
@@ -29,26 +29,60 @@ struct Product<'a> {
     add: bool,
 }
 
+/// Heights of the panels that `rows` are cut into: equal ones, since eight rows are twice four, not
+/// six and a slow two.
+#[inline(always)]
+fn heights(rows: usize) -> impl Iterator<Item = usize> {
+    let mut panels = rows.div_ceil(PANEL);
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let height = (panels > 0).then(|| rest.div_ceil(panels))?;
+        panels -= 1;
+        rest -= height;
+        Some(height)
+    })
+}
+
+/// Puts the operands of each panel side by side, `[depth, height]`: one stream of them in place of
+/// six keeps the inner loop in registers.
+#[inline(always)]
+fn pack(a: &[f32], a_stride: usize, rows: usize, depth: usize, packed: &mut Vec<f32>) {
+    packed.resize(rows * depth, 0.0);
+    let mut row = 0;
+    for height in heights(rows) {
+        let panel = &mut packed[row * depth..(row + height) * depth];
+        for m in 0..height {
+            let a = &a[(row + m) * a_stride..][..depth];
+            for (column, a) in panel.chunks_exact_mut(height).zip(a) {
+                column[m] = *a;
+            }
+        }
+        row += height;
+    }
+}
+
 impl Product<'_> {
-    /// `M` rows and `N` vectors of columns. Lengths are taken once, so that no index of the inner
-    /// loop is checked.
+    /// `M` rows and `N` vectors of columns.
+    #[expect(
+        clippy::needless_range_loop,
+        reason = "loops over constants are unrolled, and sums stay in registers"
+    )]
     #[inline(always)]
     fn step<S: Simd, const M: usize, const N: usize>(&mut self, simd: S, row: usize, column: usize) {
-        let (lanes, depth, add) = (S::F32_LANES, self.depth, self.add);
+        let (lanes, add) = (S::F32_LANES, self.add);
         let b = S::as_simd_f32s(self.b).0.chunks_exact(self.columns / lanes);
-        let mut a: [&[f32]; M] = [&[]; M];
+        let a = self.a[row * self.depth..(row + M) * self.depth].as_chunks::<M>().0;
         let mut sum = [[simd.splat_f32s(0.0); N]; M];
-        for m in 0..M {
-            a[m] = &self.a[(row + m) * self.a_stride..][..depth];
-            if add {
+        if add {
+            for m in 0..M {
                 let c = &self.c[(row + m) * self.c_stride + column * lanes..][..N * lanes];
                 sum[m].copy_from_slice(S::as_simd_f32s(c).0);
             }
         }
-        for (k, b) in b.take(depth).enumerate() {
+        for (a, b) in a.iter().zip(b) {
             let b = &b[column..column + N];
             for m in 0..M {
-                let x = simd.splat_f32s(a[m][k]);
+                let x = simd.splat_f32s(a[m]);
                 for n in 0..N {
                     sum[m][n] = simd.mul_add_f32s(x, b[n], sum[m][n]);
                 }
@@ -90,11 +124,8 @@ impl WithSimd for Product<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let mut panels = self.rows.div_ceil(PANEL);
         let mut row = 0;
-        // Panels of equal height: eight rows are twice four, not six and a slow two.
-        while row < self.rows {
-            let height = (self.rows - row).div_ceil(panels);
+        for height in heights(self.rows) {
             match height {
                 1 => self.panel::<S, 1>(simd, row),
                 2 => self.panel::<S, 2>(simd, row),
@@ -104,7 +135,6 @@ impl WithSimd for Product<'_> {
                 _ => self.panel::<S, PANEL>(simd, row),
             }
             row += height;
-            panels -= 1;
         }
     }
 }
@@ -167,6 +197,8 @@ pub(super) struct Space {
     sums: Vec<f32>,
     /// One over the sum of each softmax.
     norms: Vec<f32>,
+    /// Queries or weights of the rows that see a block, packed.
+    packed: Vec<f32>,
     /// Keys or values of one block, where the store does not hold them at f32.
     block: Vec<f32>,
 }
@@ -189,19 +221,24 @@ impl WithSimd for AttendTile<'_, '_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { tile, store, layer, kv_head, space, out } = self;
-        let Space { q, scores, sums, norms, block } = space;
+        let Space { q, scores, sums, norms, packed, block } = space;
         let shape = store.shape();
         let (head_dim, block_tokens) = (shape.head_dim, shape.block_tokens);
         let group = q.len() / head_dim / tile.rows.len();
         // A block's last vector may stand out behind its tokens.
         let width = (tile.longest().next_multiple_of(block_tokens) + LANES).next_multiple_of(LANES);
         scores.resize(q.len() / head_dim * width, 0.0);
+        let mut packed_rows = 0..0;
         for run in &tile.runs {
-            let first = run.rows.start * group;
+            let (first, rows) = (run.rows.start * group, run.rows.len() * group);
+            // Block after block is seen by the same rows.
+            if packed_rows != run.rows {
+                pack(&q[first * head_dim..], head_dim, rows, head_dim, packed);
+                packed_rows = run.rows.clone();
+            }
             simd.vectorize(Product {
-                a: &q[first * head_dim..],
-                a_stride: head_dim,
-                rows: run.rows.len() * group,
+                a: packed,
+                rows,
                 depth: head_dim,
                 b: store.keys(run.block, layer, kv_head, block),
                 columns: shape.padded_tokens(),
@@ -226,9 +263,9 @@ impl WithSimd for AttendTile<'_, '_> {
             while row < run.rows.end {
                 let depth = tokens(row);
                 let count = (row..run.rows.end).take_while(|row| tokens(*row) == depth).count();
+                pack(&scores[row * group * width + run.at..], width, count * group, depth, packed);
                 simd.vectorize(Product {
-                    a: &scores[row * group * width + run.at..],
-                    a_stride: width,
+                    a: packed,
                     rows: count * group,
                     depth,
                     b: values,
@@ -316,10 +353,11 @@ mod tests {
         {
             let (a, b) = (wave(rows * depth, 0.37), wave(depth * columns, 0.11));
             let mut c = vec![1.0; rows * columns];
+            let mut packed = Vec::new();
+            pack(&a, depth, rows, depth, &mut packed);
             for add in [false, true] {
-                let c = &mut c;
-                let (a, b) = (a.as_slice(), b.as_slice());
-                dispatch(Product { a, a_stride: depth, rows, depth, b, columns, c, c_stride: columns, add });
+                let (a, b, c) = (packed.as_slice(), b.as_slice(), c.as_mut_slice());
+                dispatch(Product { a, rows, depth, b, columns, c, c_stride: columns, add });
             }
             for (i, value) in c.iter().enumerate() {
                 let (row, column) = (i / columns, i % columns);
