@@ -19,6 +19,7 @@ mod limits;
 mod migrate;
 mod open;
 mod options;
+mod prune;
 mod queries;
 mod recent;
 mod rows;
@@ -33,7 +34,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bul_job::TenantLimits;
+use bul_job::{Rules, TenantLimits};
 use bul_store::{KnownLimits, StoreError};
 use futures::future::BoxFuture;
 use rand::SeedableRng;
@@ -61,6 +62,7 @@ pub struct SqliteStore {
     version: String,
     /// Limits of tenants that have none of their own.
     limits: TenantLimits,
+    rules: Rules,
 }
 
 impl SqliteStore {
@@ -94,6 +96,7 @@ impl SqliteStore {
             path: path.to_owned(),
             version: opened.version,
             limits: options.limits,
+            rules: options.rules,
         })
     }
 
