@@ -9,13 +9,13 @@ use bul_broker::{Broker, Foreign};
 use bul_cache::{Cache, CacheMetrics, SharedBreaker};
 use bul_engine::Generate;
 use bul_pdf::PdfWriter;
-use bul_producer::Intake;
+use bul_producer::{Adopted, Intake};
 use bul_runtime::breaker::BreakerOptions;
 use bul_runtime::{Shutdown, Tasks};
 use bul_scheduler::{Scheduler, SchedulerOptions};
-use bul_store::{Store, StoreError};
+use bul_store::{Retention, Store, StoreError};
 use bul_template::Catalog;
-use bul_worker::{Adopt, Company, Parts, Worker, WorkerOptions, keep_warm};
+use bul_worker::{Adopt, Company, Parts, Taken, Worker, WorkerOptions, keep_warm};
 use prometheus::{IntGaugeVec, Registry};
 use tracing::info;
 
@@ -101,7 +101,7 @@ impl System {
             system.add_workers(context, roles.workers).await?;
         }
         if roles.scheduler {
-            system.start_scheduler();
+            system.start_scheduler(wire::retention(config));
             if let Some(backups) = wire::backup_schedule(context)? {
                 let stopping = system.shutdown.stopping().clone();
                 system.tasks.spawn("backup", backups.run(stopping));
@@ -129,6 +129,7 @@ impl System {
                 concurrency: config.worker.concurrency,
                 lease: Duration::from_secs(config.worker.lease_s.max(1)),
                 attempt_max: Duration::from_secs(config.worker.attempt_s_max.max(1)),
+                newer_max: Duration::from_secs(config.worker.newer_s_max),
                 lanes: wire::lanes(config)?,
                 ..wire::sampling(config)
             };
@@ -147,9 +148,9 @@ impl System {
         Ok(())
     }
 
-    fn start_scheduler(&mut self) {
-        let options =
-            SchedulerOptions { name: format!("scheduler-{}", uuid::Uuid::new_v4()), ..Default::default() };
+    fn start_scheduler(&mut self, retention: Retention) {
+        let name = format!("scheduler-{}", uuid::Uuid::new_v4());
+        let options = SchedulerOptions { name, retention, ..Default::default() };
         let metrics = bul_scheduler::Metrics::new(&self.registry);
         let scheduler = Scheduler::new(self.store.clone(), self.broker.clone(), options, metrics);
         self.tasks.spawn("scheduler", scheduler.run(self.shutdown.clone()));
@@ -220,8 +221,11 @@ struct Gate(Intake);
 
 #[async_trait]
 impl Adopt for Gate {
-    async fn adopt(&self, foreign: &Foreign) -> Result<(), StoreError> {
-        self.0.adopt(foreign).await.map(drop)
+    async fn adopt(&self, foreign: &Foreign, last_try: bool) -> Result<Taken, StoreError> {
+        self.0.adopt(foreign, last_try).await.map(|adopted| match adopted {
+            Adopted::Jobs(_) | Adopted::DeadLetter(_) => Taken::Over,
+            Adopted::LeftToNewer(reason) => Taken::NotByThisVersion(reason),
+        })
     }
 }
 

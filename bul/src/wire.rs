@@ -13,7 +13,7 @@ use bul_cache::{CacheOptions, DiskOptions, Location, MemoryOptions, RedisOptions
 use bul_config::Config;
 use bul_engine::{EngineOptions, Eviction, Generate, ModelSpec, Preset};
 use bul_job::{Lane, RetryPolicy, Rules, TenantId, TenantLimits};
-use bul_store::Store;
+use bul_store::{Retention, Store};
 use bul_store_postgres::PostgresStore;
 use bul_store_sqlite::SqliteStore;
 use bul_template::Catalog;
@@ -97,7 +97,23 @@ pub fn broker_spec(config: &Config) -> anyhow::Result<BrokerSpec> {
 /// Waiting times and limits of the state machine.
 pub fn rules(config: &Config) -> Rules {
     let retry = RetryPolicy { base_ms: config.retry.base_ms, cap_ms: config.retry.cap_ms };
-    Rules { retry, crashes_max: config.retry.crashes_max, ..Rules::default() }
+    let usual = Rules::default();
+    let newer_tries = config.worker.newer_s_max / usual.newer_wait.as_secs().max(1);
+    let newer_tries = u32::try_from(newer_tries).unwrap_or(u32::MAX).max(1);
+    Rules { retry, crashes_max: config.retry.crashes_max, newer_tries, ..usual }
+}
+
+/// How long what has ended is kept.
+pub fn retention(config: &Config) -> Retention {
+    let days = |days: u64| (days > 0).then(|| Duration::from_secs(days.saturating_mul(24 * 3600)));
+    let keep = &config.retention;
+    Retention {
+        completed: days(keep.completed_days),
+        cancelled: days(keep.cancelled_days),
+        dead: days(keep.dead_days),
+        documents: days(keep.documents_days),
+        events: days(keep.events_days),
+    }
 }
 
 /// Limits of tenants that have none of their own.

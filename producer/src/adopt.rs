@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 use serde::de::DeserializeSeed;
 use tracing::warn;
 
-use crate::ingest::{self, Hints, IngestLimits, Source};
+use crate::ingest::{self, Hints, IngestLimits, JOB_SUBMITTED, Source};
 use crate::submit::{Intake, Outcome, SubmitError, SubmitMode};
 
 /// Nesting of a MessagePack body; the same as serde_json allows.
@@ -28,14 +28,21 @@ pub enum Adopted {
     Jobs(Vec<JobId>),
     /// It cannot be a job; this is its dead letter.
     DeadLetter(JobId),
+    /// A newer version of this program can read it, for this reason this one cannot; nothing was decided.
+    LeftToNewer(String),
 }
 
 impl Intake {
-    /// Takes over a message of another program.
+    /// Takes over a message of another program. What only a newer version of this one can read is left to it,
+    /// unless this is its `last_try`: then it is kept like everything else that cannot be read.
     ///
     /// # Errors
     /// Those of the store: nothing was decided.
-    pub fn adopt<'a>(&'a self, foreign: &'a Foreign) -> BoxFuture<'a, Result<Adopted, StoreError>> {
+    pub fn adopt<'a>(
+        &'a self,
+        foreign: &'a Foreign,
+        last_try: bool,
+    ) -> BoxFuture<'a, Result<Adopted, StoreError>> {
         async move {
             let subject: String = foreign.subject.chars().take(SUBJECT_CHARS_MAX).collect();
             let source = format!("broker:{subject}");
@@ -45,6 +52,7 @@ impl Intake {
             };
             let jobs = match read(foreign) {
                 Ok(jobs) => jobs,
+                Err(reason) if !last_try && is_newer(foreign) => return Ok(Adopted::LeftToNewer(reason)),
                 Err(reason) => return self.keep(tenant.clone(), foreign, reason, source).await,
             };
             let reason = match self.submit(tenant, jobs, &source, SubmitMode::AllOrNothing).await {
@@ -120,6 +128,26 @@ fn read(foreign: &Foreign) -> Result<Vec<(RawJob, String)>, String> {
     Ok(items.into_iter().enumerate().map(job).collect())
 }
 
+/// Whether it is what a newer version of this program publishes: by its mark, or by the version in the type of a
+/// CloudEvent. Within a version nothing changes but by fields that older ones may ignore.
+fn is_newer(foreign: &Foreign) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Envelope {
+        r#type: String,
+    }
+    if foreign.newer {
+        return true;
+    }
+    let unpacked = is_msgpack(foreign).then(|| unpack(&foreign.body).ok()).flatten();
+    let body = unpacked.as_deref().unwrap_or(&foreign.body);
+    let envelope: Result<Envelope, _> = serde_json::from_slice(body);
+    let (family, known) = JOB_SUBMITTED.split_at(JOB_SUBMITTED.len() - 1);
+    envelope.is_ok_and(|envelope| match envelope.r#type.strip_prefix(family).map(str::parse::<u32>) {
+        Some(Ok(version)) => known.parse::<u32>().is_ok_and(|known| version > known),
+        Some(Err(_)) | None => false,
+    })
+}
+
 /// By its media type; where none is given, by the first byte, which no JSON text begins with.
 fn is_msgpack(foreign: &Foreign) -> bool {
     match &foreign.content_type {
@@ -161,6 +189,7 @@ mod tests {
             message_id: Some("m-1".into()),
             traceparent: None,
             broken: None,
+            newer: false,
             body: body.to_vec().into(),
         }
     }
@@ -207,5 +236,29 @@ mod tests {
         }
         let broken = Foreign { broken: Some("a mark".into()), ..foreign(b"{}", None) };
         assert_eq!(read(&broken).unwrap_err(), "a mark");
+    }
+
+    #[test]
+    fn what_a_newer_version_publishes_is_told_from_what_nobody_can_read() {
+        let event = |kind: &str| {
+            let event = serde_json::json!({"specversion": "1.0", "id": "7", "source": "/erp", "type": kind,
+                "data": {"query": "x"}});
+            foreign(event.to_string().as_bytes(), Some("application/cloudevents+json"))
+        };
+        for (message, expected) in [
+            (event("dev.bul.job.submitted.v2"), true),
+            (event("dev.bul.job.submitted.v13"), true),
+            (event("dev.bul.job.submitted.v1"), false),
+            (event("dev.bul.job.submitted.v0"), false),
+            (event("dev.bul.job.submitted.vx"), false),
+            (event("com.example.order.v2"), false),
+            (foreign(&packed(&serde_json::json!({"type": "dev.bul.job.submitted.v2"})), None), true),
+            (foreign(b"{\"query\": 7}", None), false),
+            (Foreign { broken: Some("a mark".into()), ..foreign(b"{}", None) }, false),
+            (Foreign { broken: Some("form 2".into()), newer: true, ..foreign(b"\xff", None) }, true),
+        ] {
+            assert_eq!(is_newer(&message), expected, "{message:?}");
+        }
+        assert!(read(&event("dev.bul.job.submitted.v2")).unwrap_err().contains("submitted.v2"));
     }
 }

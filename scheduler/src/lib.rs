@@ -9,15 +9,16 @@ mod leader;
 mod metrics;
 mod observe;
 mod reconcile;
+mod retention;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bul_broker::Broker;
 use bul_job::{Limits, Timestamp};
 use bul_runtime::Shutdown;
-use bul_store::Store;
+use bul_store::{Retention, Store};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tracing::info;
@@ -45,6 +46,8 @@ pub struct SchedulerOptions {
     pub batch_max: usize,
     /// Limits of jobs made by schedules.
     pub limits: Limits,
+    /// How long what has ended is kept.
+    pub retention: Retention,
 }
 
 impl Default for SchedulerOptions {
@@ -55,6 +58,7 @@ impl Default for SchedulerOptions {
             poll: Duration::from_millis(200),
             batch_max: 1_000,
             limits: Limits::default(),
+            retention: Retention::default(),
         }
     }
 }
@@ -67,6 +71,7 @@ pub struct Scheduler {
     metrics: Metrics,
     /// Whether the last look let parked jobs go.
     released: AtomicBool,
+    leads: AtomicBool,
 }
 
 impl Scheduler {
@@ -77,31 +82,43 @@ impl Scheduler {
         options: SchedulerOptions,
         metrics: Metrics,
     ) -> Self {
-        Self { store, broker, options, metrics, released: AtomicBool::new(false) }
+        Self {
+            store,
+            broker,
+            options,
+            metrics,
+            released: AtomicBool::new(false),
+            leads: AtomicBool::new(false),
+        }
     }
 
     /// Runs until `shutdown` stops it; gives the lease up, so that a successor need not wait.
     pub fn run(self, shutdown: Shutdown) -> BoxFuture<'static, ()> {
         async move {
-            let mut leader = Leader::new(self.options.name.clone(), self.options.leader_lease);
-            let mut observed = tokio::time::Instant::now();
-            let mut seen = reconcile::Seen::default();
-            while !shutdown.stopping().is_cancelled() {
-                let leads = leader.holds(self.store.as_ref()).await;
-                self.metrics.leader.with_label_values::<&str>(&[]).set(leads.into());
-                let busy = leads && self.turn().await;
-                if leads && observed <= tokio::time::Instant::now() {
-                    let counting = self.observe(&mut seen).await;
-                    observed = tokio::time::Instant::now() + observe::pause(counting);
-                }
-                if !busy {
-                    self.rest(&shutdown, leads).await;
-                }
-            }
-            leader.resign(self.store.as_ref()).await;
+            tokio::join!(self.work(&shutdown), self.keep_house(&shutdown));
             info!(scheduler = self.options.name, "scheduler stopped");
         }
         .boxed()
+    }
+
+    async fn work(&self, shutdown: &Shutdown) {
+        let mut leader = Leader::new(self.options.name.clone(), self.options.leader_lease);
+        let mut observed = tokio::time::Instant::now();
+        let mut seen = reconcile::Seen::default();
+        while !shutdown.stopping().is_cancelled() {
+            let leads = leader.holds(self.store.as_ref()).await;
+            self.leads.store(leads, Ordering::Relaxed);
+            self.metrics.leader.with_label_values::<&str>(&[]).set(leads.into());
+            let busy = leads && self.turn().await;
+            if leads && observed <= tokio::time::Instant::now() {
+                let counting = self.observe(&mut seen).await;
+                observed = tokio::time::Instant::now() + observe::pause(counting);
+            }
+            if !busy {
+                self.rest(shutdown, leads).await;
+            }
+        }
+        leader.resign(self.store.as_ref()).await;
     }
 
     /// One round of all duties. `true` when there may be more to do at once.

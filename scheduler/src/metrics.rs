@@ -8,6 +8,7 @@ use prometheus::{IntCounterVec, IntGaugeVec, Registry};
 pub struct Metrics {
     pub(crate) dispatched: IntCounterVec,
     pub(crate) fires: IntCounterVec,
+    pub(crate) pruned: IntCounterVec,
     pub(crate) leader: IntGaugeVec,
     pub(crate) depth: IntGaugeVec,
     pub(crate) jobs: IntGaugeVec,
@@ -19,6 +20,7 @@ impl Metrics {
         Self {
             dispatched: bul_telemetry::counter(registry, names::DISPATCHED, &["what"]),
             fires: bul_telemetry::counter(registry, names::SCHEDULE_FIRES, &["outcome"]),
+            pruned: bul_telemetry::counter(registry, names::PRUNED, &["what"]),
             leader: bul_telemetry::gauge(registry, names::LEADER, &[]),
             depth: bul_telemetry::gauge(registry, names::LANE_DEPTH, &["lane", "kind"]),
             jobs: bul_telemetry::gauge(registry, names::JOBS, &["state"]),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bul_harness::Fault;
-use bul_tests::{BrokerKind, Cluster, repository, run};
+use bul_tests::{BrokerKind, Cluster, installed, repository, run};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -177,7 +177,7 @@ fn foreign_programs_publish_straight_onto_the_broker(kind: BrokerKind) {
         BrokerKind::Nats | BrokerKind::NatsCluster => ("nats", 1),
         BrokerKind::Rabbit => ("rabbitmq", 2),
     };
-    let (python, modules) = (tools("python/bin/python"), tools("node_modules"));
+    let (python, modules) = (installed("python/bin/python"), installed("node_modules"));
     let client = |file: String| repository().join("tests/it/clients").join(file).display().to_string();
     let (url, tenant) = (cluster.broker_url(), "default");
     for _ in 0..runs {
@@ -195,14 +195,4 @@ fn foreign_programs_publish_straight_onto_the_broker(kind: BrokerKind) {
     );
     let letters = cluster.cli(&["dlq", "list", "-o", "json"]).expect(0).out;
     assert!(letters.contains("unreadable") && letters.contains("query"), "{letters}");
-}
-
-/// Where `make test-deps` puts what it installs.
-fn tools(path: &str) -> String {
-    let base = std::env::var("BUL_TOOLS_DIR").unwrap_or_else(|_| {
-        let cache = std::env::var("XDG_CACHE_HOME")
-            .unwrap_or_else(|_| format!("{}/.cache", std::env::var("HOME").unwrap()));
-        format!("{cache}/bul/tools")
-    });
-    format!("{base}/{path}")
 }

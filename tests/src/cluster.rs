@@ -7,104 +7,18 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
-use bul_harness::{Nats, Postgres, Proxy, RabbitMq, free_port};
+use bul_harness::{Postgres, Proxy, free_port};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::broker::{BrokerKind, BrokerServer, NODES, Servers};
+use crate::http::{Answer, request};
 use crate::program::{Ran, bul};
 
 /// How long anything may take that should be done in seconds; the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(150);
-/// Servers of a cluster.
-const NODES: usize = 3;
 /// Lines of a role that are kept for a failing test.
 const LINES_KEPT: usize = 400;
-
-/// Which broker the installation uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BrokerKind {
-    /// NATS JetStream.
-    Nats,
-    /// RabbitMQ.
-    Rabbit,
-    /// Three NATS servers in one cluster, each stream on all of them.
-    NatsCluster,
-}
-
-/// The broker's server.
-pub enum BrokerServer {
-    /// NATS JetStream.
-    Nats(Nats),
-    /// RabbitMQ.
-    Rabbit(RabbitMq),
-    /// Three NATS servers; what is done to the broker as a whole is done to the first.
-    NatsCluster(Vec<Nats>),
-}
-
-impl BrokerServer {
-    fn start(kind: BrokerKind) -> anyhow::Result<Self> {
-        Ok(match kind {
-            BrokerKind::Nats => Self::Nats(Nats::start()?),
-            BrokerKind::Rabbit => Self::Rabbit(RabbitMq::start()?),
-            BrokerKind::NatsCluster => Self::NatsCluster(Nats::start_cluster(NODES)?),
-        })
-    }
-
-    fn port(&self) -> u16 {
-        match self {
-            Self::Nats(server) => server.port(),
-            Self::Rabbit(server) => server.port(),
-            Self::NatsCluster(nodes) => nodes[0].port(),
-        }
-    }
-
-    /// The servers of a cluster.
-    pub fn nodes(&mut self) -> &mut [Nats] {
-        match self {
-            Self::NatsCluster(nodes) => nodes,
-            Self::Nats(_) | Self::Rabbit(_) => panic!("the broker is one server"),
-        }
-    }
-
-    fn url(&self, port: u16) -> String {
-        let url = match self {
-            Self::Nats(server) => server.url(),
-            Self::Rabbit(server) => server.url(),
-            // Clients know all of them, and no proxy stands before any.
-            Self::NatsCluster(nodes) => return nodes.iter().map(Nats::url).collect::<Vec<_>>().join(","),
-        };
-        url.replacen(&format!(":{}", self.port()), &format!(":{port}"), 1)
-    }
-
-    /// `kill -9`.
-    pub fn kill(&mut self) {
-        match self {
-            Self::Nats(server) => server.kill(),
-            Self::Rabbit(server) => server.kill(),
-            Self::NatsCluster(nodes) => nodes[0].kill(),
-        }
-    }
-
-    /// Starts it again on the same data.
-    pub fn restart(&mut self) {
-        match self {
-            Self::Nats(server) => server.restart(),
-            Self::Rabbit(server) => server.restart(),
-            Self::NatsCluster(nodes) => nodes[0].restart(),
-        }
-        .expect("the broker starts again");
-    }
-
-    /// Kills it, deletes its data and starts it again.
-    pub fn wipe(&mut self) {
-        match self {
-            Self::Nats(server) => server.wipe(),
-            Self::Rabbit(server) => server.wipe(),
-            Self::NatsCluster(nodes) => nodes[0].wipe(),
-        }
-        .expect("the broker starts empty");
-    }
-}
 
 struct Role {
     arguments: Vec<String>,
@@ -132,8 +46,13 @@ pub struct Cluster {
 impl Cluster {
     /// Servers and an empty schema; no role runs yet.
     pub fn start(kind: BrokerKind) -> Self {
-        let postgres = Postgres::start().expect("PostgreSQL starts");
-        let broker = BrokerServer::start(kind).expect("the broker starts");
+        Self::start_on(kind, Servers::default())
+    }
+
+    /// The same on servers that are started as told.
+    pub fn start_on(kind: BrokerKind, servers: Servers) -> Self {
+        let postgres = Postgres::start_with(servers.postgres).expect("PostgreSQL starts");
+        let broker = BrokerServer::start(kind, servers.nats).expect("the broker starts");
         let store_network = Proxy::start(postgres.port()).expect("a proxy");
         let broker_network = Proxy::start(broker.port()).expect("a proxy");
         let store = postgres.url().replacen(
@@ -170,12 +89,18 @@ impl Cluster {
 
     /// Producer, two workers and a scheduler.
     pub fn start_usual(kind: BrokerKind) -> Self {
-        let mut cluster = Self::start(kind);
+        Self::start(kind).with_usual_roles()
+    }
+
+    /// Starts a producer, two workers and a scheduler.
+    #[must_use]
+    pub fn with_usual_roles(mut self) -> Self {
+        let cluster = &mut self;
         cluster.role("producer", &["producer"], &[]);
         cluster.role("worker-1", &["worker"], &[]);
         cluster.role("worker-2", &["worker"], &[]);
         cluster.role("scheduler", &["scheduler"], &[]);
-        cluster
+        self
     }
 
     /// Starts a role under a name and waits until it is ready.
@@ -285,9 +210,35 @@ impl Cluster {
 
     /// Submits jobs as lines of JSON; expects them to be accepted.
     pub fn submit_lines(&self, jobs: &str) {
-        let path = self.home.path().join("jobs.jsonl");
-        std::fs::write(&path, jobs).expect("jobs can be written");
-        self.cli(&["submit", &path.display().to_string()]).expect(0);
+        self.try_submit(jobs).expect(0);
+    }
+
+    /// Submits jobs as lines of JSON.
+    pub fn try_submit(&self, jobs: &str) -> Ran {
+        self.with_file("jobs.jsonl", jobs, &["submit"])
+    }
+
+    /// Adds a schedule; expects it to be accepted.
+    pub fn add_schedule(&self, name: &str, cron: &str, zone: &str, further: &[&str], job: &str) {
+        let mut arguments = vec!["schedule", "add", name, "--cron", cron, "--timezone", zone];
+        arguments.extend_from_slice(further);
+        self.with_file("schedule.json", job, &arguments).expect(0);
+    }
+
+    /// Runs a command whose last argument is a file of this content.
+    fn with_file(&self, name: &str, content: &str, arguments: &[&str]) -> Ran {
+        let path = self.home.path().join(name);
+        std::fs::write(&path, content).expect("a file can be written");
+        let path = path.display().to_string();
+        self.cli(&[arguments, &[&path]].concat())
+    }
+
+    /// Sends a request to the producer with the local key.
+    pub fn request(&self, method: &str, path: &str, body: &str) -> Answer {
+        let key = std::fs::read_to_string(self.home.path().join("data/local.key")).expect("a local key");
+        let authorization = format!("Bearer {}", key.trim());
+        let headers = [("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
+        request(self.http_port, method, path, &headers, body.as_bytes())
     }
 
     /// A time in some seconds, by the store's clock.

@@ -36,7 +36,17 @@ pub fn page_count(path: &Path) -> usize {
 /// Asks a database through Python's own SQLite; one line per row, columns parted by `|`.
 #[track_caller]
 pub fn sqlite(database: &Path, query: &str) -> Vec<String> {
-    const PROGRAM: &str = "import sqlite3,sys\nfor row in sqlite3.connect(sys.argv[1]).execute(sys.argv[2]): print('|'.join(map(str,row)))";
+    const PROGRAM: &str = "import sqlite3,sys\nfor row in sqlite3.connect(sys.argv[1], isolation_level=None).execute(sys.argv[2]): print('|'.join(map(str,row)))";
     let out = run("python3", &["-c", PROGRAM, &database.display().to_string(), query]);
     out.lines().map(ToOwned::to_owned).collect()
+}
+
+/// Where `make test-deps` puts what it installs.
+pub fn installed(path: &str) -> String {
+    let base = std::env::var("BUL_TOOLS_DIR").unwrap_or_else(|_| {
+        let cache = std::env::var("XDG_CACHE_HOME")
+            .unwrap_or_else(|_| format!("{}/.cache", std::env::var("HOME").expect("a home")));
+        format!("{cache}/bul/tools")
+    });
+    format!("{base}/{path}")
 }

@@ -97,9 +97,10 @@ pub fn read(file: &str, bytes_max: usize) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Applies the general rules to every job. What only the templates know is checked where they are.
+/// Applies the general rules to every job. What only the templates know is checked where they are, and so is whether a
+/// deadline has passed: the store's clock decides, and this machine's may be hours away from it.
 pub fn check(given: &[Given]) -> anyhow::Result<()> {
-    let now = chrono::Utc::now();
+    let now = bul_job::Timestamp::MIN_UTC;
     let limits = Limits::default();
     let mut mistakes = Vec::new();
     for one in given {

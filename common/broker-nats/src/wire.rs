@@ -87,11 +87,11 @@ pub(crate) fn payload(names: &Names, lane: Lane, message: &async_nats::Message) 
     let header = |name: HeaderName| {
         message.headers.as_ref().and_then(|headers| headers.get(name)).map(|value| value.as_str())
     };
-    let broken = match header(MARK) {
-        None => None,
+    let (broken, newer) = match header(MARK) {
+        None => (None, false),
         Some(version) => match ours(version, route.as_ref(), &message.payload) {
             Ok(message) => return Payload::Ready(message),
-            Err(reason) => Some(reason),
+            Err(reason) => (Some(reason), is_newer(version)),
         },
     };
     let text = |name| header(name).map(|value| value.chars().take(HEADER_LENGTH_MAX).collect());
@@ -103,8 +103,17 @@ pub(crate) fn payload(names: &Names, lane: Lane, message: &async_nats::Message) 
         message_id: text(MESSAGE_ID),
         traceparent: text(HeaderName::from_static("traceparent")),
         broken,
+        newer,
         body: message.payload.clone(),
     })
+}
+
+/// Whether a version of the form is one that is yet to come.
+fn is_newer(version: &str) -> bool {
+    match (version.parse::<u32>(), MARK_VERSION.parse::<u32>()) {
+        (Ok(version), Ok(known)) => version > known,
+        _ => false,
+    }
 }
 
 fn ours(version: &str, route: Option<&Route>, body: &Bytes) -> Result<Message, String> {
@@ -172,6 +181,24 @@ mod tests {
         assert_eq!(arrived("bul.jobs.high.acme", &[("Bul-Message", "1")], &body), Payload::Ready(sent));
     }
 
+    /// Older publishers and newer ones within the version are understood.
+    #[test]
+    fn a_message_of_version_1_is_read_with_and_without_what_is_added_later() {
+        let frozen = include_bytes!("../../../tests/it/messages/v1/ready.json");
+        let mut newer: serde_json::Value = serde_json::from_slice(frozen).unwrap();
+        newer["tomorrow"] = serde_json::json!([1]);
+        for body in [frozen.to_vec(), serde_json::to_vec(&newer).unwrap()] {
+            let payload = arrived("bul.jobs.high.acme", &[("Bul-Message", "1")], &body);
+            let message = payload.ready().expect("one of ours");
+            assert_eq!(
+                (message.lane, message.publish, message.tenant.as_str()),
+                (Lane::High, PublishNo(3), "acme")
+            );
+        }
+        let sent: Message = serde_json::from_slice(frozen).unwrap();
+        assert_eq!(serde_json::to_vec(&sent).unwrap(), frozen.trim_ascii());
+    }
+
     #[test]
     fn what_cannot_be_trusted_is_foreign() {
         let body = serde_json::to_vec(&message()).unwrap();
@@ -190,6 +217,10 @@ mod tests {
                 "{foreign:?}"
             );
             assert_eq!(foreign.tenant.as_ref().map(|tenant| tenant.as_str()), tenant);
+            assert_eq!(foreign.newer, version == "2");
+        }
+        for (version, expected) in [("2", true), ("1", false), ("0", false), ("x", false), ("", false)] {
+            assert_eq!(is_newer(version), expected, "{version}");
         }
     }
 

@@ -52,20 +52,21 @@ pub(crate) fn decode(lane: Lane, delivery: Delivery) -> (Payload, u32) {
     let headers = delivery.properties.headers().as_ref();
     let before = headers.and_then(|headers| integer(headers.inner().get(DELIVERY_COUNT)?)).unwrap_or(0);
     let deliveries = u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1);
-    let broken = match headers.and_then(|headers| headers.inner().get(MARK)) {
-        None => None,
+    let (broken, newer) = match headers.and_then(|headers| headers.inner().get(MARK)) {
+        None => (None, false),
         Some(mark) => match read(lane, integer(mark), &delivery) {
             Ok(message) => return (Payload::Ready(message), deliveries),
-            Err(broken) => Some(broken),
+            Err(broken) => (Some(broken), integer(mark).is_some_and(|version| version > i64::from(VERSION))),
         },
     };
-    (Payload::Foreign(foreign(lane, delivery, broken)), deliveries)
+    (Payload::Foreign(Foreign { newer, ..foreign(lane, delivery, broken) }), deliveries)
 }
 
 /// A message of ours, or why it is none.
 fn read(lane: Lane, version: Option<i64>, delivery: &Delivery) -> Result<Message, String> {
     if version != Some(i64::from(VERSION)) {
-        return Err(format!("{MARK} {version:?} is not known to this version"));
+        let given = version.map_or_else(|| "no number".into(), |version| version.to_string());
+        return Err(format!("its form is {given}, and this program reads {VERSION}"));
     }
     let message: Message = serde_json::from_slice(&delivery.data).map_err(|error| error.to_string())?;
     let route = Route { lane: message.lane, tenant: message.tenant.clone() };
@@ -91,6 +92,7 @@ fn foreign(lane: Lane, delivery: Delivery, broken: Option<String>) -> Foreign {
         traceparent: header("traceparent"),
         subject,
         broken,
+        newer: false,
         body: Bytes::from(delivery.data),
     }
 }
@@ -147,6 +149,25 @@ mod tests {
         assert_eq!((payload.ready(), deliveries), (Some(&sent), 1));
     }
 
+    /// Older publishers and newer ones within the version are understood.
+    #[test]
+    fn a_message_of_version_1_is_read_with_and_without_what_is_added_later() {
+        let frozen = include_bytes!("../../../tests/it/messages/v1/ready.json");
+        let mut newer: serde_json::Value = serde_json::from_slice(frozen).unwrap();
+        newer["tomorrow"] = serde_json::json!([1]);
+        let marked = BasicProperties::default().with_headers(table(&[(MARK, AMQPValue::LongInt(1))]));
+        for body in [frozen.to_vec(), serde_json::to_vec(&newer).unwrap()] {
+            let (payload, _) = decode(Lane::High, delivery("high.acme", marked.clone(), body));
+            let message = payload.ready().expect("one of ours");
+            assert_eq!(
+                (message.lane, message.publish, message.tenant.as_str()),
+                (Lane::High, PublishNo(3), "acme")
+            );
+        }
+        let sent: Message = serde_json::from_slice(frozen).unwrap();
+        assert_eq!(encode(&sent).unwrap().2, frozen.trim_ascii());
+    }
+
     #[test]
     fn marked_messages_that_contradict_themselves_are_broken() {
         let (_, properties, body) = encode(&message()).unwrap();
@@ -160,6 +181,7 @@ mod tests {
             let (payload, _) = decode(lane, delivery(key, properties.clone(), body));
             let Payload::Foreign(foreign) = payload else { panic!("{key} was taken for ours") };
             assert!(foreign.broken.is_some(), "{foreign:?}");
+            assert_eq!(foreign.newer, *properties == newer, "{foreign:?}");
         }
     }
 

@@ -45,6 +45,9 @@ pub struct Foreign {
     pub traceparent: Option<String>,
     /// Whether our mark was on it and the rest could not be read, for example after a downgrade.
     pub broken: Option<String>,
+    /// Whether our mark was on it and names a newer form than this version reads. A worker of that version can
+    /// take it: it is given back for a while before it counts as broken.
+    pub newer: bool,
     /// The bytes as they came.
     pub body: Bytes,
 }

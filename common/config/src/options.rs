@@ -43,6 +43,8 @@ pub struct Config {
     pub limits: Limits,
     /// Backups.
     pub backup: Backup,
+    /// How long things are kept.
+    pub retention: Retention,
     /// Logs.
     pub log: LogOptions,
 }
@@ -66,6 +68,7 @@ impl Default for Config {
             retry: Retry::default(),
             limits: Limits::default(),
             backup: Backup::default(),
+            retention: Retention::default(),
             log: LogOptions::default(),
         }
     }
@@ -170,6 +173,10 @@ pub struct Worker {
     pub grace_s: u64,
     /// Longest attempt, seconds.
     pub attempt_s_max: u64,
+    /// How long a message or job that only a newer version can read is left to newer workers, seconds; then it is a
+    /// dead letter. Too low: an upgrade that takes longer leaves letters to replay. Too high: one that was forgotten
+    /// is noticed late.
+    pub newer_s_max: u64,
     /// Lanes to serve; empty for all.
     pub lanes: Vec<String>,
     /// Workers in one process, each with `concurrency` jobs in work; they share the model.
@@ -178,7 +185,15 @@ pub struct Worker {
 
 impl Default for Worker {
     fn default() -> Self {
-        Self { concurrency: 4, lease_s: 30, grace_s: 20, attempt_s_max: 1800, lanes: Vec::new(), replicas: 1 }
+        Self {
+            concurrency: 4,
+            lease_s: 30,
+            grace_s: 20,
+            attempt_s_max: 1800,
+            newer_s_max: 600,
+            lanes: Vec::new(),
+            replicas: 1,
+        }
     }
 }
 
@@ -235,6 +250,29 @@ impl Default for Limits {
     }
 }
 
+/// How long things are kept after their end, days; 0 for ever. The ledger counts what is gone with what is there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retention {
+    /// Completed jobs with their documents. Their idempotency keys go with them: too low, and what is sent again late
+    /// is another job.
+    pub completed_days: u64,
+    /// Cancelled jobs.
+    pub cancelled_days: u64,
+    /// Dead letters. Too low: one that nobody has looked at yet is gone.
+    pub dead_days: u64,
+    /// Lines of the audit, and which fires of schedules were made.
+    pub events_days: u64,
+    /// Documents, where they shall go before the record of their job; 0 for as long as the job is kept.
+    pub documents_days: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { completed_days: 90, cancelled_days: 30, dead_days: 0, events_days: 365, documents_days: 0 }
+    }
+}
+
 /// Logs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -280,6 +318,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("BUL_WORKER_LEASE_S", "worker.lease_s"),
     ("BUL_WORKER_GRACE_S", "worker.grace_s"),
     ("BUL_WORKER_ATTEMPT_S_MAX", "worker.attempt_s_max"),
+    ("BUL_WORKER_NEWER_S_MAX", "worker.newer_s_max"),
     ("BUL_WORKER_LANES", "worker.lanes"),
     ("BUL_WORKER_REPLICAS", "worker.replicas"),
     ("BUL_RETRY_BASE_MS", "retry.base_ms"),
@@ -294,6 +333,11 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("BUL_BACKUP_FOLDER", "backup.folder"),
     ("BUL_BACKUP_CRON", "backup.cron"),
     ("BUL_BACKUP_KEEP", "backup.keep"),
+    ("BUL_RETENTION_COMPLETED_DAYS", "retention.completed_days"),
+    ("BUL_RETENTION_CANCELLED_DAYS", "retention.cancelled_days"),
+    ("BUL_RETENTION_DEAD_DAYS", "retention.dead_days"),
+    ("BUL_RETENTION_EVENTS_DAYS", "retention.events_days"),
+    ("BUL_RETENTION_DOCUMENTS_DAYS", "retention.documents_days"),
     ("BUL_LOG_FORMAT", "log.format"),
     ("BUL_LOG", "log.filter"),
 ];

@@ -42,10 +42,12 @@ pub enum Input {
         /// How.
         failure: Failure,
     },
-    /// The worker shuts down and gives the job back unfinished.
+    /// The worker gives the job back unfinished: it shuts down, or cannot do it.
     HandBack {
         /// Attempt.
         attempt: AttemptNo,
+        /// Before this nobody shall try again.
+        wait: Duration,
     },
     /// The process that held the lease is known to be gone.
     Orphaned,

@@ -21,6 +21,11 @@ pub struct Rules {
     pub alone_from: u32,
     /// Attempts without an outcome after which a job counts as poison.
     pub crashes_max: u32,
+    /// How long a job that a worker cannot read is left to others before it is tried again: a newer version has
+    /// written it, and its workers are on their way.
+    pub newer_wait: Duration,
+    /// Attempts of such a job until it is a dead letter.
+    pub newer_tries: u32,
     /// Back-off.
     pub retry: RetryPolicy,
 }
@@ -33,6 +38,8 @@ impl Default for Rules {
             look_again_max: Duration::from_secs(6 * 3600),
             alone_from: 2,
             crashes_max: 6,
+            newer_wait: Duration::from_secs(10),
+            newer_tries: 60,
             retry: RetryPolicy::default(),
         }
     }

@@ -193,9 +193,9 @@ impl JobCore {
                 self.fence(*attempt)?;
                 Ok(self.fail(failure, now, rules, rng))
             }
-            Input::HandBack { attempt } => {
+            Input::HandBack { attempt, wait } => {
                 self.fence(*attempt)?;
-                Ok(self.give_up_lease(now))
+                Ok(self.give_up_lease(now + *wait))
             }
             Input::Orphaned => match self.state {
                 State::Running => Ok(self.crash(now, rules, rng)),
@@ -328,8 +328,8 @@ impl JobCore {
         self.crashes >= rules.alone_from
     }
 
-    fn give_up_lease(&mut self, now: Timestamp) -> Applied {
-        if self.cancel_requested { self.end(State::Cancelled, None) } else { self.wait_until(now) }
+    fn give_up_lease(&mut self, again: Timestamp) -> Applied {
+        if self.cancel_requested { self.end(State::Cancelled, None) } else { self.wait_until(again) }
     }
 
     fn cancel(&mut self) -> Applied {

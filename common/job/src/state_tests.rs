@@ -64,7 +64,7 @@ fn a_thawed_worker_cannot_commit() {
 #[test]
 fn attempts_are_spent_by_failures_and_not_by_hand_backs() {
     let mut core = running(2);
-    step(&mut core, Input::HandBack { attempt: AttemptNo(1) }, 1).unwrap();
+    step(&mut core, Input::HandBack { attempt: AttemptNo(1), wait: Duration::ZERO }, 1).unwrap();
     assert_eq!((core.state, core.failures, core.crashes), (State::Waiting, 0, 0));
     for (seconds, expected) in [(10_000, State::Waiting), (20_000, State::Dead)] {
         step(&mut core, Input::Due, seconds).unwrap();
@@ -238,7 +238,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         1 => attempt.clone().prop_map(|attempt| Input::Extend { attempt, lease: LEASE }),
         1 => attempt.clone().prop_map(|attempt| Input::Complete { attempt }),
         2 => (attempt.clone(), class).prop_map(|(attempt, c)| Input::Fail { attempt, failure: failure(c) }),
-        1 => attempt.prop_map(|attempt| Input::HandBack { attempt }),
+        1 => attempt.prop_map(|attempt| Input::HandBack { attempt, wait: LEASE }),
         1 => Just(Input::Orphaned),
         1 => Just(Input::Cancel),
         1 => Just(Input::Replay { at: None }),

@@ -37,7 +37,8 @@ async fn main() -> Result<()> {
     let settings = settings.filter_map(|setting| setting.split_once('='));
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let profiled = given.iter().any(|setting| setting.contains("pg_stat_statements"));
-    let server = Postgres::start_with(PostgresOptions { fsync: true, settings })?;
+    let server =
+        Postgres::start_with(PostgresOptions { fsync: true, settings, ..PostgresOptions::default() })?;
     let store: Arc<dyn Store> = Arc::new(PostgresStore::open(&server.url(), options).await?);
     println!("{} jobs, PostgreSQL {}, {}", jobs, store.info().version, store.info().durability);
     println!("load average: {}", std::fs::read_to_string("/proc/loadavg")?.trim());

@@ -60,6 +60,14 @@ pub(crate) struct Lease {
 }
 
 impl Begun {
+    /// The attempt that was given out.
+    pub(crate) fn attempt(&self) -> Option<AttemptNo> {
+        match self {
+            Self::Run(lease) => Some(lease.attempt),
+            Self::Skip(_) => None,
+        }
+    }
+
     pub(crate) fn parse(self) -> Result<Begin, Fault> {
         match self {
             Self::Skip(state) => Ok(Begin::Skip(state)),
@@ -322,7 +330,7 @@ pub(crate) struct OtherOp {
 pub(crate) enum Other {
     Extend { attempt: AttemptNo, lease: Duration },
     Fail { attempt: AttemptNo, failure: Failure },
-    HandBack { attempt: AttemptNo },
+    HandBack { attempt: AttemptNo, wait: Duration },
 }
 
 /// Where the job is now, and whether the user wants it to end.
@@ -351,7 +359,7 @@ impl Step for OtherStep {
         let input = match &op.what {
             Other::Extend { attempt, lease } => Input::Extend { attempt: *attempt, lease: bounded(*lease) },
             Other::Fail { attempt, failure } => Input::Fail { attempt: *attempt, failure: failure.clone() },
-            Other::HandBack { attempt } => Input::HandBack { attempt: *attempt },
+            Other::HandBack { attempt, wait } => Input::HandBack { attempt: *attempt, wait: *wait },
         };
         draft.apply(shared, now, &input)?;
         Self::answer(op, draft, shared)

@@ -10,7 +10,7 @@ use crate::Shared;
 use crate::fault::{Fault, is_unique};
 use crate::queries::{lock, save_locked};
 use crate::rows::{
-    body, count, dead_reason, id, lane_column, narrow, tenant as tenant_of, text, to_json, uuid,
+    body, count, dead_reason, id, lane_column, narrow, readable, tenant as tenant_of, text, to_json, uuid,
 };
 use crate::transition::Draft;
 
@@ -29,7 +29,7 @@ fn letter(row: &PgRow) -> Result<DeadLetter, Fault> {
         attempts: count(row.try_get::<i32, _>(5)?.into())?,
         died_at: row.try_get(6)?,
         template: row.try_get(7)?,
-        job: body(row.try_get(8)?)?,
+        job: readable(row.try_get(8)?),
         raw_bytes: raw_bytes.map(count).transpose()?,
         raw_text: raw_head.map(|bytes| String::from_utf8_lossy(bytes).into_owned()),
     })

@@ -20,6 +20,7 @@ mod limits;
 mod migrate;
 mod open;
 mod options;
+mod prune;
 mod queries;
 mod roles;
 mod rows;

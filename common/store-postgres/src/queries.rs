@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::Shared;
 use crate::fault::{Fault, corrupt};
-use crate::rows::{Job, body, count, dead_reason, failure, format, id, json, lane, parked, state, uuid};
+use crate::rows::{Job, count, dead_reason, failure, format, id, json, lane, parked, readable, state, uuid};
 use crate::transition::{Draft, record, save};
 
 pub(crate) async fn job(conn: &mut PgConnection, tenant: &TenantId, id: JobId) -> Result<JobDetail, Fault> {
@@ -27,7 +27,7 @@ pub(crate) async fn job(conn: &mut PgConnection, tenant: &TenantId, id: JobId) -
     attempts.extend(latest_attempt(&row, &core, summary.ended_at)?);
     Ok(JobDetail {
         summary,
-        job: body(row.try_get(19)?)?,
+        job: readable(row.try_get(19)?),
         core,
         source: row.try_get(12)?,
         documents: documents(conn, tenant, id).await?,

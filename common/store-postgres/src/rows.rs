@@ -128,6 +128,12 @@ pub(crate) fn to_json(value: &impl serde::Serialize) -> Result<String, StoreErro
     serde_json::to_string(value).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
+/// A job to show. One that a newer version has written is shown without what it asks for, since a list must not
+/// fail because of one of its lines.
+pub(crate) fn readable(text: Option<&str>) -> Option<ValidJob> {
+    body(text).ok().flatten()
+}
+
 pub(crate) fn body(text: Option<&str>) -> Result<Option<ValidJob>, Fault> {
     text.map(|text| json(text, "a job")).transpose()
 }

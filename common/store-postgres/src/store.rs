@@ -10,8 +10,8 @@ use bul_job::{
 };
 use bul_store::{
     Accepted, ApiKey, AuditLine, Begin, BreakerReport, DeadFilter, DeadLetter, Due, Extended, JobDetail,
-    JobFilter, JobStatus, JobSummary, NewJob, OpenBreaker, Output, Place, Schedule, ScheduleChange, Store,
-    StoreError, StoreInfo, TenantAccount, UnreadableMessage, UsageLine,
+    JobFilter, JobStatus, JobSummary, NewJob, OpenBreaker, Output, Place, Pruned, Retention, Schedule,
+    ScheduleChange, Store, StoreError, StoreInfo, TenantAccount, Unread, UnreadableMessage, UsageLine,
 };
 
 use crate::accept::Prepared;
@@ -19,7 +19,7 @@ use crate::attempts::{BeginOp, Begun, CompleteOp, Other, OtherOp};
 use crate::fault::{Fault, Kind, unanswered};
 use crate::rows::{narrow, uuid};
 use crate::{
-    PostgresStore, accept, breakers, confirm, dead_letters, dispatch, keys, ledger, limits, queries,
+    PostgresStore, accept, breakers, confirm, dead_letters, dispatch, keys, ledger, limits, prune, queries,
     schedules,
 };
 
@@ -151,7 +151,19 @@ impl Store for PostgresStore {
         if matches!(begun, Begun::Run(_)) {
             self.inner.shared.confirmations.forget([uuid(id)]);
         }
-        Ok(begun.parse()?)
+        let attempt = begun.attempt();
+        match (begun.parse(), attempt) {
+            (Err(fault), Some(attempt)) => {
+                let error = StoreError::from(fault);
+                tracing::warn!(job.id = %id, %error, "a job that this version cannot read is left to others");
+                let what = match bul_store::unread(attempt, &self.inner.shared.rules, &error) {
+                    Unread::Wait(wait) => Other::HandBack { attempt, wait },
+                    Unread::Dead(failure) => Other::Fail { attempt, failure },
+                };
+                Ok(Begin::Skip(self.other(id, what).await?.status.state))
+            }
+            (parsed, _) => Ok(parsed?),
+        }
     }
 
     async fn extend(&self, id: JobId, attempt: AttemptNo, lease: Duration) -> Result<Extended, StoreError> {
@@ -167,7 +179,7 @@ impl Store for PostgresStore {
     }
 
     async fn hand_back(&self, id: JobId, attempt: AttemptNo) -> Result<JobStatus, StoreError> {
-        Ok(self.other(id, Other::HandBack { attempt }).await?.status)
+        Ok(self.other(id, Other::HandBack { attempt, wait: Duration::ZERO }).await?.status)
     }
 
     async fn job(&self, tenant: &TenantId, id: JobId) -> Result<JobDetail, StoreError> {
@@ -239,6 +251,16 @@ impl Store for PostgresStore {
 
     async fn audit(&self, tenant: &TenantId, limit: usize) -> Result<Vec<AuditLine>, StoreError> {
         in_tx!(self.inner.tenant, read_of(tenant), |conn| dead_letters::audit(conn, tenant, limit))
+    }
+
+    async fn prune(
+        &self,
+        keep: &Retention,
+        after: Option<JobId>,
+        limit: usize,
+    ) -> Result<Pruned, StoreError> {
+        let shared = &self.inner.shared;
+        in_tx!(self.inner.system, write(), |conn| prune::prune(shared, conn, keep, after, limit))
     }
 
     async fn add_schedule(&self, schedule: &Schedule) -> Result<(), StoreError> {

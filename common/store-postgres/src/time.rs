@@ -1,9 +1,13 @@
 //! The store's time: the database's clock, kept in step without asking it for every decision.
 //!
 //! The difference between the server's clock and this process's steady one is measured when the store
-//! opens and regularly thereafter. Invariant: within a process time never goes backwards, and counts
+//! opens and regularly thereafter. Invariant: within a process time does not go backwards, and counts
 //! whole microseconds, as the tables do. Leases of two processes are compared by one clock, the
 //! server's, whatever their own clocks say.
+//!
+//! One exception: where the server's clock itself has been set back by more than a moment, every process
+//! follows it. Standing still instead, no retry would come for as long as the step was, and processes that
+//! were started before and after it would take each other's leases for ended.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -19,6 +23,10 @@ use crate::options::Clock;
 pub(crate) const MEASURE_EVERY: Duration = Duration::from_secs(10);
 /// Questions per measurement; the one answered fastest counts.
 const SAMPLES: usize = 3;
+
+/// A measurement that lies this much behind is that of a clock that was set back, microseconds. Too small: the
+/// noise of a busy network would make time jump.
+const SET_BACK_MIN: i64 = 1_000_000;
 
 pub(crate) struct Time {
     /// Given in tests.
@@ -63,9 +71,20 @@ impl Time {
             }
         }
         if let Some((_, offset)) = best {
-            self.offset.store(offset, Ordering::Release);
+            self.set(offset);
         }
         Ok(())
+    }
+
+    /// Takes over a measurement.
+    fn set(&self, offset: i64) {
+        self.offset.store(offset, Ordering::Release);
+        let read = offset.saturating_add(self.steady());
+        let behind = self.latest.load(Ordering::Acquire).saturating_sub(read);
+        if behind >= SET_BACK_MIN {
+            tracing::warn!(seconds = behind / 1_000_000, "the database's clock was set back");
+            self.latest.store(read, Ordering::Release);
+        }
     }
 }
 
@@ -89,11 +108,15 @@ mod tests {
     }
 
     #[test]
-    fn a_measurement_that_goes_back_makes_time_stand_still() {
+    fn a_measurement_a_little_behind_makes_time_stand_still_and_a_clock_set_back_is_followed() {
         let time = Time::new(None);
-        time.offset.store(1_800_000_000_000_000, Ordering::Release);
+        time.set(1_800_000_000_000_000);
         let first = time.now();
-        time.offset.store(1_700_000_000_000_000, Ordering::Release);
+        time.set(1_800_000_000_000_000 - SET_BACK_MIN / 2);
         assert_eq!(time.now(), first);
+        let hours_3 = 3 * 3600 * 1_000_000;
+        time.set(1_800_000_000_000_000 - hours_3);
+        let back = first.timestamp_micros() - time.now().timestamp_micros();
+        assert!((hours_3 - 60_000_000..=hours_3).contains(&back), "{back}");
     }
 }

@@ -98,7 +98,7 @@ async fn several_processes_may_make_the_schema_at_once() {
         let store: Arc<dyn Store> = Arc::new(store.unwrap().unwrap());
         kit::accept_any(&store).await;
     }
-    assert_eq!(server.psql("SELECT max(version), count(*) FROM bul.migrations").unwrap(), "2|2");
+    assert_eq!(server.psql("SELECT max(version), count(*) FROM bul.migrations").unwrap(), "3|3");
     assert_eq!(server.psql("SELECT count(*) FROM bul.jobs").unwrap(), "4");
 }
 
@@ -107,7 +107,9 @@ async fn several_processes_may_make_the_schema_at_once() {
 async fn a_database_of_version_1_is_brought_up_to_date() {
     let server = Postgres::start().unwrap();
     open(&server.url()).await.close().await;
-    let back = "DROP INDEX bul.jobs_unreadable; DROP TABLE bul.breakers; DELETE FROM bul.migrations WHERE version = 2";
+    let back = "DROP INDEX bul.jobs_unreadable; DROP TABLE bul.breakers; DROP TABLE bul.pruned;
+        ALTER TABLE bul.audit ADD CONSTRAINT audit_job_fkey FOREIGN KEY (job) REFERENCES bul.jobs (id);
+        DELETE FROM bul.migrations WHERE version > 1";
     server.psql(back).unwrap();
     let letter =
         "INSERT INTO bul.jobs (id, tenant, template, business_area, lane, source, digest, accepted_at,
@@ -137,7 +139,7 @@ async fn a_newer_schema_and_a_foreign_one_are_refused() {
     open(&server.url()).await.close().await;
     server.psql("INSERT INTO bul.migrations VALUES (99)").unwrap();
     let refused = PostgresStore::open(&server.url(), Options::default()).await.err().unwrap();
-    assert!(matches!(refused, OpenError::TooNew { found: 99, known: 2, .. }), "{refused}");
+    assert!(matches!(refused, OpenError::TooNew { found: 99, known: 3, .. }), "{refused}");
     server.psql("DROP TABLE bul.migrations").unwrap();
     let refused = PostgresStore::open(&server.url(), Options::default()).await.err().unwrap();
     assert!(matches!(refused, OpenError::Foreign(_)), "{refused}");
@@ -287,7 +289,8 @@ fn certificate(folder: &std::path::Path) -> (Vec<(String, String)>, String) {
 async fn the_line_is_encrypted_and_the_server_is_checked_where_the_url_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let (settings, cert) = certificate(folder.path());
-    let server = Postgres::start_with(bul_harness::PostgresOptions { fsync: false, settings }).unwrap();
+    let server =
+        Postgres::start_with(bul_harness::PostgresOptions { settings, ..Default::default() }).unwrap();
     let encrypted = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
         WHERE ssl AND application_name = 'test-store'";
     let url = |parameters: &str| format!("{}?application_name=test-store&{parameters}", server.url());

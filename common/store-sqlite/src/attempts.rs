@@ -26,7 +26,7 @@ pub(crate) enum Call {
     Extend { attempt: AttemptNo, lease: Duration },
     Complete { attempt: AttemptNo, output: Produced },
     Fail { attempt: AttemptNo, failure: Failure },
-    HandBack { attempt: AttemptNo },
+    HandBack { attempt: AttemptNo, wait: Duration },
 }
 
 /// The answer.
@@ -70,6 +70,14 @@ pub(crate) struct Lease {
 }
 
 impl Begun {
+    /// The attempt that was given out.
+    pub(crate) fn attempt(&self) -> Option<AttemptNo> {
+        match self {
+            Self::Run(lease) => Some(lease.attempt),
+            Self::Skip(_) => None,
+        }
+    }
+
     pub(crate) fn parse(self) -> Result<Begin, Fault> {
         match self {
             Self::Skip(state) => Ok(Begin::Skip(state)),
@@ -154,7 +162,7 @@ impl Call {
                 input
             }
             Self::Fail { attempt, failure } => Input::Fail { attempt: *attempt, failure: failure.clone() },
-            Self::HandBack { attempt } => Input::HandBack { attempt: *attempt },
+            Self::HandBack { attempt, wait } => Input::HandBack { attempt: *attempt, wait: *wait },
         };
         draft.apply(tx, &input)?;
         let extended = Extended { cancel_requested: draft.job.core.cancel_requested };

@@ -6,7 +6,9 @@ use sqlx::sqlite::SqliteConnection;
 
 use crate::fault::Fault;
 use crate::from_row::row;
-use crate::rows::{Job, blob, body, count, dead_reason, id, id_list, micros, tenant as tenant_of, time};
+use crate::rows::{
+    Job, blob, body, count, dead_reason, id, id_list, micros, readable, tenant as tenant_of, time,
+};
 use crate::transition::{apply, load_of};
 use crate::writer::Tx;
 
@@ -42,7 +44,7 @@ impl TryFrom<LetterRow> for DeadLetter {
             attempts: count(row.attempt)?,
             died_at: time(row.ended_at)?,
             template: row.template,
-            job: body(row.body.as_deref())?,
+            job: readable(row.body.as_deref()),
             raw_bytes: row.raw_bytes.map(count).transpose()?,
             raw_text: row.raw_head.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
         })

@@ -19,6 +19,7 @@ mod limits;
 mod migrate;
 mod open;
 mod options;
+mod prune;
 mod queries;
 mod recent;
 mod rows;
@@ -34,7 +35,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bul_job::TenantLimits;
+use bul_job::{Rules, TenantLimits};
 use bul_store::{KnownLimits, StoreError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -63,6 +64,7 @@ pub struct SqliteStore {
     version: String,
     /// Limits of tenants that have none of their own.
     limits: TenantLimits,
+    rules: Rules,
 }
 
 impl SqliteStore {
@@ -99,6 +101,7 @@ impl SqliteStore {
             path,
             version: opened.version,
             limits: options.limits,
+            rules: options.rules,
         })
     }
 

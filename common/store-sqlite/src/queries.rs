@@ -10,7 +10,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use crate::fault::Fault;
 use crate::from_row::row;
 use crate::rows::{
-    blob, body, count, dead_reason, failure, format, id, json, lane, parked, state, time, time_or_none,
+    blob, count, dead_reason, failure, format, id, json, lane, parked, readable, state, time, time_or_none,
 };
 use crate::transition::{apply, load_of};
 use crate::writer::Tx;
@@ -30,7 +30,7 @@ pub(crate) async fn job(
     let text: Option<String> = row.try_get("body")?;
     Ok(JobDetail {
         summary: summary(&row)?,
-        job: body(text.as_deref())?,
+        job: readable(text.as_deref()),
         core: core(&row)?,
         source: row.try_get("source")?,
         documents: documents(conn, id).await?,

@@ -115,6 +115,12 @@ pub(crate) fn json<T: DeserializeOwned>(text: &str, what: &str) -> Result<T, Fau
     serde_json::from_str(text).map_err(|error| corrupt(format!("{what} does not parse: {error}")))
 }
 
+/// A job to show. One that a newer version has written is shown without what it asks for, since a list must not
+/// fail because of one of its lines.
+pub(crate) fn readable(text: Option<&str>) -> Option<ValidJob> {
+    body(text).ok().flatten()
+}
+
 pub(crate) fn body(text: Option<&str>) -> Result<Option<ValidJob>, Fault> {
     text.map(|text| json(text, "a job")).transpose()
 }

@@ -9,15 +9,15 @@ use bul_job::{
 };
 use bul_store::{
     Accepted, ApiKey, AuditLine, Begin, BreakerReport, DeadFilter, DeadLetter, Due, Extended, JobDetail,
-    JobFilter, JobStatus, JobSummary, NewJob, OpenBreaker, Output, Place, Schedule, ScheduleChange, Store,
-    StoreError, StoreInfo, TenantAccount, UnreadableMessage, UsageLine,
+    JobFilter, JobStatus, JobSummary, NewJob, OpenBreaker, Output, Place, Pruned, Retention, Schedule,
+    ScheduleChange, Store, StoreError, StoreInfo, TenantAccount, Unread, UnreadableMessage, UsageLine,
 };
 
 use crate::attempts::{Call, Produced};
 use crate::intake::Prepared;
 use crate::steps::Step;
 use crate::{
-    SqliteStore, breakers, dead_letters, dispatch, intake, keys, ledger, limits, queries, schedules,
+    SqliteStore, breakers, dead_letters, dispatch, intake, keys, ledger, limits, prune, queries, schedules,
 };
 
 const DURABILITY: &str = "an answered write is synced to the disk (write-ahead log, synchronous=FULL) \
@@ -80,7 +80,20 @@ impl Store for SqliteStore {
 
     async fn begin(&self, id: JobId, worker: &str, lease: Duration) -> Result<Begin, StoreError> {
         let call = Call::Begin { worker: worker.to_owned(), lease };
-        Ok(self.writer.step(Step { id, call }).await?.begun()?.parse()?)
+        let begun = self.writer.step(Step { id, call }).await?.begun()?;
+        let attempt = begun.attempt();
+        match (begun.parse(), attempt) {
+            (Err(fault), Some(attempt)) => {
+                let error = StoreError::from(fault);
+                tracing::warn!(job.id = %id, %error, "a job that this version cannot read is left to others");
+                let call = match bul_store::unread(attempt, &self.rules, &error) {
+                    Unread::Wait(wait) => Call::HandBack { attempt, wait },
+                    Unread::Dead(failure) => Call::Fail { attempt, failure },
+                };
+                Ok(Begin::Skip(self.writer.step(Step { id, call }).await?.now()?.0.state))
+            }
+            (parsed, _) => Ok(parsed?),
+        }
     }
 
     async fn extend(&self, id: JobId, attempt: AttemptNo, lease: Duration) -> Result<Extended, StoreError> {
@@ -99,7 +112,7 @@ impl Store for SqliteStore {
     }
 
     async fn hand_back(&self, id: JobId, attempt: AttemptNo) -> Result<JobStatus, StoreError> {
-        let call = Call::HandBack { attempt };
+        let call = Call::HandBack { attempt, wait: Duration::ZERO };
         Ok(self.writer.step(Step { id, call }).await?.now()?.0)
     }
 
@@ -172,6 +185,16 @@ impl Store for SqliteStore {
     async fn audit(&self, tenant: &TenantId, limit: usize) -> Result<Vec<AuditLine>, StoreError> {
         let tenant = tenant.clone();
         self.read(move |conn| Box::pin(dead_letters::audit(conn, tenant, limit))).await
+    }
+
+    async fn prune(
+        &self,
+        keep: &Retention,
+        after: Option<JobId>,
+        limit: usize,
+    ) -> Result<Pruned, StoreError> {
+        let keep = *keep;
+        self.writer.run(move |tx| Box::pin(prune::prune(tx, keep, after, limit))).await
     }
 
     async fn add_schedule(&self, schedule: &Schedule) -> Result<(), StoreError> {

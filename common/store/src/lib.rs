@@ -10,6 +10,8 @@
 mod breakers;
 mod error;
 mod limits;
+mod newer;
+mod retention;
 mod types;
 mod unreadable;
 mod words;
@@ -24,6 +26,8 @@ use bul_job::{
 pub use breakers::{BREAKER_FRESH, BreakerReport, OpenBreaker};
 pub use error::{StoreError, StoreErrorClass};
 pub use limits::{KnownLimits, Place, TenantAccount, Turns};
+pub use newer::{Unread, unread};
+pub use retention::{Fate, Pruned, Retention};
 pub use types::*;
 pub use unreadable::UnreadableMessage;
 pub use words::Words;
@@ -156,6 +160,15 @@ pub trait Store: Send + Sync {
 
     /// Audit lines of the tenant, newest first.
     async fn audit(&self, tenant: &TenantId, limit: usize) -> Result<Vec<AuditLine>, StoreError>;
+
+    // --- retention ------------------------------------------------------------------------------
+
+    /// Looks at `limit` jobs from `after` on, in the order of their ids, and removes what `keep` no longer keeps:
+    /// jobs with all that belongs to them, or their documents alone; and as many events. Jobs that go are counted,
+    /// so that the ledger keeps its totals. [`Pruned::next`] is where the next call goes on. One transaction,
+    /// small enough not to hold up the others; calls of several processes do no harm to each other.
+    async fn prune(&self, keep: &Retention, after: Option<JobId>, limit: usize)
+    -> Result<Pruned, StoreError>;
 
     // --- schedules ------------------------------------------------------------------------------
 

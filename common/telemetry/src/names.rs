@@ -31,6 +31,7 @@ metrics! {
     BREAKER = "bul_breaker_state", "Circuit breakers by dependency: 0 closed, 1 half-open, 2 open.";
     DISPATCHED = "bul_dispatched_total", "Rows the dispatcher moved, by what became of them: published, unpublished, changed, reconciled.";
     SCHEDULE_FIRES = "bul_schedule_fires_total", "Cron fires, by outcome: made, duplicate, invalid.";
+    PRUNED = "bul_pruned_total", "Rows removed after their time, by what: completed, cancelled, dead, documents, events.";
     LEADER = "bul_scheduler_leader", "1 while this process leads the scheduler.";
     LANE_DEPTH = "bul_lane_depth", "Messages in the broker, by lane and kind: ready, unacked.";
     CACHE_READS = "bul_cache_reads_total", "Look-ups of finished texts, by tier and outcome: hit, miss, corrupt, failed, skipped.";

@@ -23,6 +23,7 @@ mod xml;
 
 use bul_job::{PriorityInput, RawJob};
 
+pub(crate) use cloudevents::JOB_SUBMITTED;
 pub use error::{BAD_PLACES_MAX, IngestError, IngestErrorKind};
 
 /// A kind of input.

@@ -29,6 +29,8 @@ pub struct NatsOptions {
     pub lines: String,
     /// The program of another release.
     pub program: Option<PathBuf>,
+    /// Where it keeps its streams, for example a small file system that fills up; in its own folder if absent.
+    pub store: Option<PathBuf>,
 }
 
 /// A running server.
@@ -88,12 +90,17 @@ impl Nats {
 
     /// Where it keeps its streams.
     pub fn store(&self) -> PathBuf {
-        self.folder.path().join("store")
+        store(&self.options, &self.folder)
     }
 
     /// Its log.
     pub fn log(&self) -> PathBuf {
         self.folder.path().join("nats.log")
+    }
+
+    /// What it has said, in small letters.
+    pub fn log_text(&self) -> String {
+        std::fs::read_to_string(self.log()).unwrap_or_default().to_lowercase()
     }
 
     /// Ends it without a warning.
@@ -169,11 +176,16 @@ fn jetstream_answers(port: u16) -> bool {
     ask().unwrap_or(false)
 }
 
+fn store(options: &NatsOptions, folder: &TempDir) -> PathBuf {
+    options.store.clone().unwrap_or_else(|| folder.path().join("store"))
+}
+
 fn configuration(options: &NatsOptions, port: u16, folder: &TempDir) -> Result<String> {
+    let store = store(options, folder);
     let folder = folder.path().display();
     let mut text = format!("listen: \"127.0.0.1:{port}\"\nlog_file: \"{folder}/nats.log\"\n");
     writeln!(text, "jetstream {{")?;
-    writeln!(text, "  store_dir: \"{folder}/store\"")?;
+    writeln!(text, "  store_dir: \"{}\"", store.display())?;
     if options.sync_always {
         writeln!(text, "  sync_interval: always")?;
     }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use crate::process::{Process, free_port, is_root, wait_until};
+use crate::process::{PATIENCE, Process, free_port, is_root, wait_until};
 
 /// The account that runs the server when the test runs as root, which PostgreSQL refuses to.
 const ACCOUNT: &str = "postgres";
@@ -41,6 +41,10 @@ pub struct PostgresOptions {
     pub fsync: bool,
     /// Further settings, for example `("max_connections", "20")`.
     pub settings: Vec<(String, String)>,
+    /// Where its folder stands, for example a small file system that fills up; a usual place if absent.
+    pub place: Option<PathBuf>,
+    /// Environment of the server, for example a false clock.
+    pub environment: Vec<(String, String)>,
 }
 
 /// A running (or killed) server; dropped, it ends at once and its folder is removed.
@@ -145,15 +149,32 @@ impl Postgres {
         bail!("PostgreSQL does not start again: {}", self.log())
     }
 
+    /// Waits until it answers again after a fault, and starts it where the fault has ended it.
+    pub fn revive(&mut self) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        while self.psql("SELECT 1").is_err() {
+            if Instant::now() > end {
+                bail!("PostgreSQL does not come back: {}", self.log());
+            }
+            if !self.process.as_mut().is_some_and(Process::is_running) {
+                self.restart()?;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
     /// Whether a server that was started is ready; one that ends instead is an answer, not an error.
     fn try_start(&mut self) -> Result<bool> {
         let data = data(self.folder.path());
         let log = File::create(self.folder.path().join("log"))?;
         let program = self.programs.join("postgres");
         let program = program.to_str().context("the path of postgres is not UTF-8")?;
-        let settings = self.settings();
-        let mut process = Process::start(program, Some(ACCOUNT), |command| {
-            command.arg("-D").arg(&data).stderr(log);
+        let (settings, environment) = (self.settings(), self.options.environment.clone());
+        // By `env`, once the account is the server's: what a library makes when it is loaded must be its own.
+        let mut process = Process::start("env", Some(ACCOUNT), |command| {
+            command.args(environment.iter().map(|(name, value)| format!("{name}={value}")));
+            command.arg(program).arg("-D").arg(&data).stderr(log);
             for (name, value) in &settings {
                 command.arg("-c").arg(format!("{name}={value}"));
             }
@@ -191,13 +212,16 @@ impl Postgres {
     }
 
     /// What the server said last.
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 }
 
 /// Where the server's folder stands: in memory, if it need not outlive a power failure and there is room.
 fn place(options: &PostgresOptions) -> PathBuf {
+    if let Some(place) = &options.place {
+        return place.clone();
+    }
     let memory = PathBuf::from("/dev/shm");
     if options.fsync || kib_free(&memory).is_none_or(|free| free < MEMORY_KIB_MIN) {
         return std::env::temp_dir();

@@ -1,15 +1,17 @@
-"""Publishes any text onto a lane of NATS: what a program does that has not read the documentation."""
+"""Publishes any text onto a lane of NATS: what a program does that has not read the documentation, or that has read
+another version of it. Headers follow as name=value."""
 import asyncio
 import sys
 
 import nats
 
-url, route, text = sys.argv[1:]
+url, route, text, *headers = sys.argv[1:]
+headers = dict(header.split("=", 1) for header in headers) or None
 
 
 async def main():
     connection = await nats.connect(url)
-    await connection.jetstream().publish(f"bul.jobs.{route}", text.encode())
+    await connection.jetstream().publish(f"bul.jobs.{route}", text.encode(), headers=headers)
     await connection.drain()
 
 

@@ -316,7 +316,8 @@ impl Store {
             let failure = crate::worker::failure(bul_job::FailureClass::Transient);
             return self.fail(now, id, attempt, failure).map(|_| ());
         }
-        self.apply(id, Input::HandBack { attempt }, Why::HandedBack, now).map(|_| ())
+        self.apply(id, Input::HandBack { attempt, wait: std::time::Duration::ZERO }, Why::HandedBack, now)
+            .map(|_| ())
     }
 
     // --- users and operators --------------------------------------------------------------------

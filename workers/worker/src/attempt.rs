@@ -23,9 +23,9 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info_span, warn};
 
-use crate::Worker;
 use crate::company::Place;
 use crate::outcome::Stop;
+use crate::{Taken, Worker};
 
 /// Data up to which a job is planned and written where it is, bytes. Too high: other jobs wait for it. Too low: small jobs
 /// pay for a change of threads.
@@ -39,9 +39,14 @@ impl Worker {
         let message = match delivery.payload() {
             Payload::Ready(message) => message.clone(),
             Payload::Foreign(foreign) => {
-                let adopted = self.adopt.adopt(foreign).await;
-                return match adopted {
-                    Ok(()) => self.answer(delivery).await,
+                // Each time it is handed out to somebody who cannot read it, it rests that long.
+                let waited = BEGIN_AGAIN * delivery.deliveries().saturating_sub(1);
+                return match self.adopt.adopt(foreign, waited >= self.options.newer_max).await {
+                    Ok(Taken::Over) => self.answer(delivery).await,
+                    Ok(Taken::NotByThisVersion(reason)) => {
+                        warn!(reason, "a message is left to workers of a newer version");
+                        self.give_back(delivery).await;
+                    }
                     Err(error) => {
                         warn!(%error, "a message of another program cannot be taken over yet");
                         self.give_back(delivery).await;

@@ -45,6 +45,8 @@ pub struct WorkerOptions {
     pub lease: Duration,
     /// Longest attempt; then it counts as failed.
     pub attempt_max: Duration,
+    /// How long a message of a newer version is left to newer workers before it is a dead letter.
+    pub newer_max: Duration,
     /// Lanes to serve.
     pub lanes: Vec<Lane>,
     /// Documents written at the same time; writing holds a core.
@@ -62,6 +64,7 @@ impl Default for WorkerOptions {
             concurrency: 4,
             lease: Duration::from_secs(30),
             attempt_max: Duration::from_secs(1800),
+            newer_max: Duration::from_secs(600),
             lanes: Lane::ALL.to_vec(),
             writers_max: 2,
             temperature: 0.7,
@@ -73,11 +76,21 @@ impl Default for WorkerOptions {
 /// Takes over jobs that other programs publish straight onto the broker.
 #[async_trait]
 pub trait Adopt: Send + Sync {
-    /// `Ok` once the store holds what the message was: its jobs, or a dead letter.
+    /// `Ok` once the store holds what the message was: its jobs, or a dead letter; or with what only a newer
+    /// version can read, unless this is the `last_try`.
     ///
     /// # Errors
     /// Those of the store: nothing was decided, the message must come again.
-    async fn adopt(&self, foreign: &Foreign) -> Result<(), StoreError>;
+    async fn adopt(&self, foreign: &Foreign, last_try: bool) -> Result<Taken, StoreError>;
+}
+
+/// What became of a message of another program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// The store has it.
+    Over,
+    /// A newer worker can read it; this is why this one cannot.
+    NotByThisVersion(String),
 }
 
 /// Everything an attempt needs.

@@ -12,6 +12,7 @@ pub mod history;
 pub mod intake;
 pub mod kit;
 pub mod limits;
+pub mod retention;
 pub mod schedules;
 pub mod users;
 
@@ -148,6 +149,13 @@ macro_rules! store_conformance {
             limits::an_absurd_usage_is_stored_all_the_same,
             limits::delayed_jobs_stand_in_line_too,
             limits::a_place_tells_what_stands_before,
+            retention::ended_jobs_go_and_stay_counted,
+            retention::open_and_kept_jobs_stay,
+            retention::small_steps_come_to_the_end,
+            retention::documents_go_before_their_jobs,
+            retention::a_key_is_free_once_its_job_is_gone,
+            retention::events_go_in_their_own_time,
+            retention::unreadable_letters_go_too,
             history::the_ledger_balances_after_a_random_history,
             history::a_dropped_call_leaves_the_store_usable,
             history::reopening_keeps_everything,

@@ -1,0 +1,2 @@
+-- The documents of jobs.
+DELETE FROM documents WHERE job = ANY($1)

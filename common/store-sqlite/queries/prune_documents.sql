@@ -1,0 +1,2 @@
+-- The documents of a job.
+DELETE FROM documents WHERE job = ?1

@@ -1,0 +1,150 @@
+//! Full disks: under the store, whichever it is, and under the broker. What is refused is refused with an error that says
+//! "later"; what was accepted is there when there is room again, and nothing of ours is started anew.
+
+use std::time::{Duration, Instant};
+
+use bul_harness::{NatsOptions, PostgresOptions};
+use bul_tests::{BrokerKind, Cluster, Server, ServerOptions, Servers, SmallDisk};
+
+/// Jobs that are tried at most until the disk is full.
+const JOBS_MAX: usize = 2_000;
+
+fn pause(ms: u64) {
+    std::thread::sleep(Duration::from_millis(ms));
+}
+
+/// Text that no compression makes smaller by much.
+fn noise(seed: usize, length: usize) -> String {
+    let mut state = seed as u64 + 1;
+    let mut letter = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'a' + (state >> 40) as u8 % 26)
+    };
+    (0..length).map(|_| letter()).collect()
+}
+
+/// A job that takes room, with the two documents that the cluster's tests count.
+fn large_job(n: usize) -> String {
+    let context = noise(n, 60_000);
+    format!(
+        "{{\"query\": \"Plan {n}\", \"context\": \"{context}\", \"idempotency_key\": \"plan-{n}\", \"formats\": [\"md\", \"json\"], \"data\": {{\"sections\": [\"Scope\"]}}}}"
+    )
+}
+
+/// The store's disk fills up: submissions are refused with an error that says so, nothing accepted is lost, and when there is
+/// room again work goes on without a restart.
+#[test]
+fn a_full_disk_under_sqlite_refuses_and_recovers() {
+    let Some(disk) = SmallDisk::mount(32) else { return };
+    let ballast = disk.path().join("ballast");
+    std::fs::write(&ballast, vec![1; 16 << 20]).expect("there is room for the ballast");
+    let store = format!("sqlite:{}", disk.path().join("bul.db").display());
+    let server = Server::start(ServerOptions::default().with("BUL_STORE", &store).scripted());
+    let context = "x".repeat(60_000);
+    let submit = |n: usize| {
+        let job = format!(
+            "{{\"query\": \"Plan {n}\", \"context\": \"{context}\", \"formats\": [\"md\"], \"run_at\": \"2999-01-01T00:00:00Z\", \"idempotency_key\": \"k{n}\"}}"
+        );
+        server.cli_with_input(&["submit", "-"], &job)
+    };
+    let mut accepted = 0;
+    let refused = loop {
+        let ran = submit(accepted);
+        if ran.code != 0 {
+            break ran;
+        }
+        accepted += 1;
+        assert!(accepted < 1_000, "32 MB never fill up");
+    };
+    assert!(accepted > 10, "{accepted}");
+    assert!(refused.code == 4 || refused.code == 1, "{refused:?}");
+    std::fs::remove_file(&ballast).expect("room again");
+    assert_eq!(server.ledger()["accepted"], accepted, "what was refused is not there");
+    let again = submit(accepted);
+    assert_eq!(again.code, 0, "{again:?}");
+    server.cli(&["submit", "--query", "Sales plan", "--wait"]).expect(0);
+    let ledger = server.ledger();
+    assert_eq!((&ledger["accepted"], &ledger["completed"]), (&(accepted + 2).into(), &1.into()), "{ledger}");
+}
+
+/// PostgreSQL's disk fills up while jobs run: refusals say "later", over HTTP and on the command line; the running jobs
+/// end once there is room, and so does what was refused and is sent again.
+#[test]
+fn a_full_disk_under_postgres_refuses_and_recovers() {
+    let Some(disk) = SmallDisk::mount(128) else { return };
+    let postgres = PostgresOptions { place: Some(disk.path().into()), ..PostgresOptions::default() };
+    let mut cluster = Cluster::start_on(BrokerKind::Nats, Servers { postgres, ..Servers::default() });
+    cluster.role("producer", &["producer"], &[]);
+    cluster.role("scheduler", &["scheduler"], &[]);
+    cluster.role("worker-1", &["worker"], &[("BUL_TEST_TOKEN_DELAY_MS", "100")]);
+    cluster.submit(0..12);
+    cluster.wait_for("running", 2);
+    disk.fill();
+    let mut next = 12;
+    let refused = loop {
+        let answer = cluster.request("POST", "/v1/jobs", &large_job(next));
+        if answer.status != 202 {
+            break answer;
+        }
+        next += 1;
+        assert!(next < JOBS_MAX, "the disk never fills up");
+    };
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(refused.head.to_ascii_lowercase().contains("\r\nretry-after: "), "{}", refused.head);
+    let problem = refused.json();
+    assert_eq!(problem["retryable"], true, "{problem}");
+    let ran = cluster.try_submit(&large_job(next));
+    assert_eq!(ran.code, 4, "{ran:?}");
+    // Attempts end, and leases too, while nothing can be written.
+    pause(7_000);
+    disk.empty();
+    cluster.postgres.revive().expect("the server is back");
+    let end = Instant::now() + Duration::from_secs(60);
+    while cluster.request("POST", "/v1/jobs", &large_job(next)).status != 202 {
+        assert!(Instant::now() < end, "submissions are still refused: {}", cluster.logs());
+        pause(500);
+    }
+    cluster.submit(next + 1..next + 9);
+    cluster.assert_exactly_once(next as u64 + 9);
+}
+
+/// The disk of a NATS server fills up: jobs are accepted all the same, since the store has them, and reach the workers once
+/// there is room. The server itself gives up its streams until it is started again.
+#[test]
+fn a_full_disk_under_nats_delays_and_loses_nothing() {
+    let Some(disk) = SmallDisk::mount(48) else { return };
+    let nats = NatsOptions { store: Some(disk.path().join("streams")), ..NatsOptions::default() };
+    let servers = Servers { nats, ..Servers::default() };
+    let mut cluster = Cluster::start_on(BrokerKind::Nats, servers).with_usual_roles();
+    cluster.submit(0..20);
+    cluster.wait_for("completed", 20);
+    disk.fill();
+    cluster.submit(20..60);
+    pause(3_000);
+    cluster.submit(60..80);
+    pause(3_000);
+    let meanwhile = cluster.ledger();
+    assert_eq!((&meanwhile["accepted"], &meanwhile["dead"]), (&80.into(), &0.into()), "{meanwhile}");
+    let said = cluster.broker.nats().log_text();
+    assert!(said.contains("no space left"), "the server has not noticed: {said}");
+    disk.empty();
+    cluster.broker.restart();
+    cluster.submit(80..100);
+    cluster.assert_exactly_once(100);
+}
+
+/// RabbitMQ lets nobody publish while its disk is short. Jobs are accepted meanwhile, and what it holds is worked off.
+#[test]
+fn a_short_disk_under_rabbitmq_delays_and_loses_nothing() {
+    let cluster = Cluster::start_usual(BrokerKind::Rabbit);
+    cluster.submit(0..20);
+    cluster.wait_for("completed", 20);
+    cluster.broker.rabbit().ctl(&["set_disk_free_limit", "100000GB"]).expect("the limit is set");
+    cluster.submit(20..60);
+    pause(6_000);
+    let meanwhile = cluster.ledger();
+    assert_eq!((&meanwhile["accepted"], &meanwhile["dead"]), (&60.into(), &0.into()), "{meanwhile}");
+    cluster.broker.rabbit().ctl(&["set_disk_free_limit", "50MB"]).expect("the limit is set");
+    cluster.submit(60..80);
+    cluster.assert_exactly_once(80);
+}
