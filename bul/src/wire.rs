@@ -11,7 +11,7 @@ use bul_broker_nats::NatsBroker;
 use bul_broker_rabbitmq::RabbitBroker;
 use bul_cache::{CacheOptions, DiskOptions, Location, MemoryOptions, RedisOptions};
 use bul_config::Config;
-use bul_engine::{EngineOptions, Eviction, Generate, ModelSpec, Preset};
+use bul_engine::{EngineOptions, Eviction, Generate, KvPrecision, ModelSpec, Preset};
 use bul_job::{Lane, RetryPolicy, Rules, TenantId, TenantLimits};
 use bul_store::{Retention, Store};
 use bul_store_postgres::PostgresStore;
@@ -288,7 +288,13 @@ pub fn engine_options(config: &Config, tier: Option<PathBuf>) -> anyhow::Result<
         let known = names(Eviction::ALL.iter().map(|policy| policy.name()).collect());
         Fault::usage(format!("model.eviction: {:?} is none of {known}", model.eviction))
     })?;
-    let mut options = EngineOptions { eviction, ..EngineOptions::preset(preset) };
+    let kv_precision = KvPrecision::parse(&model.kv).ok_or_else(|| {
+        let known = names(KvPrecision::ALL.iter().map(|precision| precision.name()).collect());
+        Fault::usage(format!("model.kv: {:?} is none of {known}", model.kv))
+    })?;
+    let prefetch_bytes_max = model.prefetch_mib_max << 20;
+    let mut options =
+        EngineOptions { eviction, kv_precision, prefetch_bytes_max, ..EngineOptions::preset(preset) };
     if model.running_max > 0 {
         options.running_max = model.running_max;
     }

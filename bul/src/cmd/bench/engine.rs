@@ -3,7 +3,7 @@
 //! Needs neither store nor broker nor a model file: speed depends on shapes, not on what was learned.
 
 use anyhow::Context as _;
-use bul_engine::{EngineLoad, EngineOptions, ModelShape, Preset, bench_engine};
+use bul_engine::{EngineLoad, EngineOptions, KvPrecision, ModelShape, Preset, bench_engine};
 
 use crate::context::Context;
 use crate::exit::{Exit, Fault};
@@ -41,9 +41,15 @@ pub struct Args {
     /// MiB of keys and values; 0 for what the preset says
     #[arg(long, default_value_t = 0)]
     kv_mib: usize,
+    /// Keys and values in memory: f32, f16 or int8
+    #[arg(long, default_value = "f32")]
+    kv: String,
     /// Do not tell the engine which prefixes are coming
     #[arg(long)]
     no_forecast: bool,
+    /// Requests that begin alike do not read the shared keys and values together; to compare speeds
+    #[arg(long)]
+    no_sharing: bool,
 }
 
 /// Runs the command.
@@ -62,7 +68,14 @@ pub async fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
         announce: !args.no_forecast,
         ..EngineLoad::default()
     };
-    let mut options = EngineOptions { shadow_policies: true, ..EngineOptions::preset(preset) };
+    let kv_precision = KvPrecision::parse(&args.kv)
+        .ok_or_else(|| Fault::usage(format!("--kv: `{}` is none of f32, f16, int8", args.kv)))?;
+    let mut options = EngineOptions {
+        shadow_policies: true,
+        kv_precision,
+        group_attention: !args.no_sharing,
+        ..EngineOptions::preset(preset)
+    };
     if args.threads > 0 {
         options.threads = args.threads;
     }
