@@ -3,7 +3,7 @@
 //! Needs neither store nor broker nor a model file: speed depends on shapes, not on what was learned.
 
 use anyhow::Context as _;
-use bul_engine::{EngineLoad, EngineOptions, KvPrecision, ModelShape, Preset, bench_engine};
+use bul_engine::{EngineLoad, EngineOptions, KvPrecision, ModelShape, Precision, Preset, bench_engine};
 
 use crate::context::Context;
 use crate::exit::{Exit, Fault};
@@ -14,6 +14,9 @@ pub struct Args {
     /// Shape of the model: tiny, shipped, small or qwen3-0.6b
     #[arg(long, default_value = "shipped")]
     shape: String,
+    /// Weights: f32, q8_0, q4_0 or q4_k_m
+    #[arg(long, default_value = "f32")]
+    precision: String,
     /// Settings of the engine: low-latency, balanced, memory-efficient or bulk
     #[arg(long, default_value = "bulk")]
     preset: String,
@@ -58,7 +61,11 @@ pub async fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
         .ok_or_else(|| Fault::usage(format!("--shape: `{}` is none of the known shapes", args.shape)))?;
     let preset = Preset::parse(&args.preset)
         .ok_or_else(|| Fault::usage(format!("--preset: `{}` is no preset", args.preset)))?;
+    let precision = Precision::parse(&args.precision).ok_or_else(|| {
+        Fault::usage(format!("--precision: `{}` is none of f32, q8_0, q4_0, q4_k_m", args.precision))
+    })?;
     let load = EngineLoad {
+        precision,
         templates: args.templates,
         documents: args.documents,
         prefix_tokens: args.prefix,
@@ -85,9 +92,10 @@ pub async fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
     let report = bench_engine(shape, &load, &options).await?;
     context.print(&report, || {
         format!(
-            "model              {} ({} parameters, f32, {} threads)\nrequests           {} in {:.1} s\noutput             {:.0} tok/s\nfirst token        {:.0} ms median, {:.0} ms p99\nbetween tokens     {:.1} ms median, {:.1} ms p99\nfound, device      {} of {} prompt tokens\nfound, host, disk  {}, {}\npreemptions        {}\npeak memory        {} MiB\n",
+            "model              {} ({} parameters, {}, {} threads)\nrequests           {} in {:.1} s\noutput             {:.0} tok/s\nfirst token        {:.0} ms median, {:.0} ms p99\nbetween tokens     {:.1} ms median, {:.1} ms p99\nfound, device      {} of {} prompt tokens\nfound, host, disk  {}, {}\npreemptions        {}\npeak memory        {} MiB\n",
             report.shape,
             report.parameters,
+            args.precision,
             report.threads,
             report.requests,
             report.seconds,
