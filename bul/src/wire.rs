@@ -1,4 +1,4 @@
-//! The composition root: the only file that names a concrete store or broker, but for `backup`, which copies SQLite's.
+//! The composition root: the only file that names a concrete store or broker.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -168,16 +168,31 @@ pub struct Exclusive(#[expect(dead_code, reason = "held, never read")] bul_store
 pub fn lock_store(store: &StoreSpec, broker: &BrokerSpec) -> anyhow::Result<Option<Exclusive>> {
     match (store, broker) {
         (StoreSpec::Sqlite(path), BrokerSpec::Embedded) => {
-            let lock = SqliteStore::lock_exclusive(path).map_err(|e| {
-                Fault::failed(format!("store {}: {e}", path.display()))
-                    .hint("stop the other bul, or give this one another BUL_DATA_DIR")
-            })?;
-            Ok(Some(Exclusive(lock)))
+            let hint = "stop the other bul, or give this one another BUL_DATA_DIR";
+            Ok(Some(lock_file(path, hint)?))
         }
         (StoreSpec::Sqlite(_), BrokerSpec::Nats(_) | BrokerSpec::Rabbit(_)) | (StoreSpec::Postgres(_), _) => {
             Ok(None)
         }
     }
+}
+
+/// Locks the file of a SQLite store, which must not be in use.
+pub fn lock_file(path: &Path, hint: &str) -> anyhow::Result<Exclusive> {
+    let locked = SqliteStore::lock_exclusive(path);
+    Ok(locked
+        .map(Exclusive)
+        .map_err(|e| Fault::failed(format!("store {}: {e}", path.display())).hint(hint))?)
+}
+
+/// Copies a SQLite store, as it is at one moment, into a new file.
+pub async fn copy_store(path: &Path, to: &Path) -> anyhow::Result<()> {
+    Ok(SqliteStore::snapshot(path, to).await?)
+}
+
+/// Brings all of a SQLite store into its one file.
+pub async fn settle_store(path: &Path) -> anyhow::Result<()> {
+    Ok(SqliteStore::settle(path).await?)
 }
 
 /// Opens the broker.

@@ -203,8 +203,10 @@ fn half_past_two_fires_once_on_the_days_on_which_clocks_change() {
     let mut cluster = Cluster::start_on(BrokerKind::Nats, Servers { postgres, ..Servers::default() });
     cluster.role("producer", &["producer"], &[]);
     cluster.role("worker-1", &["worker"], &[]);
-    cluster.role("scheduler", &["scheduler"], &[]);
-    cluster.role("scheduler-2", &["scheduler"], &[]);
+    // Seven months go by in this test: the first job would have been kept long enough.
+    let kept = [("BUL_RETENTION_COMPLETED_DAYS", "0")];
+    cluster.role("scheduler", &["scheduler"], &kept);
+    cluster.role("scheduler-2", &["scheduler"], &kept);
     cluster.add_schedule("nightly", "30 2 * * *", "Europe/Berlin", &["--missed", "skip"], REPORT);
     wait_for_fires(&cluster, 1);
     cluster.wait_for("completed", 1);

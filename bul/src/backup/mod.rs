@@ -14,11 +14,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use bul_job::Timestamp;
-use bul_store_sqlite::SqliteStore;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Fault;
 use crate::system::create_private;
+use crate::wire;
 use files::{Entry, copy_tree};
 
 pub use restore::{restore, verify};
@@ -95,7 +95,7 @@ pub async fn create(
         anyhow::ensure!(store.is_file(), "there is no store at {}", store.display());
         let to = part.join(STORE);
         create_private(&part.join("store"))?;
-        SqliteStore::snapshot(store, &to).await?;
+        wire::copy_store(store, &to).await?;
         files.push(files::entry(&part, STORE)?);
     }
     let (caches, from) = (parts.caches.clone(), part.clone());

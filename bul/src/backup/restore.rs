@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use bul_job::Timestamp;
-use bul_store_sqlite::SqliteStore;
 
 use super::{Backup, Parts, STORE, files, read_manifest};
 use crate::exit::Fault;
 use crate::system::create_private;
+use crate::wire;
 
+/// What to do about a store or cache in use.
+const STOP_FIRST: &str = "stop every bul of this installation first";
 /// Side files of SQLite; they belong to the file of before.
 const SIDE_FILES: [&str; 2] = ["-wal", "-shm"];
 
@@ -52,7 +54,7 @@ pub async fn restore(
 ) -> anyhow::Result<Vec<PathBuf>> {
     if let Some(store) = parts.store.as_ref().filter(|store| store.is_file()) {
         // So that what is set aside is one file. A damaged store is set aside with its side files, as it is.
-        let _ = SqliteStore::settle(store).await;
+        let _ = wire::settle_store(store).await;
     }
     tokio::task::spawn_blocking(move || replace(&parts, &folder, &name, now)).await?
 }
@@ -64,9 +66,7 @@ fn replace(parts: &Parts, folder: &Path, name: &str, now: Timestamp) -> anyhow::
         return Err(Fault::usage(format!("backup {name} holds no store: {why}")).into());
     }
     let place = folder.join(name);
-    let _free = parts.store.as_deref().map(SqliteStore::lock_exclusive).transpose().map_err(|error| {
-        Fault::failed(error.to_string()).hint("stop every bul of this installation first")
-    })?;
+    let _free = parts.store.as_deref().map(|store| wire::lock_file(store, STOP_FIRST)).transpose()?;
     for (_, cache) in &parts.caches {
         check_free(cache)?;
     }
@@ -105,9 +105,7 @@ fn check_free(cache: &Path) -> anyhow::Result<()> {
     let Ok(file) = fs::File::options().write(true).open(cache.join("lock")) else { return Ok(()) };
     match file.try_lock() {
         Ok(()) => Ok(()),
-        Err(_) => Err(Fault::failed(format!("{} is in use", cache.display()))
-            .hint("stop every bul of this installation first")
-            .into()),
+        Err(_) => Err(Fault::failed(format!("{} is in use", cache.display())).hint(STOP_FIRST).into()),
     }
 }
 

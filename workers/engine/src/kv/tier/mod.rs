@@ -106,9 +106,16 @@ impl Costs {
     }
 
     /// Is reading `bytes` faster than computing `tokens`?
-    pub fn worth(mut self, kind: Kind, bytes: usize, tokens: usize) -> bool {
+    pub fn worth(&mut self, kind: Kind, bytes: usize, tokens: usize) -> bool {
         // Not known yet: then whatever was kept is used.
-        self.token_s == 0.0 || bytes as f64 * *self.byte_s(kind) < tokens as f64 * self.token_s
+        let token_s = self.token_s;
+        let byte_s = self.byte_s(kind);
+        let worth = token_s == 0.0 || bytes as f64 * *byte_s < tokens as f64 * token_s;
+        if !worth {
+            // A disk that was slow once, say with cold files, is tried again some time.
+            *byte_s *= 0.999;
+        }
+        worth
     }
 
     /// Takes a measurement in.

@@ -223,4 +223,6 @@ fn slower_than_computing_is_left_alone() {
     }
     assert!(!costs.worth(Kind::Disk, 1 << 20, 1));
     assert!(costs.worth(Kind::Host, 1 << 20, 1));
+    // And is not the last word: it is tried again some time.
+    assert!((0..100_000).any(|_| costs.worth(Kind::Disk, 1 << 20, 1)));
 }
