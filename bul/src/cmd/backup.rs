@@ -142,5 +142,5 @@ fn listed(backups: &[Backup]) -> String {
             ]
         })
         .collect();
-    table(&["name", "made", "holds", "files", "size"], &rows)
+    table(&["NAME", "MADE", "HOLDS", "FILES", "SIZE"], &rows)
 }

@@ -27,6 +27,7 @@ impl Fixture for OnNats {
         self.broker.clone()
     }
 
+    /// The deadline is the server's own timer, of which it tells nobody before somebody pulls.
     async fn pass_ack_deadline(&self) {
         tokio::time::sleep(ACK_WAIT + Duration::from_millis(500)).await;
     }

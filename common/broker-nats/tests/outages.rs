@@ -15,6 +15,7 @@ use bul_job::{Event, EventKind, JobId, Lane};
 use futures::StreamExt;
 
 use kit::*;
+use tokio::sync::watch;
 
 const BATCHES: usize = 200;
 const BATCH: usize = 50;
@@ -29,10 +30,8 @@ struct Ledger {
 async fn consume(broker: Arc<NatsBroker>, ledger: Arc<Mutex<Ledger>>, is_over: Arc<AtomicBool>) {
     while !is_over.load(Ordering::Relaxed) {
         for lane in Lane::ALL {
-            let Ok(fetched) = broker.fetch(lane, 20).await else {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                continue;
-            };
+            // Below it is waited for what is to come, and for the link.
+            let Ok(fetched) = broker.fetch(lane, 20).await else { continue };
             for delivery in fetched {
                 let job = delivery.payload().ready().unwrap().job;
                 if ledger.lock().unwrap().acked.contains(&job) {
@@ -57,6 +56,7 @@ async fn a_killed_server_loses_nothing_under_load() {
     let (ledger, is_over): (Arc<Mutex<Ledger>>, Arc<AtomicBool>) = Default::default();
     let consumers: Vec<_> =
         (0..2).map(|_| tokio::spawn(consume(broker.clone(), ledger.clone(), is_over.clone()))).collect();
+    let (published, mut progress) = watch::channel(0);
     let producer = tokio::spawn({
         let broker = broker.clone();
         async move {
@@ -65,15 +65,15 @@ async fn a_killed_server_loses_nothing_under_load() {
                 let batch: Vec<_> = (0..BATCH).map(|_| message(Lane::ALL[n % 4])).collect();
                 publish_at_last(&broker, &batch).await;
                 confirmed.extend(batch.iter().map(|message| message.job));
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                published.send_replace(n + 1);
             }
             confirmed
         }
     });
-    for _ in 0..3 {
-        tokio::time::sleep(Duration::from_millis(250)).await;
+    for quarter in 1..4 {
+        // In the middle of the load, however fast that goes.
+        progress.wait_for(|batches| *batches >= quarter * BATCHES / 4).await.unwrap();
         server.kill();
-        tokio::time::sleep(Duration::from_millis(100)).await;
         server.restart().unwrap();
     }
     let confirmed = producer.await.unwrap();

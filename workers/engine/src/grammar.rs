@@ -14,12 +14,15 @@ use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, SimpleVob, T
 use llguidance::{JsonCompileOptions, Matcher, ParserFactory};
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use crate::constraint::schema;
 use crate::vocabulary::Vocabulary;
 
 /// Compiled schemas kept. One takes up to a few MB.
 const COMPILED_MAX: usize = 32;
+/// Callers whose schemas wait to be compiled.
+const PLACES_MAX: usize = 64;
 /// From this many tokens on, masks of common strings are computed beforehand.
 const SLICES_FROM: usize = 8192;
 
@@ -50,12 +53,42 @@ pub(crate) struct Grammars {
     factory: OnceLock<Result<ParserFactory, String>>,
     /// By digest of the text, the last used at the end.
     compiled: Mutex<VecDeque<(blake3::Hash, Matcher)>>,
+    /// One schema is compiled at a time: the memory of two would add up.
+    turn: Arc<Semaphore>,
+    /// Callers that compile or wait for their turn.
+    places: Semaphore,
 }
+
+/// No more callers may wait for their schemas.
+#[derive(Debug)]
+pub(crate) struct Crowded;
 
 impl Grammars {
     /// For a model whose rows of logits have `row` values.
     pub fn new(vocabulary: Arc<Vocabulary>, eos: Arc<[u32]>, row: usize) -> Self {
-        Self { vocabulary, eos, row, factory: OnceLock::new(), compiled: Mutex::default() }
+        let (turn, places) = (Arc::new(Semaphore::new(1)), Semaphore::new(PLACES_MAX));
+        Self { vocabulary, eos, row, factory: OnceLock::new(), compiled: Mutex::default(), turn, places }
+    }
+
+    /// As `start`, on a thread that may block: a new schema can take tens of milliseconds, once, however many ask for it.
+    ///
+    /// # Errors
+    /// When too many wait already; or as of `start`.
+    pub async fn start_apart(self: Arc<Self>, schema: &str) -> Result<Result<Grammar, String>, Crowded> {
+        if let Some(grammar) = self.known(schema) {
+            return Ok(Ok(grammar));
+        }
+        let _place = self.places.try_acquire().map_err(|_| Crowded)?;
+        // Neither is ever closed.
+        let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(|_| Crowded)?;
+        let (grammars, schema) = (Arc::clone(&self), schema.to_owned());
+        // The turn goes along: a caller that gives up does not let the next one begin before this one has ended.
+        let work = tokio::task::spawn_blocking(move || {
+            let started = grammars.start(&schema);
+            drop(turn);
+            started
+        });
+        Ok(work.await.unwrap_or_else(|panic| Err(format!("compiling it failed: {panic}"))))
     }
 
     /// The start of an answer that fits `schema`. May take tens of milliseconds when the schema is new.

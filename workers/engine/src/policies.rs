@@ -135,7 +135,7 @@ pub fn compare_prefetch(workload: &PolicyWorkload, window: usize) -> PrefetchRat
 struct Lower(KeyMap<()>);
 
 impl Below for Lower {
-    fn has(&self, key: &BlockKey) -> bool {
+    fn has(&mut self, key: &BlockKey) -> bool {
         self.0.contains_key(key)
     }
 

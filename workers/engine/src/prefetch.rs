@@ -39,8 +39,8 @@ pub(crate) struct Outlook {
 
 /// The slower places, as far as looking ahead goes.
 pub(crate) trait Below {
-    /// Is the block of `key` here?
-    fn has(&self, key: &BlockKey) -> bool;
+    /// Is the block of `key` here, and faster to read than to compute? Room is made for it then.
+    fn has(&mut self, key: &BlockKey) -> bool;
     /// Some of these will be wanted, and are not here: have them come, if there is somewhere to have them from.
     fn ask(&mut self, keys: &[BlockKey]);
 }
@@ -107,6 +107,7 @@ impl Prefetch {
         self.needs = outlook.needs;
         self.chains = outlook.chains;
         self.chains.sort_by_key(|chain| Reverse(chain.times));
+        self.forget_unwanted();
         self.again();
     }
 
@@ -119,6 +120,7 @@ impl Prefetch {
             }
         }
         self.queue = chains;
+        self.forget_unwanted();
         self.again();
     }
 
@@ -212,6 +214,15 @@ impl Prefetch {
         taken
     }
 
+    /// What was brought for an announcement that was taken back, or for a request that was cancelled, takes no place in
+    /// the budget any more.
+    fn forget_unwanted(&mut self) {
+        let (needs, soon, before) = (&self.needs, &self.soon, self.pending.len());
+        let is_wanted = |key: &BlockKey| needs.get(key).is_some_and(|n| *n > 0) || soon.contains_key(key);
+        self.pending.retain(|key, ()| is_wanted(key));
+        self.counts.wasted += (before - self.pending.len()) as u64;
+    }
+
     /// Blocks may also go without a word, when their time is over.
     fn forget_expired(&mut self, pool: &Pool) {
         let before = self.pending.len();
@@ -234,7 +245,7 @@ mod tests {
     }
 
     impl Below for Store {
-        fn has(&self, key: &BlockKey) -> bool {
+        fn has(&mut self, key: &BlockKey) -> bool {
             self.keys.contains_key(key)
         }
 

@@ -58,7 +58,8 @@ pub async fn publish_at_last(broker: &NatsBroker, messages: &[Message]) -> u32 {
         assert!(matches!(error, BrokerError::Unavailable(_)), "{error}");
         assert!(Instant::now() < end, "{error}");
         failures += 1;
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        // Returns once the link is there again, or after the time of a request.
+        let _ = broker.check().await;
     }
     failures
 }
@@ -67,13 +68,11 @@ pub async fn publish_at_last(broker: &NatsBroker, messages: &[Message]) -> u32 {
 pub async fn next(broker: &NatsBroker, lane: Lane) -> Box<dyn Delivery> {
     let wait = async {
         loop {
-            match broker.fetch(lane, 1).await {
-                Ok(mut fetched) if !fetched.is_empty() => return fetched.remove(0),
-                Ok(_) => {
-                    let _ = broker.ready(&[lane]).await;
-                }
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            if let Some(delivery) = broker.fetch(lane, 1).await.ok().and_then(|mut fetched| fetched.pop()) {
+                return delivery;
             }
+            // Waits for a message, and for the link where that is down.
+            assert!(!matches!(broker.ready(&[lane]).await, Err(BrokerError::Closed)));
         }
     };
     tokio::time::timeout(PATIENCE, wait).await.expect("a message was expected and none came")

@@ -9,6 +9,8 @@ use crate::constraint::schema;
 
 /// References followed one within the other: a schema may contain itself.
 const DEPTH_MAX: usize = 32;
+/// Values and bytes of texts looked at for one answer: a small schema can ask for a huge value, or for ever more tries.
+const WORK_MAX: usize = 64 << 10;
 
 /// Text of a value that fits the schema.
 ///
@@ -16,10 +18,17 @@ const DEPTH_MAX: usize = 32;
 /// What is wrong with the schema, or cannot be met here.
 pub(super) fn of(text: &str) -> Result<String, String> {
     let root = schema::read(text)?;
-    Ok(value(&root, &root, 0)?.to_string())
+    let mut left = WORK_MAX;
+    let found = value(&root, &root, 0, &mut left);
+    if left == 0 {
+        return Err("the scripted model finds no small value for this schema".into());
+    }
+    Ok(found?.to_string())
 }
 
-fn value(schema: &Value, root: &Value, depth: usize) -> Result<Value, String> {
+/// `left` is what may still be spent; at 0 nothing is looked at any more, whatever else could be tried.
+fn value(schema: &Value, root: &Value, depth: usize, left: &mut usize) -> Result<Value, String> {
+    spend(left, 1)?;
     if depth > DEPTH_MAX {
         return Err("the scripted model cannot end this schema, which contains itself".into());
     }
@@ -28,11 +37,11 @@ fn value(schema: &Value, root: &Value, depth: usize) -> Result<Value, String> {
         Value::Object(map) => map,
         _ => return Err("nothing fits the schema `false`".into()),
     };
-    if let Some(fixed) = map.get("const") {
+    let first = map.get("enum").and_then(Value::as_array).map(|choices| choices.first());
+    if let Some(fixed) = map.get("const").map(Some).or(first) {
+        let fixed = fixed.ok_or("nothing fits an empty `enum`")?;
+        spend(left, fixed.to_string().len())?;
         return Ok(fixed.clone());
-    }
-    if let Some(choices) = map.get("enum").and_then(Value::as_array) {
-        return choices.first().cloned().ok_or_else(|| "nothing fits an empty `enum`".into());
     }
     for keyword in
         ["allOf", "oneOf", "patternProperties", "multipleOf", "pattern", "format", "uniqueItems", "not"]
@@ -44,10 +53,10 @@ fn value(schema: &Value, root: &Value, depth: usize) -> Result<Value, String> {
     if let Some(reference) = map.get("$ref").and_then(Value::as_str) {
         let target =
             root.pointer(reference.trim_start_matches('#')).ok_or_else(|| format!("no {reference}"))?;
-        return value(target, root, depth + 1);
+        return value(target, root, depth + 1, left);
     }
     if let Some(choices) = map.get("anyOf").and_then(Value::as_array) {
-        let found = choices.iter().find_map(|choice| value(choice, root, depth + 1).ok());
+        let found = choices.iter().find_map(|choice| value(choice, root, depth + 1, left).ok());
         return found.ok_or_else(|| "the scripted model cannot meet any part of `anyOf`".into());
     }
     let kind = match map.get("type") {
@@ -58,35 +67,44 @@ fn value(schema: &Value, root: &Value, depth: usize) -> Result<Value, String> {
     match kind.unwrap_or(if map.contains_key("properties") { "object" } else { "null" }) {
         "null" => Ok(Value::Null),
         "boolean" => Ok(Value::Bool(false)),
-        "string" => Ok(Value::String("a".repeat(count(map, "minLength")))),
+        "string" => {
+            let least = count(map, "minLength");
+            spend(left, least)?;
+            Ok(Value::String("a".repeat(least)))
+        }
         "integer" => number(map, true),
         "number" => number(map, false),
-        "array" => array(map, root, depth),
-        "object" => object(map, root, depth),
+        "array" => array(map, root, depth, left),
+        "object" => object(map, root, depth, left),
         other => Err(format!("there is no type `{other}`")),
     }
+}
+
+fn spend(left: &mut usize, cost: usize) -> Result<(), String> {
+    *left = left.saturating_sub(cost);
+    if *left == 0 { Err("too much is asked for".into()) } else { Ok(()) }
 }
 
 fn count(map: &Map<String, Value>, keyword: &str) -> usize {
     map.get(keyword).and_then(Value::as_u64).unwrap_or(0) as usize
 }
 
-fn array(map: &Map<String, Value>, root: &Value, depth: usize) -> Result<Value, String> {
+fn array(map: &Map<String, Value>, root: &Value, depth: usize, left: &mut usize) -> Result<Value, String> {
     let any = Value::Bool(true);
     let first = map.get("prefixItems").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let rest = map.get("items").unwrap_or(&any);
-    let item = |i: usize| value(first.get(i).unwrap_or(rest), root, depth + 1);
+    let item = |i: usize| value(first.get(i).unwrap_or(rest), root, depth + 1, left);
     (0..count(map, "minItems")).map(item).collect::<Result<_, _>>().map(Value::Array)
 }
 
-fn object(map: &Map<String, Value>, root: &Value, depth: usize) -> Result<Value, String> {
+fn object(map: &Map<String, Value>, root: &Value, depth: usize, left: &mut usize) -> Result<Value, String> {
     let any = Value::Bool(true);
     let mut out = Map::new();
     let required = map.get("required").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     for name in required.iter().filter_map(Value::as_str) {
         let listed = map.get("properties").and_then(|p| p.get(name));
         let part = listed.or(map.get("additionalProperties")).unwrap_or(&any);
-        out.insert(name.into(), value(part, root, depth + 1)?);
+        out.insert(name.into(), value(part, root, depth + 1, left)?);
     }
     if out.len() < count(map, "minProperties") {
         return Err("the scripted model cannot meet `minProperties`".into());
@@ -116,6 +134,18 @@ fn number(map: &Map<String, Value>, whole: bool) -> Result<Value, String> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_would_be_huge_or_never_end_is_refused() {
+        let text = json!({"type": "string", "minLength": 4096});
+        let many = |items: Value| json!({"type": "array", "minItems": 4096, "items": items});
+        let tries =
+            json!({"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": vec![json!({"$ref": "#/$defs/a"}); 8]}}});
+        for schema in [many(many(text)), tries] {
+            let error = of(&schema.to_string()).unwrap_err();
+            assert!(error.contains("no small value"), "{error}");
+        }
+    }
 
     #[test]
     fn what_is_written_fits_the_schema() {

@@ -4,6 +4,8 @@
 //! would be understood here otherwise than by a validator; both are refused with a word on why. Called by `grammar` and
 //! by the backends, so that a schema that one of them takes is taken by all.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 /// Bytes of a schema's text.
@@ -12,6 +14,8 @@ const BYTES_MAX: usize = 64 << 10;
 const DEPTH_MAX: usize = 32;
 /// Schemas in one schema.
 const SCHEMAS_MAX: usize = 4096;
+/// Copies of values that the compiler may make to bring alternatives together with what stands beside them.
+const COPIES_MAX: u64 = 200_000;
 /// Largest number of items, characters or properties that may be asked for.
 const COUNT_MAX: u64 = 4096;
 /// Bytes of a regular expression.
@@ -28,8 +32,10 @@ pub(crate) fn read(text: &str) -> Result<Value, String> {
         return Err(format!("the schema has {} bytes; {BYTES_MAX} are allowed", text.len()));
     }
     let schema: Value = serde_json::from_str(text).map_err(|e| format!("the schema is not JSON: {e}"))?;
-    let mut walk = Walk { schemas: 0 };
+    let mut walk = Walk::default();
     walk.schema(&schema, "#", 0)?;
+    walk.references_fit()?;
+    walk.copies_fit()?;
     Ok(schema)
 }
 
@@ -40,16 +46,23 @@ pub(crate) fn bounded(mut schema: Value) -> Value {
     schema
 }
 
-struct Walk {
-    schemas: usize,
+#[derive(Default)]
+struct Walk<'a> {
+    /// Schemas and fixed values.
+    count: usize,
+    /// All schemas, by what a reference to each looks like.
+    places: HashMap<String, &'a Value>,
+    /// Where a reference stands, and where it leads.
+    references: Vec<(String, &'a str)>,
 }
 
-impl Walk {
-    fn schema(&mut self, schema: &Value, at: &str, depth: usize) -> Result<(), String> {
-        self.schemas += 1;
-        if depth > DEPTH_MAX || self.schemas > SCHEMAS_MAX {
-            return Err(format!("{at}: more than {DEPTH_MAX} levels or {SCHEMAS_MAX} schemas"));
+impl<'a> Walk<'a> {
+    fn schema(&mut self, schema: &'a Value, at: &str, depth: usize) -> Result<(), String> {
+        self.counted(1, at)?;
+        if depth > DEPTH_MAX {
+            return Err(format!("{at}: more than {DEPTH_MAX} levels"));
         }
+        self.places.insert(at.to_owned(), schema);
         let map = match schema {
             Value::Bool(_) => return Ok(()),
             Value::Object(map) => map,
@@ -64,24 +77,90 @@ impl Walk {
                         if keyword == "patternProperties" && name.len() > PATTERN_BYTES_MAX {
                             return Err(format!("{at}: a pattern has at most {PATTERN_BYTES_MAX} bytes"));
                         }
+                        // A name with a slash would look like a way through other places.
+                        let name = if name.contains('/') { "?" } else { name };
                         self.schema(part, &format!("{at}/{name}"), depth + 1)?;
                     }
                 }
+                "enum" | "const" => self.counted(values(value), &at)?,
                 "anyOf" | "allOf" | "oneOf" | "prefixItems" => self.list(value, &at, depth)?,
                 "items" if value.is_array() => self.list(value, &at, depth)?,
                 "items" | "additionalProperties" | "additionalItems" => self.schema(value, &at, depth + 1)?,
                 _ => keyword_fits(keyword, value, depth).map_err(|problem| format!("{at}: {problem}"))?,
             }
         }
+        if let Some(reference) = map.get("$ref").and_then(Value::as_str) {
+            self.references.push((at.to_owned(), reference));
+        }
         properties_fit(map).map_err(|problem| format!("{at}: {problem}"))
     }
 
-    fn list(&mut self, value: &Value, at: &str, depth: usize) -> Result<(), String> {
+    fn counted(&mut self, values: usize, at: &str) -> Result<(), String> {
+        self.count += values;
+        let fits = self.count <= SCHEMAS_MAX;
+        fits.then_some(()).ok_or_else(|| format!("{at}: more than {SCHEMAS_MAX} schemas and values"))
+    }
+
+    /// References lead to schemas that were looked at: what lies behind an example or a default was not.
+    fn references_fit(&self) -> Result<(), String> {
+        let astray = self.references.iter().find(|(_, to)| !self.places.contains_key(*to));
+        astray.map_or(Ok(()), |(at, to)| Err(format!("{at}/$ref: there is no schema at {to:?}")))
+    }
+
+    /// The compiler copies what stands beside `anyOf` for each alternative, and for each pair of those of two.
+    fn copies_fit(&self) -> Result<(), String> {
+        let mut known = HashMap::new();
+        for (at, schema) in &self.places {
+            let copies = self.alternatives(schema, &mut known).saturating_mul(values(schema) as u64);
+            if copies > COPIES_MAX {
+                return Err(format!("{at}: its alternatives make more than {COPIES_MAX} values"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ways to fit `schema` that are told apart at its own level; of a schema that contains itself, one.
+    fn alternatives(&self, schema: &'a Value, known: &mut HashMap<&'a str, u64>) -> u64 {
+        let Value::Object(map) = schema else { return 1 };
+        let mut ways: u64 = 1;
+        for keyword in ["anyOf", "oneOf", "allOf"] {
+            let parts = map.get(keyword).and_then(Value::as_array).into_iter().flatten();
+            let of_parts = parts.map(|part| self.alternatives(part, known));
+            let found = match keyword {
+                "allOf" => of_parts.fold(1, u64::saturating_mul),
+                _ => of_parts.fold(0, u64::saturating_add).max(1),
+            };
+            ways = ways.saturating_mul(found);
+        }
+        let Some(to) = map.get("$ref").and_then(Value::as_str) else { return ways };
+        let of_target = match (known.get(to), self.places.get(to)) {
+            (Some(found), _) => *found,
+            (None, Some(target)) => {
+                known.insert(to, 1);
+                let found = self.alternatives(target, known);
+                known.insert(to, found);
+                found
+            }
+            (None, None) => 1,
+        };
+        ways.saturating_mul(of_target)
+    }
+
+    fn list(&mut self, value: &'a Value, at: &str, depth: usize) -> Result<(), String> {
         let parts = value.as_array().ok_or_else(|| format!("{at}: must be a list"))?;
         for (i, part) in parts.iter().enumerate() {
             self.schema(part, &format!("{at}/{i}"), depth + 1)?;
         }
         Ok(())
+    }
+}
+
+/// Values within a value, itself included.
+fn values(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(values).sum::<usize>(),
+        Value::Object(members) => 1 + members.values().map(values).sum::<usize>(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 1,
     }
 }
 
@@ -181,6 +260,29 @@ mod tests {
             let error = verdict(&schema).unwrap_err();
             assert!(error.contains(word), "{schema}: {error}");
         }
+        let wide = json!({"type": "object", "properties": {"a": {"enum": vec![1; 3000]}},
+            "anyOf": vec![json!({"type": "object"}); 900]});
+        assert!(verdict(&wide).unwrap_err().contains("alternatives"));
+        let two = json!({"anyOf": [{"type": "object", "minProperties": 1}, {"type": "object"}]});
+        assert!(verdict(&json!({"allOf": vec![two; 14]})).unwrap_err().contains("alternatives"));
+        let doubled = |n: usize| json!({"anyOf": vec![json!({"$ref": format!("#/$defs/a{n}")}); 8]});
+        let chain: Map<String, Value> = (0..8).map(|n| (format!("a{n}"), doubled(n + 1))).collect();
+        let mut chain = json!({"$ref": "#/$defs/a0", "$defs": chain});
+        chain["$defs"]["a8"] = json!({"type": "null"});
+        assert!(verdict(&chain).unwrap_err().contains("alternatives"));
+        assert!(verdict(&json!({"enum": vec![1; 5000]})).unwrap_err().contains("schemas and values"));
+        for (behind, to) in [("default", "#/default"), ("examples", "#/examples/0"), ("x", "#/x")] {
+            let huge = json!({"type": "array", "minItems": 1_000_000_000});
+            let place = if behind == "examples" { json!([huge]) } else { huge };
+            let error = verdict(&json!({"$ref": to, behind: place})).unwrap_err();
+            assert!(error.contains("no schema at"), "{error}");
+        }
+        let through = json!({"$ref": "#/properties/a/default", "properties": {
+            "a": {"default": {"minItems": 1e9}}, "a/default": {}}});
+        assert!(verdict(&through).unwrap_err().contains("no schema at"));
+        let list =
+            json!({"type": "object", "properties": {"next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}}});
+        assert_eq!(verdict(&list), Ok(()));
         let deep = (0..40).fold(json!({}), |inner, _| json!({"items": inner}));
         assert!(verdict(&deep).unwrap_err().contains("levels"));
         assert!(read(&" ".repeat(BYTES_MAX + 1)).unwrap_err().contains("bytes"));

@@ -280,6 +280,7 @@ impl<R: Runner> EngineCore<R> {
             if let Some(same) = self.waiting.remove(&place) {
                 self.known.insert(same.identity, better);
                 self.waiting.insert(better, same);
+                self.queue_changed = true;
             }
         }
         None
@@ -290,6 +291,7 @@ impl<R: Runner> EngineCore<R> {
         let gone: Vec<Place> = waiting.filter_map(|(p, s)| s.drop_cancelled().then_some(*p)).collect();
         for place in gone {
             if let Some(sequence) = self.waiting.remove(&place) {
+                self.queue_changed = true;
                 self.forget(place, &sequence);
                 if sequence.admitted.is_none() {
                     self.queued.fetch_sub(1, Ordering::Relaxed);

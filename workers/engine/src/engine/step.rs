@@ -147,6 +147,7 @@ impl<R: Runner> EngineCore<R> {
     /// refused.
     fn drop_stuck(&mut self) {
         let Some((place, sequence)) = self.waiting.pop_first() else { return };
+        self.queue_changed = true;
         tracing::error!(tenant = sequence.tenant, "a request finds too few blocks in an idle engine");
         self.forget(place, &sequence);
         if sequence.admitted.is_none() {

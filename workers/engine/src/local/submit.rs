@@ -14,7 +14,7 @@ use crate::constraint::Shape;
 use crate::detokenise::TextOut;
 use crate::engine::Command;
 use crate::generate::{GenerateError, Pieces};
-use crate::grammar::Grammar;
+use crate::grammar::{Crowded, Grammar};
 use crate::job::{Constraint, Request};
 use crate::kv::key::chain;
 use crate::kv::pin::{Keep, PinName};
@@ -24,19 +24,17 @@ use crate::sample::Sampler;
 use crate::sequence::{Reader, Reply, Sequence};
 
 impl LocalModel {
-    /// What holds the answer to the request's schema, when there is one. A new schema is compiled on a thread that
-    /// may block, since it can take tens of milliseconds.
+    /// What holds the answer to the request's schema, when there is one.
     pub(super) async fn grammar(&self, request: &Request) -> Result<Option<Box<Grammar>>, GenerateError> {
         let Some(Constraint::Schema { schema }) = &request.constraint else { return Ok(None) };
         if request.stop.iter().any(|stop| !stop.is_empty()) {
             return Err(GenerateError::Rejected("a stop string could cut the JSON answer".into()));
         }
-        if let Some(grammar) = self.grammars.known(schema) {
-            return Ok(Some(Box::new(grammar)));
-        }
-        let (grammars, schema) = (Arc::clone(&self.grammars), schema.clone());
-        let started = tokio::task::spawn_blocking(move || grammars.start(&schema)).await;
-        let grammar = started.map_err(|e| GenerateError::Engine(format!("compiling a schema: {e}")))?;
+        let started = Arc::clone(&self.grammars).start_apart(schema).await;
+        let grammar = started.map_err(|Crowded| GenerateError::Unavailable {
+            reason: "too many schemas wait to be compiled".into(),
+            retry_after_ms: None,
+        })?;
         Ok(Some(Box::new(grammar.map_err(GenerateError::Rejected)?)))
     }
 

@@ -124,8 +124,8 @@ impl ModelConfig {
         if !self.heads.is_multiple_of(self.kv_heads) {
             return fail("num_key_value_heads", "does not divide the number of attention heads");
         }
-        if !self.head_dim.is_multiple_of(2) {
-            return fail("head_dim", "must be even");
+        if self.head_dim == 0 || !self.head_dim.is_multiple_of(2) {
+            return fail("head_dim", "must be even and above 0");
         }
         Ok(self)
     }

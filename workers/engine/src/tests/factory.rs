@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::chat::Chat;
 use crate::detokenise::TextOut;
 use crate::engine::{Command, EngineCore, Setup};
-use crate::generate::GenerateError;
+use crate::generate::{GenerateError, ModelInfo};
 use crate::job::{Completion, Sampling};
 use crate::kv::KvShape;
 use crate::kv::key::{BlockKey, chain};
@@ -18,6 +19,8 @@ use crate::kv::pool::Pool;
 use crate::kv::quota::ANYONE;
 use crate::kv::shadow::Shadows;
 use crate::kv::tier::Tiers;
+use crate::local::LocalModel;
+use crate::open::EngineOptions;
 use crate::prefetch::{Chain, Outlook};
 use crate::runner::Runner;
 use crate::sample::Sampler;
@@ -55,6 +58,22 @@ pub(super) fn text(salt: u32, len: usize) -> Vec<u32> {
 /// Layout of the simulated runner's blocks.
 pub(super) fn shape(limits: Limits) -> KvShape {
     SimRunner::new(1, limits.block_tokens).kv_shape()
+}
+
+/// The simulated model behind its trait, with `blocks` KV blocks.
+pub(super) fn serve(runner: SimRunner, blocks: usize, options: &EngineOptions) -> LocalModel {
+    let chat = Chat::new(testing::TEMPLATE, String::new(), String::new()).unwrap();
+    let info = ModelInfo {
+        kind: "local",
+        name: "sim".into(),
+        architecture: String::new(),
+        parameters: None,
+        context_tokens: None,
+        precision: String::new(),
+        fingerprint: "sim".into(),
+    };
+    let context = blocks * options.block_tokens;
+    LocalModel::spawn(runner, blocks, info, language(), chat, context, options, None).unwrap()
 }
 
 pub(super) fn language() -> Language {

@@ -8,17 +8,15 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::factory::language;
-use crate::chat::Chat;
-use crate::generate::{Generate, GenerateError, ModelInfo};
+use super::factory::{language, serve};
+use crate::generate::{Generate, GenerateError};
 use crate::grammar::Grammars;
 use crate::job::{Completion, Constraint, Finish, Request, Sampling};
 use crate::local::LocalModel;
 use crate::open::EngineOptions;
-use crate::runner::Runner;
 use crate::sample::Sampler;
 use crate::sim::SimRunner;
-use crate::testing::{self, TEMPLATE};
+use crate::testing;
 use crate::vocabulary::Vocabulary;
 
 /// Schemas, and the tokens that their longest answer needs at one byte per token.
@@ -170,21 +168,9 @@ fn hostile_schemas_are_refused_or_harmless() {
 
 /// A simulated model; its logits favour nothing.
 fn sim(options: &EngineOptions, blocks: usize, gate: Option<std::sync::mpsc::Receiver<()>>) -> LocalModel {
-    let language = language();
-    let mut runner = SimRunner::new(language.vocabulary.size(), options.block_tokens);
+    let mut runner = SimRunner::new(language().vocabulary.size(), options.block_tokens);
     runner.gate = gate;
-    let chat = Chat::new(TEMPLATE, String::new(), String::new()).unwrap();
-    let info = ModelInfo {
-        kind: "local",
-        name: "sim".into(),
-        architecture: String::new(),
-        parameters: None,
-        context_tokens: None,
-        precision: String::new(),
-        fingerprint: "sim".into(),
-    };
-    let context = blocks * runner.kv_shape().block_tokens;
-    LocalModel::spawn(runner, blocks, info, language, chat, context, options, None).unwrap()
+    serve(runner, blocks, options)
 }
 
 fn request(schema: &Value, text: &str, seed: u64) -> Request {

@@ -5,12 +5,12 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::factory::{language, serve};
 use crate::chat::Chat;
-use crate::generate::{Generate, GenerateError, ModelInfo};
+use crate::generate::{Generate, GenerateError};
 use crate::job::{Completion, Constraint, Finish, Request, Role, Scope};
 use crate::local::LocalModel;
 use crate::open::EngineOptions;
-use crate::sequence::Language;
 use crate::sim::SimRunner;
 use crate::testing::{self, TEMPLATE, model, request};
 
@@ -20,23 +20,9 @@ fn options() -> EngineOptions {
 
 /// A simulated model of `blocks` KV blocks.
 fn sim(options: &EngineOptions, blocks: usize, change: impl FnOnce(&mut SimRunner)) -> LocalModel {
-    let vocabulary = testing::vocabulary();
-    let eos = vec![vocabulary.id("<|end|>").unwrap()];
-    let mut runner = SimRunner::new(vocabulary.size(), options.block_tokens);
+    let mut runner = SimRunner::new(language().vocabulary.size(), options.block_tokens);
     change(&mut runner);
-    let language = Language { vocabulary: vocabulary.into(), eos: eos.into(), phrases: None };
-    let chat = Chat::new(TEMPLATE, String::new(), String::new()).unwrap();
-    let info = ModelInfo {
-        kind: "local",
-        name: "sim".into(),
-        architecture: String::new(),
-        parameters: None,
-        context_tokens: None,
-        precision: String::new(),
-        fingerprint: "sim".into(),
-    };
-    let context = blocks * options.block_tokens;
-    LocalModel::spawn(runner, blocks, info, language, chat, context, options, None).unwrap()
+    serve(runner, blocks, options)
 }
 
 async fn run(model: &LocalModel, request: Request) -> Result<Completion, GenerateError> {

@@ -29,6 +29,7 @@ use remote::{Remote, RemoteCounts, RemoteTier, Wake};
 use super::KvShape;
 use super::key::BlockKey;
 use super::precision::KvPrecision;
+use crate::model::arithmetic;
 use crate::prefetch::Below;
 
 /// Where evicted blocks go.
@@ -59,8 +60,9 @@ impl TierOptions {
 }
 
 impl Below for Tiers {
-    fn has(&self, key: &BlockKey) -> bool {
-        self.find(key).is_some()
+    fn has(&mut self, key: &BlockKey) -> bool {
+        let block_tokens = self.shape.block_tokens;
+        self.find(key).is_some_and(|(kind, len)| self.costs.worth(kind, len, block_tokens))
     }
 
     fn ask(&mut self, keys: &[BlockKey]) {
@@ -207,8 +209,8 @@ impl Tiers {
         (tiers.host_compression, tiers.disk_compression) =
             (options.host_compression, options.disk_compression);
         // Blocks of another precision or size are as useless as those of another model.
-        let text = format!("{fingerprint} {:?} {shape:?}", options.codec);
-        let seal = blake3::derive_key("bul-engine kv tier v2", text.as_bytes());
+        let text = format!("{fingerprint} {:?} {shape:?} {}", options.codec, arithmetic());
+        let seal = blake3::derive_key("bul-engine kv tier v3", text.as_bytes());
         if options.host_bytes_max > 0 {
             tiers.host = Some(Host::new(options.host_bytes_max));
         }
@@ -277,6 +279,10 @@ impl Tiers {
     /// Keeps an evicted block, unless it is kept already.
     pub fn save(&mut self, key: BlockKey, values: &[f32]) {
         if self.is_empty() || values.is_empty() || self.find(&key).is_some() {
+            return;
+        }
+        let is_local = self.host.is_some() || self.disk.is_some();
+        if !is_local && self.remote.as_ref().is_some_and(|remote| remote.is_written(&key)) {
             return;
         }
         self.counts.saved += 1;

@@ -19,8 +19,9 @@ use crate::kv::key::{BlockKey, KeyMap};
 
 /// Calls that wait for the store; beyond, blocks are neither asked for nor written.
 const CALLS_MAX: usize = 64;
-/// Blocks of one call.
+/// Blocks of one call at most, and of the first one.
 const BATCH_MAX: usize = 32;
+const BATCH_FIRST: usize = 4;
 /// Keys whose presence or absence is remembered.
 const KNOWN_MAX: usize = 1 << 16;
 /// How long a missing block is not asked for again, milliseconds.
@@ -180,6 +181,8 @@ pub(crate) struct Remote {
     /// Blocks that were asked for and have not come.
     asked: usize,
     asked_max: usize,
+    /// Blocks of the next call: half as many after one that brought nothing in its time, one more after one that did.
+    batch: usize,
     bytes_max: usize,
     within: Duration,
     started: Instant,
@@ -223,6 +226,7 @@ impl Remote {
             asked: 0,
             // All that is under way must find room when it comes.
             asked_max: (tier.staged_bytes_max / block_bytes_max.max(1)).max(1),
+            batch: BATCH_FIRST,
             bytes_max: tier.staged_bytes_max,
             within: tier.within,
             started: Instant::now(),
@@ -252,6 +256,11 @@ impl Remote {
             drop(self.staged.put(key, packed));
         }
         self.asked -= landed.answered.min(self.asked);
+        match (landed.cost, landed.counts.skipped) {
+            (Some(_), _) => self.batch = (self.batch + 1).min(BATCH_MAX),
+            (None, skipped) if skipped > 0 => self.batch = (self.batch / 2).max(1),
+            (None, _) => {}
+        }
         self.counts.add(&landed.counts);
         landed.cost
     }
@@ -271,7 +280,7 @@ impl Remote {
     /// Asks for blocks that have not come and are not known to be missing; at most a batch.
     pub fn ask(&mut self, keys: &[BlockKey]) {
         let now = self.now_ms();
-        let room = BATCH_MAX.min(self.asked_max - self.asked.min(self.asked_max));
+        let room = self.batch.min(self.asked_max - self.asked.min(self.asked_max));
         let wanted = |key: &&BlockKey| {
             self.staged.find(key).is_none()
                 && match self.known.get(*key) {
@@ -296,10 +305,15 @@ impl Remote {
         }
     }
 
+    /// Whether the block of `key` is at the store, as far as is known here.
+    pub fn is_written(&self, key: &BlockKey) -> bool {
+        self.known.get(key) == Some(&Known::There)
+    }
+
     /// Writes a block, unless it is there already or too much waits to be written.
     pub fn put(&mut self, key: BlockKey, bytes: impl FnOnce() -> Vec<u8>) {
         let Some(calls) = &self.calls else { return };
-        if self.known.get(&key) == Some(&Known::There) {
+        if self.is_written(&key) {
             return;
         }
         if self.shared.queued_bytes.load(Ordering::Relaxed) >= self.bytes_max {

@@ -69,6 +69,11 @@ enum Panels {
     Q6K(Vec<Q6K>),
 }
 
+/// Whether this machine has the kernels.
+pub(crate) fn is_supported() -> bool {
+    Avx2::detect().is_some()
+}
+
 impl Packed {
     /// `None` when the format or the machine has no kernel here.
     ///
