@@ -1,8 +1,9 @@
 // llama.cpp through its public interface, measured as `engine -- speed-file` measures ours: prompt
 // tokens per second, then answer tokens per second for several numbers of sequences side by side.
 //
-//   peer FILE.gguf THREADS ROUNDS PROMPT CONTEXT ANSWER BATCH,BATCH,…
+//   peer FILE.gguf THREADS ROUNDS PROMPT CONTEXT ANSWER BATCH,BATCH,… SHARED
 //
+// SHARED tokens are computed once and belong to all sequences of a batch, as its server shares a system prompt.
 // Prints one JSON line. Model calls alone are timed, in wall time and in processor time of the process.
 #include "llama.h"
 
@@ -58,9 +59,9 @@ static double median(std::vector<double> values) {
 }
 
 int main(int argc, char ** argv) {
-    if (argc != 8) { fprintf(stderr, "usage: peer FILE THREADS ROUNDS PROMPT CONTEXT ANSWER BATCHES\n"); return 2; }
+    if (argc != 9) { fprintf(stderr, "usage: peer FILE THREADS ROUNDS PROMPT CONTEXT ANSWER BATCHES SHARED\n"); return 2; }
     const int threads = atoi(argv[2]), rounds = atoi(argv[3]);
-    const int prompt = atoi(argv[4]), context_tokens = atoi(argv[5]), answer = atoi(argv[6]);
+    const int prompt = atoi(argv[4]), context_tokens = atoi(argv[5]), answer = atoi(argv[6]), shared = atoi(argv[8]);
     std::vector<int> batches;
     std::stringstream list(argv[7]);
     for (std::string item; std::getline(list, item, ',');) batches.push_back(atoi(item.c_str()));
@@ -71,7 +72,7 @@ int main(int argc, char ** argv) {
     llama_model * model = llama_model_load_from_file(argv[1], llama_model_default_params());
     if (!model) { fprintf(stderr, "the file cannot be loaded\n"); return 1; }
     llama_context_params params = llama_context_default_params();
-    params.n_ctx = std::max(prompt, widest * (context_tokens + answer + 8)) + 64;
+    params.n_ctx = std::max(prompt, shared + widest * (context_tokens + answer + 8)) + 64;
     params.n_batch = params.n_ctx;
     params.n_ubatch = 512;
     params.n_seq_max = widest;
@@ -80,7 +81,8 @@ int main(int argc, char ** argv) {
     llama_context * context = llama_init_from_model(model, params);
     if (!context) { fprintf(stderr, "no context\n"); return 1; }
 
-    std::vector<int> what{0};
+    std::vector<int> what;
+    if (prompt > 0) what.push_back(0);
     what.insert(what.end(), batches.begin(), batches.end());
     std::vector<std::vector<double>> wall(what.size()), cpu(what.size());
     for (int round = 0; round < rounds; round++) {
@@ -91,9 +93,13 @@ int main(int argc, char ** argv) {
             if (what[i] == 0) {
                 total = run(context, 1, 0, prompt);
             } else {
-                run(context, what[i], 0, context_tokens);
+                if (shared > 0) run(context, 1, 0, shared);
+                for (int s = 1; s < what[i] && shared > 0; s++) {
+                    llama_memory_seq_cp(llama_get_memory(context), 0, s, -1, -1);
+                }
+                run(context, what[i], shared, context_tokens);
                 for (int step = 0; step < answer; step++) {
-                    Cost cost = run(context, what[i], context_tokens + step, 1);
+                    Cost cost = run(context, what[i], shared + context_tokens + step, 1);
                     total.wall += cost.wall;
                     total.processor += cost.processor;
                 }

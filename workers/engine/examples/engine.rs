@@ -6,7 +6,7 @@
 //! without shared reads.
 //! The decoder alone, own kernels and the library's in turn, as JSON:
 //! `… engine -- speed SHAPE PRECISION [both|own|library] [THREADS] [ROUNDS]`, and on a file
-//! `… engine -- speed-file FILE.gguf [THREADS] [ROUNDS] [PROMPT CONTEXT ANSWER BATCHES]`.
+//! `… engine -- speed-file FILE.gguf [THREADS] [ROUNDS] [PROMPT CONTEXT ANSWER BATCHES [SHARED KV]]`.
 //! A file for another engine: `… engine -- write SHAPE PRECISION FILE.gguf`.
 
 use std::path::PathBuf;
@@ -71,11 +71,15 @@ fn speed(args: &[String]) -> Outcome<()> {
 fn speed_file(args: &[String]) -> Outcome<()> {
     let file = args.first().ok_or("which file?")?;
     let mut options = options(args.get(1), args.get(2))?;
-    if let [_, _, _, prompt, context, answer, batches] = args {
+    if let [_, _, _, prompt, context, answer, batches, more @ ..] = args {
         options.prompt_tokens = prompt.parse()?;
         options.context_tokens = context.parse()?;
         options.answer_tokens = answer.parse()?;
         options.batches = batches.split(',').map(str::parse).collect::<Result<_, _>>()?;
+        if let [shared, kv] = more {
+            options.shared_tokens = shared.parse()?;
+            options.kv = KvPrecision::parse(kv).ok_or("KV is f32, f16 or int8")?;
+        }
     }
     let reports = bench_speed(&[SpeedModel::File(PathBuf::from(file))], &options)?;
     println!("{}", serde_json::to_string(&reports)?);

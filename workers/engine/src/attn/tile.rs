@@ -53,8 +53,8 @@ fn pack(a: &[f32], a_stride: usize, rows: usize, depth: usize, packed: &mut Vec<
         let panel = &mut packed[row * depth..(row + height) * depth];
         for m in 0..height {
             let a = &a[(row + m) * a_stride..][..depth];
-            for (column, a) in panel.chunks_exact_mut(height).zip(a) {
-                column[m] = *a;
+            for k in 0..depth {
+                panel[k * height + m] = a[k];
             }
         }
         row += height;
@@ -65,13 +65,15 @@ impl Product<'_> {
     /// `M` rows and `N` vectors of columns.
     #[expect(
         clippy::needless_range_loop,
-        reason = "loops over constants are unrolled, and sums stay in registers"
+        reason = "loops over constants are unrolled, and iterators over pairs are not inlined into vector code"
     )]
     #[inline(always)]
     fn step<S: Simd, const M: usize, const N: usize>(&mut self, simd: S, row: usize, column: usize) {
         let (lanes, add) = (S::F32_LANES, self.add);
-        let b = S::as_simd_f32s(self.b).0.chunks_exact(self.columns / lanes);
+        let stride = self.columns / lanes;
         let a = self.a[row * self.depth..(row + M) * self.depth].as_chunks::<M>().0;
+        // As long as the loop reads, so that its indices need no check.
+        let b = &S::as_simd_f32s(self.b).0[column..][..(a.len() - 1) * stride + N];
         let mut sum = [[simd.splat_f32s(0.0); N]; M];
         if add {
             for m in 0..M {
@@ -79,12 +81,11 @@ impl Product<'_> {
                 sum[m].copy_from_slice(S::as_simd_f32s(c).0);
             }
         }
-        for (a, b) in a.iter().zip(b) {
-            let b = &b[column..column + N];
+        for k in 0..a.len() {
             for m in 0..M {
-                let x = simd.splat_f32s(a[m]);
+                let x = simd.splat_f32s(a[k][m]);
                 for n in 0..N {
-                    sum[m][n] = simd.mul_add_f32s(x, b[n], sum[m][n]);
+                    sum[m][n] = simd.mul_add_f32s(x, b[k * stride + n], sum[m][n]);
                 }
             }
         }
@@ -280,8 +281,9 @@ impl WithSimd for AttendTile<'_, '_> {
         let vectors = sums.chunks_exact(columns).zip(norms.iter());
         let targets = out.into_iter().flat_map(|out| out.chunks_exact_mut(head_dim));
         for ((sums, norm), out) in vectors.zip(targets) {
-            for (out, sum) in out.iter_mut().zip(sums) {
-                *out = sum * norm;
+            let sums = &sums[..head_dim];
+            for d in 0..head_dim {
+                out[d] = sums[d] * norm;
             }
         }
     }

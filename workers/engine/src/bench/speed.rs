@@ -76,7 +76,11 @@ pub struct SpeedOptions {
     pub chunk_tokens: usize,
     /// Sequences side by side.
     pub batches: Vec<usize>,
-    /// Tokens of each sequence before the first measured one.
+    /// Tokens that all sequences of a batch begin with and hold together, in whole blocks; 0 for none.
+    pub shared_tokens: usize,
+    /// How keys and values are kept.
+    pub kv: KvPrecision,
+    /// Tokens of each sequence's own before the first measured one.
     pub context_tokens: usize,
     /// Measured tokens of each sequence.
     pub answer_tokens: usize,
@@ -91,6 +95,8 @@ impl Default for SpeedOptions {
             prompt_tokens: 512,
             chunk_tokens: 512,
             batches: vec![1, 8, 16, 32],
+            shared_tokens: 0,
+            kv: KvPrecision::F32,
             context_tokens: 8,
             answer_tokens: 8,
             rounds: 3,
@@ -156,14 +162,10 @@ fn processor_seconds() -> f64 {
 }
 
 impl Bench {
-    fn store(&self, blocks: usize) -> KvStore {
+    fn store(&self, blocks: usize, kv: KvPrecision) -> KvStore {
         let c = self.decoder.config();
         let (layers, kv_heads, head_dim) = (c.layers, c.kv_heads, c.head_dim);
-        KvStore::new(
-            KvShape { layers, kv_heads, head_dim, block_tokens: BLOCK_TOKENS },
-            KvPrecision::F32,
-            blocks,
-        )
+        KvStore::new(KvShape { layers, kv_heads, head_dim, block_tokens: BLOCK_TOKENS }, kv, blocks)
     }
 
     /// What the model takes for `spans`.
@@ -177,43 +179,57 @@ impl Bench {
         Ok(Cost { tokens, seconds, processor_seconds: processor_seconds() - processor })
     }
 
-    fn span(&self, sequence: usize, start: usize, len: usize, blocks: usize) -> Span {
+    /// `len` tokens from `start` on of a sequence that lies in `blocks`.
+    fn span(&self, sequence: usize, start: usize, len: usize, blocks: Vec<BlockId>) -> Span {
         let letters = self.decoder.config().vocab.min(256);
-        let first = (sequence * blocks) as u32;
-        Span {
-            tokens: (0..len).map(|i| ((sequence * 31 + (start + i) * 7) % letters) as u32).collect(),
-            start,
-            blocks: (first..first + blocks as u32).map(BlockId).collect(),
-            logits: Logits::Last,
-        }
+        let tokens = (0..len).map(|i| ((sequence * 31 + (start + i) * 7) % letters) as u32).collect();
+        Span { tokens, start, blocks, logits: Logits::Last }
     }
 
-    fn prompt(&mut self, options: &SpeedOptions) -> Result<Cost, EngineBenchError> {
-        let blocks = options.prompt_tokens.div_ceil(BLOCK_TOKENS);
-        let mut store = self.store(blocks);
+    /// Computes the first `tokens` tokens of a sequence, in chunks.
+    fn prefill(
+        &mut self,
+        tokens: usize,
+        store: &mut KvStore,
+        options: &SpeedOptions,
+    ) -> Result<Cost, EngineBenchError> {
+        let blocks = ids(0, tokens.div_ceil(BLOCK_TOKENS));
         let (mut total, mut start) = (Cost::default(), 0);
-        while start < options.prompt_tokens {
-            let len = options.chunk_tokens.max(1).min(options.prompt_tokens - start);
-            let span = self.span(0, start, len, blocks);
-            total.add(self.run(&[span], &mut store)?);
+        while start < tokens {
+            let len = options.chunk_tokens.max(1).min(tokens - start);
+            let span = self.span(0, start, len, blocks.clone());
+            total.add(self.run(&[span], store)?);
             start += len;
         }
         Ok(total)
     }
 
+    fn prompt(&mut self, options: &SpeedOptions) -> Result<Cost, EngineBenchError> {
+        let mut store = self.store(options.prompt_tokens.div_ceil(BLOCK_TOKENS), options.kv);
+        self.prefill(options.prompt_tokens, &mut store, options)
+    }
+
     fn answers(&mut self, batch: usize, options: &SpeedOptions) -> Result<Cost, EngineBenchError> {
         let (context, answer) = (options.context_tokens.max(1), options.answer_tokens.max(1));
-        let blocks = (context + answer).div_ceil(BLOCK_TOKENS);
-        let mut store = self.store(blocks * batch);
-        let prompts: Vec<Span> = (0..batch).map(|s| self.span(s, 0, context, blocks)).collect();
+        let shared = options.shared_tokens / BLOCK_TOKENS;
+        let own = (context + answer).div_ceil(BLOCK_TOKENS);
+        let mut store = self.store(shared + own * batch, options.kv);
+        self.prefill(shared * BLOCK_TOKENS, &mut store, options)?;
+        let blocks = |s: usize| [ids(0, shared), ids(shared + s * own, own)].concat();
+        let begin = shared * BLOCK_TOKENS;
+        let prompts: Vec<Span> = (0..batch).map(|s| self.span(s, begin, context, blocks(s))).collect();
         self.run(&prompts, &mut store)?;
         let mut total = Cost::default();
         for step in context..context + answer {
-            let spans: Vec<Span> = (0..batch).map(|s| self.span(s, step, 1, blocks)).collect();
+            let spans: Vec<Span> = (0..batch).map(|s| self.span(s, begin + step, 1, blocks(s))).collect();
             total.add(self.run(&spans, &mut store)?);
         }
         Ok(total)
     }
+}
+
+fn ids(first: usize, count: usize) -> Vec<BlockId> {
+    (first as u32..(first + count) as u32).map(BlockId).collect()
 }
 
 /// Measures `models` in turn.
@@ -286,6 +302,7 @@ mod tests {
             prompt_tokens: 40,
             chunk_tokens: 16,
             batches: vec![1, 3],
+            shared_tokens: 37,
             answer_tokens: 2,
             rounds: 2,
             ..SpeedOptions::default()
