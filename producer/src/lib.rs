@@ -12,8 +12,8 @@ pub mod submit;
 pub mod templates;
 
 pub use adopt::Adopted;
-pub use http::{
-    AppState, ProducerOptions, explanation, metrics_router, openapi, router, serve, serve_router,
-};
+#[cfg(feature = "openapi")]
+pub use http::openapi;
+pub use http::{AppState, ProducerOptions, explanation, metrics_router, router, serve, serve_router};
 pub use submit::{Intake, Outcome, SubmitAnswer, SubmitError, SubmitMode};
 pub use templates::Templates;

@@ -11,11 +11,11 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracing::warn;
-use utoipa::IntoParams;
 
 use super::jobs::Page;
 use super::params::{Params, Segment, page_size, time};
 use super::problem::Problem;
+#[cfg(feature = "openapi")]
 use super::shapes;
 use super::state::{AppState, Operator, Reader};
 
@@ -23,15 +23,15 @@ use super::state::{AppState, Operator, Reader};
 const USAGE_DAYS_DEFAULT: i64 = 30;
 
 /// The templates of this installation.
-#[utoipa::path(get, path = "/v1/templates", operation_id = "list_templates", tag = "templates",
-    responses(shapes::Errors, (status = 200, description = "all templates", body = shapes::TemplatePage)))]
+#[cfg_attr(feature = "openapi", utoipa::path(get, path = "/v1/templates", operation_id = "list_templates", tag = "templates",
+    responses(shapes::Errors, (status = 200, description = "all templates", body = shapes::TemplatePage))))]
 pub(crate) async fn templates(Reader(_caller): Reader, State(state): State<AppState>) -> Json<Page<Value>> {
     Json(Page { items: state.inner.templates.list(), next_cursor: None })
 }
 
 /// One template with the JSON Schema of its data.
-#[utoipa::path(get, path = "/v1/templates/{name}", operation_id = "show_template", tag = "templates", params(("name" = String, Path)),
-    responses(shapes::Errors, (status = 200, description = "the template", body = shapes::Template)))]
+#[cfg_attr(feature = "openapi", utoipa::path(get, path = "/v1/templates/{name}", operation_id = "show_template", tag = "templates", params(("name" = String, Path)),
+    responses(shapes::Errors, (status = 200, description = "the template", body = shapes::Template))))]
 pub(crate) async fn template(
     Reader(_caller): Reader,
     State(state): State<AppState>,
@@ -41,9 +41,10 @@ pub(crate) async fn template(
 }
 
 /// Span of the report.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
 #[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 pub(crate) struct UsageParams {
     /// Date or time; 30 days ago if not given.
     since: Option<String>,
@@ -67,8 +68,8 @@ struct UsageTotal {
 }
 
 /// Jobs, tokens and time by template and business area.
-#[utoipa::path(get, path = "/v1/usage", operation_id = "usage", tag = "account", params(UsageParams),
-    responses(shapes::Errors, (status = 200, description = "usage", body = shapes::UsageReport)))]
+#[cfg_attr(feature = "openapi", utoipa::path(get, path = "/v1/usage", operation_id = "usage", tag = "account", params(UsageParams),
+    responses(shapes::Errors, (status = 200, description = "usage", body = shapes::UsageReport))))]
 pub(crate) async fn usage(
     Reader(caller): Reader,
     State(state): State<AppState>,
@@ -103,8 +104,8 @@ pub(crate) struct Stats {
 }
 
 /// Jobs of the tenant by state, and what waits in the lanes.
-#[utoipa::path(get, path = "/v1/stats", operation_id = "stats", tag = "account",
-    responses(shapes::Errors, (status = 200, description = "counts", body = shapes::Stats)))]
+#[cfg_attr(feature = "openapi", utoipa::path(get, path = "/v1/stats", operation_id = "stats", tag = "account",
+    responses(shapes::Errors, (status = 200, description = "counts", body = shapes::Stats))))]
 pub(crate) async fn stats(
     Reader(caller): Reader,
     State(state): State<AppState>,
@@ -123,17 +124,18 @@ pub(crate) async fn stats(
 }
 
 /// How much of the audit.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
 #[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 pub(crate) struct AuditParams {
     /// Lines, 1 to 500; 50 if not given.
     limit: Option<usize>,
 }
 
 /// Who did what to dead letters, newest first.
-#[utoipa::path(get, path = "/v1/audit", operation_id = "audit", tag = "account", params(AuditParams),
-    responses(shapes::Errors, (status = 200, description = "lines", body = shapes::AuditPage)))]
+#[cfg_attr(feature = "openapi", utoipa::path(get, path = "/v1/audit", operation_id = "audit", tag = "account", params(AuditParams),
+    responses(shapes::Errors, (status = 200, description = "lines", body = shapes::AuditPage))))]
 pub(crate) async fn audit(
     Operator(caller): Operator,
     State(state): State<AppState>,

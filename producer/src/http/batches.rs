@@ -6,12 +6,12 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use bul_job::{FieldError, JobId, State as JobState};
 use serde::{Deserialize, Serialize};
-use utoipa::IntoParams;
 
 use super::body;
 use super::jobs::{idempotency_key, ingest_limits, location};
 use super::params::{Params, Segment};
 use super::problem::Problem;
+#[cfg(feature = "openapi")]
 use super::shapes;
 use super::state::{AppState, Submitter};
 use crate::auth::Caller;
@@ -55,18 +55,20 @@ pub(crate) struct Answers {
 }
 
 /// How to treat a batch.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
 #[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 pub(crate) struct BatchParams {
     /// `all` (the default): nothing is accepted when one job is wrong; `each`: the good ones are.
     mode: Option<String>,
 }
 
 /// What an ingested body does not say itself.
-#[derive(Debug, Default, Deserialize, IntoParams)]
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
 #[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 pub(crate) struct IngestParams {
     /// Template of the jobs.
     template: Option<String>,
@@ -83,11 +85,11 @@ pub(crate) struct IngestParams {
 }
 
 /// Submits up to 1,000 jobs in one transaction: a JSON array, JSONL or a batch of CloudEvents.
-#[utoipa::path(post, path = "/v1/jobs/batch", operation_id = "submit_batch", tag = "jobs", params(BatchParams),
+#[cfg_attr(feature = "openapi", utoipa::path(post, path = "/v1/jobs/batch", operation_id = "submit_batch", tag = "jobs", params(BatchParams),
     request_body(content((Vec<shapes::Job> = "application/json"), (String = "application/x-ndjson"), (shapes::Json = "application/cloudevents-batch+json"))),
     responses(shapes::Errors,
         (status = 202, description = "accepted; each job has its own answer", body = shapes::BatchAnswer),
-        (status = 422, description = "`invalid_job`: every wrong field of every job is named, nothing was accepted", body = shapes::Problem, content_type = "application/problem+json")))]
+        (status = 422, description = "`invalid_job`: every wrong field of every job is named, nothing was accepted", body = shapes::Problem, content_type = "application/problem+json"))))]
 pub(crate) async fn batch(
     Submitter(caller): Submitter,
     State(state): State<AppState>,
@@ -109,12 +111,12 @@ pub(crate) async fn batch(
 }
 
 /// Takes in what another system sends, in its own words.
-#[utoipa::path(post, path = "/v1/ingest/{source}", operation_id = "ingest", tag = "jobs",
+#[cfg_attr(feature = "openapi", utoipa::path(post, path = "/v1/ingest/{source}", operation_id = "ingest", tag = "jobs",
     params(("source" = String, Path, description = "cloudevents, cdevents, github, gitlab, frappe, ubl, csv, jsonl or generic"), IngestParams),
     request_body(content((shapes::Json = "application/json"), (String = "application/xml"), (String = "text/csv"))),
     responses(shapes::Errors,
         (status = 202, description = "accepted; each job has its own answer", body = shapes::BatchAnswer),
-        (status = 422, description = "`invalid_job` or `unsupported`", body = shapes::Problem, content_type = "application/problem+json")))]
+        (status = 422, description = "`invalid_job` or `unsupported`", body = shapes::Problem, content_type = "application/problem+json"))))]
 pub(crate) async fn ingest(
     Submitter(caller): Submitter,
     State(state): State<AppState>,

@@ -12,11 +12,11 @@ use bul_job::{FieldError, JobId, RawJob};
 use bul_store::{DeadFilter, DeadLetter};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::IntoParams;
 
 use super::body;
 use super::params::{Id, Params, cursor, page_size, read_cursor};
 use super::problem::Problem;
+#[cfg(feature = "openapi")]
 use super::shapes;
 use super::state::{AppState, Operator, Reader};
 
@@ -24,9 +24,10 @@ use super::state::{AppState, Operator, Reader};
 const IDS_MAX: usize = 1_000;
 
 /// Filter of the list. Either `filter`, or single conditions.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
 #[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 pub(crate) struct ListParams {
     /// An expression such as `reason=permanent,template=invoice`.
     filter: Option<String>,
@@ -78,8 +79,8 @@ struct Conditions {
 }
 
 /// The dead letters of the tenant, oldest first.
-#[utoipa::path(get, path = "/v1/dead-letters", operation_id = "list_dead_letters", tag = "dead letters", params(ListParams),
-    responses(shapes::Errors, (status = 200, description = "a page", body = shapes::DeadPage)))]
+#[cfg_attr(feature = "openapi", utoipa::path(get, path = "/v1/dead-letters", operation_id = "list_dead_letters", tag = "dead letters", params(ListParams),
+    responses(shapes::Errors, (status = 200, description = "a page", body = shapes::DeadPage))))]
 pub(crate) async fn list(
     Reader(caller): Reader,
     State(state): State<AppState>,
@@ -143,8 +144,8 @@ fn bad_parameter(error: FilterError) -> Problem {
 }
 
 /// One dead letter: job, reason, last failure; what could not be read as text.
-#[utoipa::path(get, path = "/v1/dead-letters/{id}", operation_id = "show_dead_letter", tag = "dead letters", params(("id" = uuid::Uuid, Path)),
-    responses(shapes::Errors, (status = 200, description = "the dead letter", body = shapes::DeadLetter)))]
+#[cfg_attr(feature = "openapi", utoipa::path(get, path = "/v1/dead-letters/{id}", operation_id = "show_dead_letter", tag = "dead letters", params(("id" = uuid::Uuid, Path)),
+    responses(shapes::Errors, (status = 200, description = "the dead letter", body = shapes::DeadLetter))))]
 pub(crate) async fn show(
     Reader(caller): Reader,
     State(state): State<AppState>,
@@ -154,9 +155,9 @@ pub(crate) async fn show(
 }
 
 /// Puts a job in the place of the dead one; answers with the difference. It stays dead until replayed.
-#[utoipa::path(put, path = "/v1/dead-letters/{id}", operation_id = "edit_dead_letter", tag = "dead letters", params(("id" = uuid::Uuid, Path)),
+#[cfg_attr(feature = "openapi", utoipa::path(put, path = "/v1/dead-letters/{id}", operation_id = "edit_dead_letter", tag = "dead letters", params(("id" = uuid::Uuid, Path)),
     request_body = shapes::Job,
-    responses(shapes::Errors, (status = 200, description = "edited", body = shapes::EditReport)))]
+    responses(shapes::Errors, (status = 200, description = "edited", body = shapes::EditReport))))]
 pub(crate) async fn edit(
     Operator(caller): Operator,
     State(state): State<AppState>,
@@ -173,9 +174,9 @@ pub(crate) async fn edit(
 }
 
 /// Changes single fields by a JSON merge patch (RFC 7396); answers with the difference.
-#[utoipa::path(patch, path = "/v1/dead-letters/{id}", operation_id = "patch_dead_letter", tag = "dead letters", params(("id" = uuid::Uuid, Path)),
+#[cfg_attr(feature = "openapi", utoipa::path(patch, path = "/v1/dead-letters/{id}", operation_id = "patch_dead_letter", tag = "dead letters", params(("id" = uuid::Uuid, Path)),
     request_body(content = shapes::Json, content_type = "application/merge-patch+json"),
-    responses(shapes::Errors, (status = 200, description = "edited", body = shapes::EditReport)))]
+    responses(shapes::Errors, (status = 200, description = "edited", body = shapes::EditReport))))]
 pub(crate) async fn patch(
     Operator(caller): Operator,
     State(state): State<AppState>,
@@ -191,10 +192,10 @@ pub(crate) async fn patch(
 }
 
 /// Runs one dead letter again, under its id.
-#[utoipa::path(post, path = "/v1/dead-letters/{id}/replay", operation_id = "replay_dead_letter", tag = "dead letters", params(("id" = uuid::Uuid, Path)),
+#[cfg_attr(feature = "openapi", utoipa::path(post, path = "/v1/dead-letters/{id}/replay", operation_id = "replay_dead_letter", tag = "dead letters", params(("id" = uuid::Uuid, Path)),
     responses(shapes::Errors,
         (status = 202, description = "it waits for its next run", body = shapes::ReplayReport),
-        (status = 409, description = "`not_possible_now`: it is not dead any more", body = shapes::Problem, content_type = "application/problem+json")))]
+        (status = 409, description = "`not_possible_now`: it is not dead any more", body = shapes::Problem, content_type = "application/problem+json"))))]
 pub(crate) async fn replay_one(
     Operator(caller): Operator,
     State(state): State<AppState>,
@@ -206,8 +207,8 @@ pub(crate) async fn replay_one(
 }
 
 /// Runs many again, at a rate if wanted: each then gets its own time to run.
-#[utoipa::path(post, path = "/v1/dead-letters/replay", operation_id = "replay_dead_letters", tag = "dead letters", request_body = shapes::ReplayRequest,
-    responses(shapes::Errors, (status = 202, description = "what was done", body = shapes::ReplayReport)))]
+#[cfg_attr(feature = "openapi", utoipa::path(post, path = "/v1/dead-letters/replay", operation_id = "replay_dead_letters", tag = "dead letters", request_body = shapes::ReplayRequest,
+    responses(shapes::Errors, (status = 202, description = "what was done", body = shapes::ReplayReport))))]
 pub(crate) async fn replay(
     Operator(caller): Operator,
     State(state): State<AppState>,
@@ -226,8 +227,8 @@ pub(crate) async fn replay(
 }
 
 /// Erases many for good; `rate` is not possible here.
-#[utoipa::path(post, path = "/v1/dead-letters/purge", operation_id = "purge_dead_letters", tag = "dead letters", request_body = shapes::ReplayRequest,
-    responses(shapes::Errors, (status = 200, description = "what was done", body = shapes::PurgeReport)))]
+#[cfg_attr(feature = "openapi", utoipa::path(post, path = "/v1/dead-letters/purge", operation_id = "purge_dead_letters", tag = "dead letters", request_body = shapes::ReplayRequest,
+    responses(shapes::Errors, (status = 200, description = "what was done", body = shapes::PurgeReport))))]
 pub(crate) async fn purge(
     Operator(caller): Operator,
     State(state): State<AppState>,
@@ -244,8 +245,8 @@ pub(crate) async fn purge(
 }
 
 /// Erases the payload of one dead letter for good; the ledger still counts it.
-#[utoipa::path(delete, path = "/v1/dead-letters/{id}", operation_id = "purge_dead_letter", tag = "dead letters", params(("id" = uuid::Uuid, Path)),
-    responses(shapes::Errors, (status = 204, description = "erased")))]
+#[cfg_attr(feature = "openapi", utoipa::path(delete, path = "/v1/dead-letters/{id}", operation_id = "purge_dead_letter", tag = "dead letters", params(("id" = uuid::Uuid, Path)),
+    responses(shapes::Errors, (status = 204, description = "erased"))))]
 pub(crate) async fn purge_one(
     Operator(caller): Operator,
     State(state): State<AppState>,

@@ -10,10 +10,10 @@ use axum::response::{IntoResponse, Response};
 use bul_job::{Format, State as JobState};
 use bul_store::{JobDetail, StoreError};
 use serde::Deserialize;
-use utoipa::IntoParams;
 
 use super::params::{Params, job_id};
 use super::problem::Problem;
+#[cfg(feature = "openapi")]
 use super::shapes;
 use super::state::{AppState, Reader};
 
@@ -23,9 +23,10 @@ const FILE_NAME_CHARS_MAX: usize = 100;
 const HTML_POLICY: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; frame-ancestors 'none'";
 
 /// How to send a document.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
 #[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 pub(crate) struct DocumentParams {
     /// Save it instead of showing it.
     #[serde(default)]
@@ -33,11 +34,11 @@ pub(crate) struct DocumentParams {
 }
 
 /// The bytes of a document. Its format is one of those the job asked for.
-#[utoipa::path(get, path = "/v1/jobs/{id}/documents/{format}", operation_id = "get_document", tag = "jobs",
+#[cfg_attr(feature = "openapi", utoipa::path(get, path = "/v1/jobs/{id}/documents/{format}", operation_id = "get_document", tag = "jobs",
     params(("id" = uuid::Uuid, Path), ("format" = String, Path, description = "md, html, pdf, json or txt"), DocumentParams),
     responses(shapes::Errors,
         (status = 200, description = "the document", body = Vec<u8>, content_type = "application/octet-stream", headers(("ETag" = String), ("Content-Disposition" = String))),
-        (status = 304, description = "the copy of `If-None-Match` is still right")))]
+        (status = 304, description = "the copy of `If-None-Match` is still right"))))]
 pub(crate) async fn document(
     Reader(caller): Reader,
     State(state): State<AppState>,

@@ -24,6 +24,7 @@ use tracing::{debug, warn};
 
 use super::params::Id;
 use super::problem::Problem;
+#[cfg(feature = "openapi")]
 use super::shapes;
 use super::state::{AppState, Reader};
 
@@ -31,8 +32,8 @@ use super::state::{AppState, Reader};
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Server-sent events `state`, `progress` and `token`, from the current state to the final one.
-#[utoipa::path(get, path = "/v1/jobs/{id}/events", operation_id = "watch_job", tag = "jobs", params(("id" = uuid::Uuid, Path)),
-    responses(shapes::Errors, (status = 200, description = "a stream that ends behind the final state", body = shapes::Event, content_type = "text/event-stream")))]
+#[cfg_attr(feature = "openapi", utoipa::path(get, path = "/v1/jobs/{id}/events", operation_id = "watch_job", tag = "jobs", params(("id" = uuid::Uuid, Path)),
+    responses(shapes::Errors, (status = 200, description = "a stream that ends behind the final state", body = shapes::Event, content_type = "text/event-stream"))))]
 pub(crate) async fn watch(
     Reader(caller): Reader,
     State(state): State<AppState>,

@@ -12,7 +12,6 @@ use bul_broker::Broker;
 use bul_store::Store;
 use serde::Serialize;
 use tracing::warn;
-use utoipa::ToSchema;
 
 use super::state::AppState;
 
@@ -28,7 +27,8 @@ pub(crate) struct Readiness {
 }
 
 /// State of the parts.
-#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Health {
     /// `ok`, `unavailable` or `stopping`.
@@ -42,29 +42,29 @@ pub(crate) struct Health {
 }
 
 /// The process answers.
-#[utoipa::path(get, path = "/livez", operation_id = "livez", tag = "health", security(()), responses((status = 200, description = "alive")))]
+#[cfg_attr(feature = "openapi", utoipa::path(get, path = "/livez", operation_id = "livez", tag = "health", security(()), responses((status = 200, description = "alive"))))]
 pub(crate) async fn livez() -> &'static str {
     "ok"
 }
 
 /// The store answers and the process is not stopping. A broker that is down does not make the
 /// producer unready: what is accepted meanwhile is published later.
-#[utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "health", security(()),
-    responses((status = 200, description = "ready", body = Health), (status = 503, description = "not ready", body = Health)))]
+#[cfg_attr(feature = "openapi", utoipa::path(get, path = "/readyz", operation_id = "readyz", tag = "health", security(()),
+    responses((status = 200, description = "ready", body = Health), (status = 503, description = "not ready", body = Health))))]
 pub(crate) async fn readyz(State(state): State<AppState>) -> Response {
     answer(health(&state).await)
 }
 
 /// Like readyz; for platforms that ask separately.
-#[utoipa::path(get, path = "/startupz", operation_id = "startupz", tag = "health", security(()),
-    responses((status = 200, description = "started", body = Health), (status = 503, description = "not yet", body = Health)))]
+#[cfg_attr(feature = "openapi", utoipa::path(get, path = "/startupz", operation_id = "startupz", tag = "health", security(()),
+    responses((status = 200, description = "started", body = Health), (status = 503, description = "not yet", body = Health))))]
 pub(crate) async fn startupz(State(state): State<AppState>) -> Response {
     answer(health(&state).await)
 }
 
 /// State of each part.
-#[utoipa::path(get, path = "/health", operation_id = "health", tag = "health", security(()),
-    responses((status = 200, description = "works", body = Health), (status = 503, description = "does not", body = Health)))]
+#[cfg_attr(feature = "openapi", utoipa::path(get, path = "/health", operation_id = "health", tag = "health", security(()),
+    responses((status = 200, description = "works", body = Health), (status = 503, description = "does not", body = Health))))]
 pub(crate) async fn report(State(state): State<AppState>) -> Response {
     answer(health(&state).await)
 }

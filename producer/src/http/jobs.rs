@@ -8,12 +8,12 @@ use axum::response::{IntoResponse, Response};
 use bul_job::{JobId, RawJob, State as JobState};
 use bul_store::{JobDetail, JobFilter, JobStatus, JobSummary, Place};
 use serde::{Deserialize, Serialize};
-use utoipa::IntoParams;
 
 use super::body;
 use super::explain::explanation;
 use super::params::{Id, Params, cursor, page_size, read_cursor};
 use super::problem::Problem;
+#[cfg(feature = "openapi")]
 use super::shapes;
 use super::state::{AppState, Reader, Submitter};
 use crate::ingest::{self, Hints, IngestLimits, Source};
@@ -51,9 +51,10 @@ pub(crate) struct Page<T> {
 }
 
 /// Filter of the list.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
 #[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 pub(crate) struct ListParams {
     /// Only jobs in these states, separated by commas.
     state: Option<String>,
@@ -66,14 +67,14 @@ pub(crate) struct ListParams {
 }
 
 /// Submits one job: job JSON or one CloudEvent. 202 means that it is stored and will be done.
-#[utoipa::path(post, path = "/v1/jobs", operation_id = "submit_job", tag = "jobs",
+#[cfg_attr(feature = "openapi", utoipa::path(post, path = "/v1/jobs", operation_id = "submit_job", tag = "jobs",
     params(("Idempotency-Key" = Option<String>, Header, description = "same key, same job: a repeated request makes no second one")),
     request_body(content((shapes::Job = "application/json"), (shapes::Json = "application/cloudevents+json"))),
     responses(shapes::Errors,
         (status = 202, description = "accepted", body = shapes::Submitted, headers(("Location" = String, description = "path of the job"))),
         (status = 200, description = "existed already", body = shapes::Submitted),
         (status = 409, description = "`idempotency_conflict`: the key belongs to a job of other content", body = shapes::Problem, content_type = "application/problem+json"),
-        (status = 422, description = "`invalid_job`: each wrong field is named", body = shapes::Problem, content_type = "application/problem+json")))]
+        (status = 422, description = "`invalid_job`: each wrong field is named", body = shapes::Problem, content_type = "application/problem+json"))))]
 pub(crate) async fn submit(
     Submitter(caller): Submitter,
     State(state): State<AppState>,
@@ -144,8 +145,8 @@ pub(crate) fn location(id: JobId) -> String {
 }
 
 /// The jobs of the tenant, newest first.
-#[utoipa::path(get, path = "/v1/jobs", operation_id = "list_jobs", tag = "jobs", params(ListParams),
-    responses(shapes::Errors, (status = 200, description = "a page", body = shapes::JobPage)))]
+#[cfg_attr(feature = "openapi", utoipa::path(get, path = "/v1/jobs", operation_id = "list_jobs", tag = "jobs", params(ListParams),
+    responses(shapes::Errors, (status = 200, description = "a page", body = shapes::JobPage))))]
 pub(crate) async fn list(
     Reader(caller): Reader,
     State(state): State<AppState>,
@@ -175,8 +176,8 @@ fn states(text: Option<&str>) -> Result<Vec<JobState>, Problem> {
 }
 
 /// One job: state, attempts, documents, cost, and why it is where it is.
-#[utoipa::path(get, path = "/v1/jobs/{id}", operation_id = "show_job", tag = "jobs", params(("id" = uuid::Uuid, Path)),
-    responses(shapes::Errors, (status = 200, description = "the job", body = shapes::JobDetail)))]
+#[cfg_attr(feature = "openapi", utoipa::path(get, path = "/v1/jobs/{id}", operation_id = "show_job", tag = "jobs", params(("id" = uuid::Uuid, Path)),
+    responses(shapes::Errors, (status = 200, description = "the job", body = shapes::JobDetail))))]
 pub(crate) async fn show(
     Reader(caller): Reader,
     State(state): State<AppState>,
@@ -194,11 +195,11 @@ pub(crate) async fn show(
 }
 
 /// Cancels a job. One that runs is asked to end: 202 until it has; 200 when it ended at once.
-#[utoipa::path(delete, path = "/v1/jobs/{id}", operation_id = "cancel_job", tag = "jobs", params(("id" = uuid::Uuid, Path)),
+#[cfg_attr(feature = "openapi", utoipa::path(delete, path = "/v1/jobs/{id}", operation_id = "cancel_job", tag = "jobs", params(("id" = uuid::Uuid, Path)),
     responses(shapes::Errors,
         (status = 200, description = "cancelled", body = shapes::JobStatus),
         (status = 202, description = "asked to end", body = shapes::JobStatus),
-        (status = 409, description = "`not_possible_now`: it has ended", body = shapes::Problem, content_type = "application/problem+json")))]
+        (status = 409, description = "`not_possible_now`: it has ended", body = shapes::Problem, content_type = "application/problem+json"))))]
 pub(crate) async fn cancel(
     Submitter(caller): Submitter,
     State(state): State<AppState>,

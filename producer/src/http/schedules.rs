@@ -8,12 +8,12 @@ use axum::response::{IntoResponse, Response};
 use bul_job::{FieldError, MissedPolicy, RawJob, ScheduleId, ScheduleSpec, TenantId, Timestamp};
 use bul_store::{Schedule, ScheduleChange};
 use serde::{Deserialize, Serialize};
-use utoipa::IntoParams;
 
 use super::body;
 use super::jobs::{Page, single};
 use super::params::{Params, Segment};
 use super::problem::Problem;
+#[cfg(feature = "openapi")]
 use super::shapes;
 use super::state::{AppState, Operator, Reader};
 use crate::submit::{SubmitMode, check_one};
@@ -48,17 +48,18 @@ pub(crate) struct Next {
 }
 
 /// How many fires to tell.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
 #[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 pub(crate) struct NextParams {
     /// 1 to 100; 5 if not given.
     count: Option<usize>,
 }
 
 /// The schedules of the tenant by name.
-#[utoipa::path(get, path = "/v1/schedules", operation_id = "list_schedules", tag = "schedules",
-    responses(shapes::Errors, (status = 200, description = "all schedules", body = shapes::SchedulePage)))]
+#[cfg_attr(feature = "openapi", utoipa::path(get, path = "/v1/schedules", operation_id = "list_schedules", tag = "schedules",
+    responses(shapes::Errors, (status = 200, description = "all schedules", body = shapes::SchedulePage))))]
 pub(crate) async fn list(
     Reader(caller): Reader,
     State(state): State<AppState>,
@@ -68,10 +69,10 @@ pub(crate) async fn list(
 }
 
 /// Adds a schedule. Its job is checked now, and again at each fire.
-#[utoipa::path(post, path = "/v1/schedules", operation_id = "add_schedule", tag = "schedules", request_body = shapes::NewSchedule,
+#[cfg_attr(feature = "openapi", utoipa::path(post, path = "/v1/schedules", operation_id = "add_schedule", tag = "schedules", request_body = shapes::NewSchedule,
     responses(shapes::Errors,
         (status = 201, description = "added", body = shapes::Schedule, headers(("Location" = String))),
-        (status = 409, description = "`exists_already`: the name is taken", body = shapes::Problem, content_type = "application/problem+json")))]
+        (status = 409, description = "`exists_already`: the name is taken", body = shapes::Problem, content_type = "application/problem+json"))))]
 pub(crate) async fn add(
     Operator(caller): Operator,
     State(state): State<AppState>,
@@ -143,8 +144,8 @@ async fn find(state: &AppState, tenant: &TenantId, name: &str) -> Result<Schedul
 }
 
 /// One schedule.
-#[utoipa::path(get, path = "/v1/schedules/{name}", operation_id = "show_schedule", tag = "schedules", params(("name" = String, Path)),
-    responses(shapes::Errors, (status = 200, description = "the schedule", body = shapes::Schedule)))]
+#[cfg_attr(feature = "openapi", utoipa::path(get, path = "/v1/schedules/{name}", operation_id = "show_schedule", tag = "schedules", params(("name" = String, Path)),
+    responses(shapes::Errors, (status = 200, description = "the schedule", body = shapes::Schedule))))]
 pub(crate) async fn show(
     Reader(caller): Reader,
     State(state): State<AppState>,
@@ -154,8 +155,8 @@ pub(crate) async fn show(
 }
 
 /// Removes a schedule; jobs it has made stay.
-#[utoipa::path(delete, path = "/v1/schedules/{name}", operation_id = "remove_schedule", tag = "schedules", params(("name" = String, Path)),
-    responses(shapes::Errors, (status = 204, description = "removed")))]
+#[cfg_attr(feature = "openapi", utoipa::path(delete, path = "/v1/schedules/{name}", operation_id = "remove_schedule", tag = "schedules", params(("name" = String, Path)),
+    responses(shapes::Errors, (status = 204, description = "removed"))))]
 pub(crate) async fn remove(
     Operator(caller): Operator,
     State(state): State<AppState>,
@@ -167,8 +168,8 @@ pub(crate) async fn remove(
 }
 
 /// Stops firing until it is resumed.
-#[utoipa::path(post, path = "/v1/schedules/{name}/pause", operation_id = "pause_schedule", tag = "schedules", params(("name" = String, Path)),
-    responses(shapes::Errors, (status = 200, description = "paused", body = shapes::Schedule)))]
+#[cfg_attr(feature = "openapi", utoipa::path(post, path = "/v1/schedules/{name}/pause", operation_id = "pause_schedule", tag = "schedules", params(("name" = String, Path)),
+    responses(shapes::Errors, (status = 200, description = "paused", body = shapes::Schedule))))]
 pub(crate) async fn pause(
     Operator(caller): Operator,
     State(state): State<AppState>,
@@ -178,8 +179,8 @@ pub(crate) async fn pause(
 }
 
 /// Fires again from now on; what was missed meanwhile is not made up for.
-#[utoipa::path(post, path = "/v1/schedules/{name}/resume", operation_id = "resume_schedule", tag = "schedules", params(("name" = String, Path)),
-    responses(shapes::Errors, (status = 200, description = "resumed", body = shapes::Schedule)))]
+#[cfg_attr(feature = "openapi", utoipa::path(post, path = "/v1/schedules/{name}/resume", operation_id = "resume_schedule", tag = "schedules", params(("name" = String, Path)),
+    responses(shapes::Errors, (status = 200, description = "resumed", body = shapes::Schedule))))]
 pub(crate) async fn resume(
     Operator(caller): Operator,
     State(state): State<AppState>,
@@ -206,8 +207,8 @@ async fn change(
 }
 
 /// Makes the job of the schedule now, beside its calendar.
-#[utoipa::path(post, path = "/v1/schedules/{name}/run-now", operation_id = "run_schedule_now", tag = "schedules", params(("name" = String, Path)),
-    responses(shapes::Errors, (status = 202, description = "accepted", body = shapes::Submitted, headers(("Location" = String)))))]
+#[cfg_attr(feature = "openapi", utoipa::path(post, path = "/v1/schedules/{name}/run-now", operation_id = "run_schedule_now", tag = "schedules", params(("name" = String, Path)),
+    responses(shapes::Errors, (status = 202, description = "accepted", body = shapes::Submitted, headers(("Location" = String))))))]
 pub(crate) async fn run_now(
     Operator(caller): Operator,
     State(state): State<AppState>,
@@ -221,8 +222,8 @@ pub(crate) async fn run_now(
 }
 
 /// When it will fire.
-#[utoipa::path(get, path = "/v1/schedules/{name}/next", operation_id = "next_fires", tag = "schedules", params(("name" = String, Path), NextParams),
-    responses(shapes::Errors, (status = 200, description = "coming fires, also of a paused schedule", body = shapes::Next)))]
+#[cfg_attr(feature = "openapi", utoipa::path(get, path = "/v1/schedules/{name}/next", operation_id = "next_fires", tag = "schedules", params(("name" = String, Path), NextParams),
+    responses(shapes::Errors, (status = 200, description = "coming fires, also of a paused schedule", body = shapes::Next))))]
 pub(crate) async fn next(
     Reader(caller): Reader,
     State(state): State<AppState>,

@@ -40,7 +40,6 @@ pub(crate) struct Inner {
     pub(crate) requests: Semaphore,
     pub(crate) batches: Semaphore,
     pub(crate) streams: Arc<Semaphore>,
-    pub(crate) openapi: Vec<u8>,
 }
 
 impl AppState {
@@ -65,7 +64,6 @@ impl AppState {
             requests: Semaphore::new(options.requests_max),
             batches: Semaphore::new(options.batches_max),
             streams: Arc::new(Semaphore::new(options.streams_max)),
-            openapi: super::openapi().to_json().unwrap_or_default().into_bytes(),
             store,
             broker,
             templates,
