@@ -6,7 +6,7 @@
 
 use async_trait::async_trait;
 use bul_broker::{Broker, BrokerError, BrokerInfo, Delivery, Depth, EventFilter, Message};
-use bul_job::{Event, Lane};
+use bul_job::{Event, Queue};
 use futures::stream::{BoxStream, StreamExt};
 
 /// See the module.
@@ -33,11 +33,11 @@ impl Broker for Elsewhere {
         elsewhere()
     }
 
-    async fn fetch(&self, _: Lane, _: usize) -> Result<Vec<Box<dyn Delivery>>, BrokerError> {
+    async fn fetch_from(&self, _: &[Queue], _: usize) -> Result<Vec<Box<dyn Delivery>>, BrokerError> {
         elsewhere()
     }
 
-    async fn ready(&self, _: &[Lane]) -> Result<(), BrokerError> {
+    async fn ready_in(&self, _: &[Queue]) -> Result<(), BrokerError> {
         elsewhere()
     }
 

@@ -15,7 +15,7 @@ use bul_runtime::{Shutdown, Tasks};
 use bul_scheduler::{Scheduler, SchedulerOptions};
 use bul_store::{Retention, Store, StoreError};
 use bul_template::Catalog;
-use bul_worker::{Adopt, Company, Parts, Taken, Worker, WorkerOptions, keep_warm};
+use bul_worker::{Adopt, Affinity, Company, Parts, Taken, Worker, WorkerOptions, keep_warm};
 use prometheus::{IntGaugeVec, Registry};
 use tracing::info;
 
@@ -121,6 +121,10 @@ impl System {
         let metrics = bul_worker::Metrics::new(&self.registry, self.breakers.clone());
         let (pdf, adopt) = (Arc::new(PdfWriter::new()), Arc::new(Gate(self.intake())));
         let company = Arc::new(Company::default());
+        let affinity =
+            Affinity::new(format!("process-{}", uuid::Uuid::new_v4().simple()), self.broker.partitions());
+        let stopping = self.shutdown.stopping().clone();
+        self.tasks.spawn("affinity", affinity.clone().follow(self.store.clone(), stopping));
         for replica in 1..=count {
             // Unique among all hosts and restarts: it is the name in the record of attempts.
             let instance = &uuid::Uuid::new_v4().simple().to_string()[..8];
@@ -141,6 +145,7 @@ impl System {
                 catalog: self.catalog.clone(),
                 pdf: pdf.clone(),
                 company: company.clone(),
+                affinity: affinity.clone(),
                 metrics: metrics.clone(),
             };
             self.tasks.spawn("worker", Worker::new(parts, options).run(self.shutdown.clone()));

@@ -206,12 +206,17 @@ pub async fn open_broker_of(spec: &BrokerSpec, config: &Config) -> anyhow::Resul
         BrokerSpec::Embedded => {
             let options = bul_broker_embedded::Options {
                 messages_max: config.limits.broker_messages_max,
+                partitions: config.broker_partitions,
                 ..Default::default()
             };
             Ok(Arc::new(EmbeddedBroker::new(options)))
         }
         BrokerSpec::Nats(url) => {
-            let options = bul_broker_nats::Options { replicas: config.broker_replicas, ..Default::default() };
+            let options = bul_broker_nats::Options {
+                replicas: config.broker_replicas,
+                partitions: config.broker_partitions,
+                ..Default::default()
+            };
             let broker = NatsBroker::open(url, options)
                 .await
                 .map_err(|e| Fault::unavailable(format!("broker: {e}")))?;

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use bul_broker::{Broker, Message};
 use bul_job::{
-    Event, EventKind, FieldError, JobError, JobId, Limits, RawJob, State, TenantId, Timestamp, ValidJob,
+    Event, EventKind, FieldError, Group, JobError, JobId, Limits, RawJob, State, TenantId, Timestamp,
+    ValidJob,
 };
 use bul_store::{Accepted, NewJob, Ready, Store, StoreError};
 use futures::FutureExt;
@@ -195,7 +196,7 @@ impl Intake {
                 .iter()
                 .filter_map(|(_, job)| job.as_ref().ok())
                 .map(|job| NewJob {
-                    id: JobId::new(),
+                    id: JobId::in_group(Group::of(tenant, job)),
                     tenant: tenant.clone(),
                     job: job.clone(),
                     source: source.into(),

@@ -3,7 +3,7 @@
 //! A fire's job, its entry `(schedule, time)` and the schedule's next time are one transaction in the
 //! store, so that a fire happens once, whoever makes it and wherever the process dies.
 
-use bul_job::{JobError, JobId, ScheduleSpec, Timestamp, ValidJob};
+use bul_job::{Group, JobError, JobId, ScheduleSpec, Timestamp, ValidJob};
 use bul_store::{Accepted, NewJob, Ready, Schedule, StoreError};
 use tracing::{info, warn};
 
@@ -76,7 +76,8 @@ impl Scheduler {
         raw.metadata.get_or_insert_default().insert("scheduled_for".into(), at.to_rfc3339().into());
         let job = ValidJob::parse(raw, self.store.now(), &self.options.limits)?;
         let source = format!("schedule:{}", schedule.name);
-        Ok(NewJob { id: JobId::new(), tenant: schedule.tenant.clone(), job, source })
+        let id = JobId::in_group(Group::of(&schedule.tenant, &job));
+        Ok(NewJob { id, tenant: schedule.tenant.clone(), job, source })
     }
 
     /// A schedule that cannot fire is moved on, so that it neither blocks the others nor fills the log

@@ -1,13 +1,13 @@
 //! The state of the broker: plain data behind one lock, with the time as an argument.
 //!
-//! Invariant: every held message is in exactly one place: ready in its lane, delayed, or in a hand.
-//! Inside a lane tenants take turns, so that a thousand jobs of one do not make another wait.
+//! Invariant: every held message is in exactly one place: ready in its queue, delayed, or in a hand.
+//! Inside a queue tenants take turns, so that a thousand jobs of one do not make another wait.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use bul_broker::{Depth, Message};
-use bul_job::{JobId, Lane, PublishNo, TenantId};
+use bul_job::{JobId, Lane, Partition, PublishNo, Queue, TenantId};
 use tokio::time::Instant;
 
 /// Names one handing-out of a message; an answer to an older one has no effect.
@@ -29,8 +29,9 @@ enum Timer {
     Unacked(Tag),
 }
 
+/// What lies in one partition of a lane.
 #[derive(Default)]
-struct Queue {
+struct Waiting {
     by_tenant: HashMap<TenantId, VecDeque<Held>>,
     /// Tenants with ready messages, next in turn first.
     turns: VecDeque<TenantId>,
@@ -39,7 +40,7 @@ struct Queue {
     unacked: usize,
 }
 
-impl Queue {
+impl Waiting {
     fn push(&mut self, held: Held) {
         let waiting = self.by_tenant.entry(held.message.tenant.clone()).or_default();
         if waiting.is_empty() {
@@ -73,7 +74,9 @@ struct InHand {
 
 /// All lanes.
 pub(crate) struct Lanes {
-    queues: [Queue; 4],
+    /// By [`Queue::index`].
+    queues: Vec<Waiting>,
+    partitions: u8,
     in_hand: HashMap<Tag, InHand>,
     /// By deadline; the number makes equal instants distinct.
     timers: BTreeMap<(Instant, u64), Timer>,
@@ -88,14 +91,23 @@ pub(crate) struct Lanes {
     closed: bool,
 }
 
+/// What is held, and for how many partitions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) messages_max: usize,
+    pub(crate) recent_max: usize,
+    pub(crate) partitions: u8,
+}
+
 fn key(message: &Message) -> Key {
     (message.job, message.publish)
 }
 
 impl Lanes {
-    pub(crate) fn new(messages_max: usize, recent_max: usize) -> Self {
+    pub(crate) fn new(Size { messages_max, recent_max, partitions }: Size) -> Self {
         Self {
-            queues: Default::default(),
+            queues: Queue::all(partitions).map(|_| Waiting::default()).collect(),
+            partitions,
             in_hand: HashMap::new(),
             timers: BTreeMap::new(),
             held: HashSet::new(),
@@ -114,7 +126,8 @@ impl Lanes {
 
     /// Forgets everything.
     pub(crate) fn close(&mut self) {
-        *self = Self::new(self.messages_max, self.recent_max);
+        let Self { messages_max, recent_max, partitions, .. } = *self;
+        *self = Self::new(Size { messages_max, recent_max, partitions });
         self.closed = true;
     }
 
@@ -128,23 +141,31 @@ impl Lanes {
             return false;
         }
         self.held.insert(key);
-        self.queue(message.lane).push(Held { message: message.clone(), deliveries: 0 });
+        self.home(message).push(Held { message: message.clone(), deliveries: 0 });
         true
     }
 
-    /// Hands out up to `max` messages until `deadline`.
-    pub(crate) fn take(&mut self, lane: Lane, max: usize, deadline: Instant) -> Vec<(Tag, Message, u32)> {
-        let mut taken = Vec::with_capacity(max.min(self.queue(lane).ready));
-        while taken.len() < max
-            && let Some(mut held) = self.queue(lane).pop()
-        {
-            held.deliveries = held.deliveries.saturating_add(1);
-            self.queue(lane).unacked += 1;
-            let tag = self.number();
-            taken.push((tag, held.message.clone(), held.deliveries));
-            let timer = (deadline, tag);
-            self.timers.insert(timer, Timer::Unacked(tag));
-            self.in_hand.insert(tag, InHand { held, timer });
+    /// Hands out up to `max` messages of the queues, which take turns, until `deadline`.
+    pub(crate) fn take(&mut self, from: &[Queue], max: usize, deadline: Instant) -> Vec<(Tag, Message, u32)> {
+        let mut open: Vec<usize> = from.iter().filter_map(|queue| self.place(*queue)).collect();
+        let ready = open.iter().map(|place| self.queues[*place].ready).sum();
+        let mut taken = Vec::with_capacity(max.min(ready));
+        while taken.len() < max && !open.is_empty() {
+            open.retain(|place| {
+                if taken.len() == max {
+                    return true;
+                }
+                let Some(mut held) = self.queues[*place].pop() else { return false };
+                held.deliveries = held.deliveries.saturating_add(1);
+                self.queues[*place].unacked += 1;
+                self.next_number += 1;
+                let tag = self.next_number;
+                taken.push((tag, held.message.clone(), held.deliveries));
+                let timer = (deadline, tag);
+                self.timers.insert(timer, Timer::Unacked(tag));
+                self.in_hand.insert(tag, InHand { held, timer });
+                true
+            });
         }
         taken
     }
@@ -164,9 +185,9 @@ impl Lanes {
     pub(crate) fn give_back(&mut self, tag: Tag, now: Instant, delay: Duration) {
         let Some(held) = self.take_back(tag) else { return };
         if delay.is_zero() {
-            return self.queue(held.message.lane).push(held);
+            return self.home(&held.message).push(held);
         }
-        self.queue(held.message.lane).delayed += 1;
+        self.home(&held.message).delayed += 1;
         let number = self.number();
         self.timers.insert((now + delay, number), Timer::Delayed(held));
     }
@@ -187,7 +208,7 @@ impl Lanes {
         {
             match entry.remove() {
                 Timer::Delayed(held) => {
-                    let queue = self.queue(held.message.lane);
+                    let queue = self.home(&held.message);
                     queue.delayed -= 1;
                     queue.push(held);
                 }
@@ -201,21 +222,32 @@ impl Lanes {
         self.timers.first_key_value().map(|((at, _), _)| *at)
     }
 
-    pub(crate) fn has_ready(&self, lane: Lane) -> bool {
-        self.queues[lane.index()].ready > 0
+    pub(crate) fn has_ready(&self, queue: Queue) -> bool {
+        self.place(queue).is_some_and(|place| self.queues[place].ready > 0)
     }
 
-    /// A delayed message counts as waiting.
+    /// By lane. A delayed message counts as waiting.
     pub(crate) fn depths(&self) -> [Depth; 4] {
-        let depth = |queue: &Queue| Depth {
-            ready: (queue.ready + queue.delayed) as u64,
-            unacked: queue.unacked as u64,
-        };
-        [0, 1, 2, 3].map(|index: usize| depth(&self.queues[index]))
+        Lane::ALL.map(|lane| {
+            let queues =
+                Queue::of(lane, self.partitions).map(|queue| &self.queues[queue.index(self.partitions)]);
+            queues.fold(Depth::default(), |sum, queue| Depth {
+                ready: sum.ready + (queue.ready + queue.delayed) as u64,
+                unacked: sum.unacked + queue.unacked as u64,
+            })
+        })
     }
 
-    fn queue(&mut self, lane: Lane) -> &mut Queue {
-        &mut self.queues[lane.index()]
+    /// Where a queue lies, if there is one.
+    fn place(&self, queue: Queue) -> Option<usize> {
+        let is_there = queue.partition.number() < self.partitions.max(1);
+        is_there.then(|| queue.index(self.partitions))
+    }
+
+    /// Where a message lies.
+    fn home(&mut self, message: &Message) -> &mut Waiting {
+        let partition: Partition = message.partition(self.partitions);
+        &mut self.queues[Queue { lane: message.lane, partition }.index(self.partitions)]
     }
 
     fn number(&mut self) -> u64 {
@@ -227,7 +259,7 @@ impl Lanes {
     fn take_back(&mut self, tag: Tag) -> Option<Held> {
         let in_hand = self.in_hand.remove(&tag)?;
         self.timers.remove(&in_hand.timer);
-        self.queue(in_hand.held.message.lane).unacked -= 1;
+        self.home(&in_hand.held.message).unacked -= 1;
         Some(in_hand.held)
     }
 

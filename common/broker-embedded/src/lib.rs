@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bul_broker::{Broker, BrokerError, BrokerInfo, Delivery, Depth, EventFilter, Message, Payload};
-use bul_job::{Event, Lane};
+use bul_job::{Event, PARTITIONS_MAX, Queue};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use parking_lot::Mutex;
@@ -19,7 +19,7 @@ use tokio::sync::{Notify, broadcast};
 use tokio::time::Instant;
 use tokio_stream::wrappers::BroadcastStream;
 
-use lanes::{Lanes, Tag};
+use lanes::{Lanes, Size, Tag};
 
 /// Settings of an [`EmbeddedBroker`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Options {
     pub recent_max: usize,
     /// Events a slow listener may lag behind before it loses the oldest.
     pub events_max: usize,
+    /// Partitions of each lane, 1 to [`PARTITIONS_MAX`]. More than one is of use where several engines share the process.
+    pub partitions: u8,
 }
 
 impl Default for Options {
@@ -42,6 +44,7 @@ impl Default for Options {
             ack_wait: Duration::from_secs(60),
             recent_max: 16_384,
             events_max: 4_096,
+            partitions: 1,
         }
     }
 }
@@ -65,19 +68,23 @@ struct Shared {
     events: Mutex<Option<broadcast::Sender<Arc<Event>>>>,
     ack_wait: Duration,
     messages_max: usize,
+    partitions: u8,
 }
 
 impl EmbeddedBroker {
     /// An empty broker.
     pub fn new(options: Options) -> Self {
         let (events, _) = broadcast::channel(options.events_max.max(1));
+        let Options { messages_max, recent_max, .. } = options;
+        let partitions = options.partitions.clamp(1, PARTITIONS_MAX);
         Self {
             shared: Arc::new(Shared {
-                lanes: Mutex::new(Lanes::new(options.messages_max, options.recent_max)),
+                lanes: Mutex::new(Lanes::new(Size { messages_max, recent_max, partitions })),
                 changed: Notify::new(),
                 events: Mutex::new(Some(events)),
                 ack_wait: options.ack_wait,
-                messages_max: options.messages_max,
+                messages_max,
+                partitions,
             }),
         }
     }
@@ -128,9 +135,13 @@ impl Broker for EmbeddedBroker {
         Err(BrokerError::Full(format!("it holds {} messages", self.shared.messages_max)))
     }
 
-    async fn fetch(&self, lane: Lane, max: usize) -> Result<Vec<Box<dyn Delivery>>, BrokerError> {
+    fn partitions(&self) -> u8 {
+        self.shared.partitions
+    }
+
+    async fn fetch_from(&self, queues: &[Queue], max: usize) -> Result<Vec<Box<dyn Delivery>>, BrokerError> {
         let deadline_after = self.shared.ack_wait;
-        let taken = self.shared.with(|lanes, now| lanes.take(lane, max, now + deadline_after))?;
+        let taken = self.shared.with(|lanes, now| lanes.take(queues, max, now + deadline_after))?;
         let delivery = |(tag, message, deliveries)| -> Box<dyn Delivery> {
             Box::new(EmbeddedDelivery {
                 shared: Arc::clone(&self.shared),
@@ -143,14 +154,14 @@ impl Broker for EmbeddedBroker {
         Ok(taken.into_iter().map(delivery).collect())
     }
 
-    async fn ready(&self, lanes: &[Lane]) -> Result<(), BrokerError> {
+    async fn ready_in(&self, queues: &[Queue]) -> Result<(), BrokerError> {
         loop {
             // Registered before the look: a publication in between is not missed.
             let changed = self.shared.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             let (has_work, wake_at) = self.shared.with(|state, now| {
-                let has_work = lanes.iter().any(|lane| state.has_ready(*lane));
+                let has_work = queues.iter().any(|queue| state.has_ready(*queue));
                 (has_work, state.next_deadline().unwrap_or(now + IDLE_WAIT_MAX))
             })?;
             if has_work {

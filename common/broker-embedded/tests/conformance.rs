@@ -36,7 +36,8 @@ async fn embedded(setup: Setup) -> Box<dyn Fixture> {
     tokio::time::pause();
     let defaults = Options::default();
     let messages_max = setup.messages_max.unwrap_or(defaults.messages_max);
-    let broker = Arc::new(EmbeddedBroker::new(Options { messages_max, ..defaults }));
+    let partitions = setup.partitions.unwrap_or(defaults.partitions);
+    let broker = Arc::new(EmbeddedBroker::new(Options { messages_max, partitions, ..defaults }));
     Box::new(Embedded { broker })
 }
 

@@ -1,4 +1,4 @@
-//! Fetching: one pull that does not wait.
+//! Fetching: pulls that do not wait, one for each queue.
 //!
 //! Invariant: it returns as soon as the server has said what it has, and never later than the client's
 //! own timeouts. Server 2.9 leaves some pulls open without an answer (when another took the last message,
@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bul_broker::BrokerError;
-use bul_job::Lane;
+use bul_job::Queue;
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -40,7 +40,7 @@ enum Pulled {
 /// A pull under way. Dropped before its end, what it brings is kept for the next fetch.
 pub(crate) struct Pulling {
     lanes: Arc<Lanes>,
-    lane: Lane,
+    queue: Queue,
     session: Session,
     inbox: Option<Inbox>,
 }
@@ -49,15 +49,15 @@ impl Pulling {
     /// Asks for `count` messages; the server waits for the first for as long as `wait` says.
     pub(crate) async fn begin(
         lanes: &Arc<Lanes>,
-        lane: Lane,
+        queue: Queue,
         session: Session,
         count: usize,
         wait: Option<Duration>,
     ) -> Result<Self, BrokerError> {
         let inbox = lanes.idle.take(&lanes.link, session).await?;
-        let mut pulling = Self { lanes: Arc::clone(lanes), lane, session, inbox: Some(inbox) };
+        let mut pulling = Self { lanes: Arc::clone(lanes), queue, session, inbox: Some(inbox) };
         if let Some(inbox) = &mut pulling.inbox {
-            inbox.ask(&lanes.link, session, lane, count, wait).await?;
+            inbox.ask(&lanes.link, session, queue, count, wait).await?;
         }
         Ok(pulling)
     }
@@ -97,7 +97,7 @@ impl Drop for Pulling {
         // Outside of a runtime there is nobody to listen.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         if self.lanes.parked.fetch_add(1, Ordering::Relaxed) < PARKED_MAX {
-            runtime.spawn(Arc::clone(&self.lanes).listen(self.lane, self.session, inbox));
+            runtime.spawn(Arc::clone(&self.lanes).listen(self.queue, self.session, inbox));
         } else {
             self.lanes.parked.fetch_sub(1, Ordering::Relaxed);
         }
@@ -105,25 +105,58 @@ impl Drop for Pulling {
 }
 
 impl Lanes {
-    /// See `Broker::fetch`.
+    /// See `Broker::fetch_from`. All queues are asked at the same time, each for its share; those that had it are asked for
+    /// what the others lacked.
     pub(crate) async fn fetch(
         self: &Arc<Self>,
-        lane: Lane,
+        queues: &[Queue],
         max: usize,
     ) -> Result<Vec<NatsDelivery>, BrokerError> {
         let max = max.min(FETCH_MAX);
-        let mut taken = self.take_held(lane, max);
+        let mut open: Vec<Queue> =
+            queues.iter().copied().filter(|queue| self.held(*queue).is_some()).collect();
+        let mut taken = Vec::new();
+        for queue in &open {
+            taken.extend(self.take_held(*queue, max - taken.len()));
+        }
         if max == 0 {
             self.link.session().await?;
         }
-        if taken.len() == max {
-            return Ok(taken);
-        }
-        for _ in 0..TRIES_MAX {
-            match self.pull(lane, max, &mut taken).await {
-                Ok(Pulled::Done) => return Ok(taken),
+        while taken.len() < max && !open.is_empty() {
+            let left = max - taken.len();
+            let asked = shares(&open, left).map(|(queue, wanted)| async move {
+                let mut got = Vec::new();
+                let fetched = self.fetch_one(queue, wanted, &mut got).await;
+                (queue, wanted, got, fetched)
+            });
+            let mut failed = None;
+            for (queue, wanted, got, fetched) in futures::future::join_all(asked).await {
+                if got.len() < wanted {
+                    open.retain(|other| *other != queue);
+                }
+                taken.extend(got);
+                failed = failed.or(fetched.err());
+            }
+            match failed {
                 // What is in hand already is handed out; the error comes again with the next call.
-                Ok(Pulled::Gone) | Err(_) if !taken.is_empty() => return Ok(taken),
+                Some(error) if taken.is_empty() => return Err(error),
+                Some(_) => break,
+                None => {}
+            }
+        }
+        Ok(taken)
+    }
+
+    async fn fetch_one(
+        self: &Arc<Self>,
+        queue: Queue,
+        max: usize,
+        taken: &mut Vec<NatsDelivery>,
+    ) -> Result<(), BrokerError> {
+        for _ in 0..TRIES_MAX {
+            match self.pull(queue, max, taken).await {
+                Ok(Pulled::Done) => return Ok(()),
+                Ok(Pulled::Gone) if !taken.is_empty() => return Ok(()),
                 Ok(Pulled::Gone) => {}
                 Err(error) => return Err(error),
             }
@@ -134,22 +167,22 @@ impl Lanes {
     /// One pull that fills `taken`.
     async fn pull(
         self: &Arc<Self>,
-        lane: Lane,
+        queue: Queue,
         max: usize,
         taken: &mut Vec<NatsDelivery>,
     ) -> Result<Pulled, BrokerError> {
         let session = self.link.session().await?;
-        let mut pulling = Pulling::begin(self, lane, session, max - taken.len(), None).await?;
+        let mut pulling = Pulling::begin(self, queue, session, max - taken.len(), None).await?;
         while let Some(arrival) = pulling.next_or_quiet().await {
             match arrival {
                 Arrival::Message(message) => {
-                    taken.extend(self.answers.delivery(lane, session, message));
+                    taken.extend(self.answers.delivery(queue.lane, session, message));
                     if taken.len() < max {
                         continue;
                     }
                 }
                 Arrival::Ended => {}
-                Arrival::Refused(why) => debug!(%lane, why, "a pull is refused"),
+                Arrival::Refused(why) => debug!(%queue, why, "a pull is refused"),
                 // Dropped, not ended: a server that was only silent may still answer.
                 Arrival::Gone(why) => {
                     self.link.doubt(session, &why);
@@ -165,7 +198,7 @@ impl Lanes {
 
     /// Keeps what a pull brings that nobody waits for any more. Also over a doubt: a server that was
     /// frozen answers at last.
-    async fn listen(self: Arc<Self>, lane: Lane, session: Session, mut inbox: Inbox) {
+    async fn listen(self: Arc<Self>, queue: Queue, session: Session, mut inbox: Inbox) {
         let end = Instant::now() + PARKED;
         loop {
             let arrival = tokio::select! {
@@ -174,8 +207,8 @@ impl Lanes {
             };
             match arrival {
                 Ok(Arrival::Message(message)) => {
-                    if let Some(message) = self.answers.delivery(lane, session, message) {
-                        self.keep(lane, message);
+                    if let Some(message) = self.answers.delivery(queue.lane, session, message) {
+                        self.keep(queue, message);
                     }
                 }
                 Ok(Arrival::Ended | Arrival::Refused(_) | Arrival::Gone(_)) => {
@@ -186,5 +219,29 @@ impl Lanes {
             }
         }
         self.parked.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// About the same for each queue; those that would get nothing are not asked.
+fn shares(queues: &[Queue], wanted: usize) -> impl Iterator<Item = (Queue, usize)> {
+    let (each, more) = (wanted / queues.len().max(1), wanted % queues.len().max(1));
+    let share = move |(at, queue): (usize, &Queue)| (*queue, each + usize::from(at < more));
+    queues.iter().enumerate().map(share).filter(|(_, share)| *share > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use bul_job::Lane;
+
+    use super::*;
+
+    #[test]
+    fn queues_share_what_is_wanted() {
+        let queues: Vec<Queue> = Queue::of(Lane::High, 4).collect();
+        for (wanted, expected) in [(10, vec![3, 3, 2, 2]), (4, vec![1; 4]), (2, vec![1; 2]), (0, vec![])] {
+            let asked: Vec<usize> = shares(&queues, wanted).map(|(_, share)| share).collect();
+            assert_eq!(asked, expected);
+        }
+        assert_eq!(shares(&[], 3).count(), 0);
     }
 }

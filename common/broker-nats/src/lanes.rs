@@ -1,4 +1,4 @@
-//! What the lanes share: messages that came without being fetched, and their way back.
+//! What the queues share: messages that came without being fetched, and their way back.
 //!
 //! Invariant: a message that the server has handed to this process is in a caller's hands, kept here for
 //! a moment, or on its way back; whether callers are cancelled does not matter. `fetch` and `wait` work
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bul_job::Lane;
+use bul_job::Queue;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -21,24 +21,26 @@ use crate::pull::Idle;
 const HELD: Duration = Duration::from_millis(1_000);
 /// The same when nobody does: just long enough for who was woken a moment ago.
 const HELD_IDLE: Duration = Duration::from_millis(100);
-/// Messages kept per lane; more go back at once.
+/// Messages kept per queue; more go back at once.
 const HELD_MAX: usize = 1_024;
 
 /// All lanes.
 pub(crate) struct Lanes {
     pub(crate) link: Arc<Link>,
     pub(crate) answers: Arc<Answers>,
-    /// Woken whenever a lane may have work.
+    /// Woken whenever a queue may have work.
     pub(crate) changed: Notify,
     pub(crate) idle: Idle,
     /// Pulls that nobody waits for any more and that may still bring messages.
     pub(crate) parked: AtomicUsize,
-    lanes: [Held; 4],
+    /// As at opening; by [`Queue::index`].
+    pub(crate) partitions: u8,
+    queues: Vec<Held>,
     /// Woken when something is kept that must not stay long.
     kept: Notify,
 }
 
-/// What is kept of a lane.
+/// What is kept of a queue.
 #[derive(Default)]
 pub(crate) struct Held {
     /// With the time at which each goes back.
@@ -62,33 +64,37 @@ impl Held {
 impl Lanes {
     /// Starts what waits for work and what sends back.
     pub(crate) fn start(answers: &Arc<Answers>) -> Arc<Self> {
+        let partitions = answers.link.partitions();
         let lanes = Arc::new(Self {
             link: Arc::clone(&answers.link),
             answers: Arc::clone(answers),
             changed: Notify::new(),
             idle: Idle::default(),
             parked: AtomicUsize::new(0),
-            lanes: Default::default(),
+            partitions,
+            queues: Queue::all(partitions).map(|_| Held::default()).collect(),
             kept: Notify::new(),
         });
-        for lane in Lane::ALL {
-            tokio::spawn(Arc::clone(&lanes).poll(lane));
+        for queue in Queue::all(partitions) {
+            tokio::spawn(Arc::clone(&lanes).poll(queue));
         }
         tokio::spawn(Arc::clone(&lanes).sweep());
         lanes
     }
 
-    pub(crate) fn held(&self, lane: Lane) -> &Held {
-        &self.lanes[lane.index()]
+    /// What is kept of a queue, if there is such a queue.
+    pub(crate) fn held(&self, queue: Queue) -> Option<&Held> {
+        let is_there = queue.partition.number() < self.partitions;
+        is_there.then(|| &self.queues[queue.index(self.partitions)])
     }
 
-    /// Keeps a message for the next fetch of its lane.
-    pub(crate) fn keep(&self, lane: Lane, message: NatsDelivery) {
-        let held = self.held(lane);
+    /// Keeps a message for the next fetch of its queue.
+    pub(crate) fn keep(&self, queue: Queue, message: NatsDelivery) {
+        // Dropped, it goes back at once.
+        let Some(held) = self.held(queue) else { return };
         let until = Instant::now() + if held.is_wanted() { HELD } else { HELD_IDLE };
         {
             let mut messages = held.messages.lock();
-            // Dropped here, it goes back at once.
             if messages.len() >= HELD_MAX || self.link.is_closed() {
                 return;
             }
@@ -99,15 +105,16 @@ impl Lanes {
     }
 
     /// Takes up to `max` of what is kept.
-    pub(crate) fn take_held(&self, lane: Lane, max: usize) -> Vec<NatsDelivery> {
-        let mut messages = self.held(lane).messages.lock();
+    pub(crate) fn take_held(&self, queue: Queue, max: usize) -> Vec<NatsDelivery> {
+        let Some(held) = self.held(queue) else { return Vec::new() };
+        let mut messages = held.messages.lock();
         let count = messages.len().min(max);
         messages.drain(..count).map(|(message, _)| message).collect()
     }
 
     /// Gives back all that is kept; the link is closed already.
     pub(crate) fn give_back(&self) {
-        for held in &self.lanes {
+        for held in &self.queues {
             held.messages.lock().clear();
         }
     }
@@ -131,7 +138,7 @@ impl Lanes {
     fn give_back_overdue(&self) -> Option<Instant> {
         let now = Instant::now();
         let mut next: Option<Instant> = None;
-        for held in &self.lanes {
+        for held in &self.queues {
             let mut messages = held.messages.lock();
             let before = messages.len();
             messages.retain(|(_, until)| *until > now);

@@ -1,6 +1,6 @@
 //! The broker on NATS JetStream, from nats-server 2.9 on.
 //!
-//! One work-queue stream, one durable pull consumer per lane, whatever the release offers beyond that. It
+//! One work-queue stream, one durable pull consumer per partition of a lane, whatever the release offers beyond that. It
 //! speaks JetStream's own requests over the core client: a pull's inbox must outlive its caller so that a
 //! late message is not lost, and a configuration must survive being read and written by an older program.
 //! Delivery is at least once: an ack is not confirmed, and one that is lost with a connection or a killed
@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bul_broker::{Broker, BrokerError, BrokerInfo, Delivery, Depth, EventFilter, Message};
-use bul_job::{Event, Lane};
+use bul_job::{Event, Lane, Queue};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -80,8 +80,9 @@ impl NatsBroker {
         .boxed()
     }
 
-    async fn depth(&self, lane: Lane) -> Result<Depth, BrokerError> {
-        let endpoint = format!("CONSUMER.INFO.{}.{}", self.link.names.stream, self.link.names.consumer(lane));
+    async fn depth(&self, queue: Queue) -> Result<Depth, BrokerError> {
+        let endpoint =
+            format!("CONSUMER.INFO.{}.{}", self.link.names.stream, self.link.names.consumer(queue));
         let session = self.link.session().await?;
         match self.link.api(&endpoint, Bytes::new()).await {
             Ok(info) => {
@@ -114,21 +115,29 @@ impl Broker for NatsBroker {
         self.publisher.publish(messages).await
     }
 
-    async fn fetch(&self, lane: Lane, max: usize) -> Result<Vec<Box<dyn Delivery>>, BrokerError> {
-        let taken = self.lanes.fetch(lane, max).await?;
+    fn partitions(&self) -> u8 {
+        self.lanes.partitions
+    }
+
+    async fn fetch_from(&self, queues: &[Queue], max: usize) -> Result<Vec<Box<dyn Delivery>>, BrokerError> {
+        let taken = self.lanes.fetch(queues, max).await?;
         Ok(taken.into_iter().map(|delivery| -> Box<dyn Delivery> { Box::new(delivery) }).collect())
     }
 
-    async fn ready(&self, lanes: &[Lane]) -> Result<(), BrokerError> {
+    async fn ready_in(&self, queues: &[Queue]) -> Result<(), BrokerError> {
         // A pull that waits on a stream which was removed and made again hears nothing; early wake-ups are allowed, missed
         // ones not.
-        tokio::time::timeout(READY_MAX, self.lanes.ready(lanes)).await.unwrap_or(Ok(()))
+        tokio::time::timeout(READY_MAX, self.lanes.ready(queues)).await.unwrap_or(Ok(()))
     }
 
     async fn depths(&self) -> Result<[Depth; 4], BrokerError> {
-        let depths = try_join_all(Lane::ALL.map(|lane| self.depth(lane))).await?;
-        let mut by_lane = [Depth::default(); 4];
-        by_lane.copy_from_slice(&depths);
+        let queues: Vec<Queue> = Queue::all(self.lanes.partitions).collect();
+        let depths = try_join_all(queues.iter().map(|queue| self.depth(*queue))).await?;
+        let mut by_lane = [Depth::default(); Lane::ALL.len()];
+        for (queue, depth) in queues.iter().zip(depths) {
+            let sum = &mut by_lane[queue.lane.index()];
+            (sum.ready, sum.unacked) = (sum.ready + depth.ready, sum.unacked + depth.unacked);
+        }
         Ok(by_lane)
     }
 

@@ -81,6 +81,7 @@ struct Found {
     epoch: u64,
     incarnation: String,
     ack_wait: Duration,
+    partitions: u8,
     notes: Vec<String>,
 }
 
@@ -246,6 +247,11 @@ impl Link {
         self.found.lock().ack_wait
     }
 
+    /// Partitions of each lane on the server.
+    pub(crate) fn partitions(&self) -> u8 {
+        self.found.lock().partitions.max(1)
+    }
+
     pub(crate) fn notes(&self) -> Vec<String> {
         self.found.lock().notes.clone()
     }
@@ -299,7 +305,8 @@ impl Link {
         }
         let epoch = found.epoch;
         let notes = if new.notes.is_empty() { std::mem::take(&mut found.notes) } else { new.notes };
-        *found = Found { epoch, incarnation: new.incarnation, ack_wait: new.ack_wait, notes };
+        let topology::Found { incarnation, ack_wait, partitions, .. } = new;
+        *found = Found { epoch, incarnation, ack_wait, partitions, notes };
         epoch
     }
 

@@ -30,6 +30,10 @@ pub struct Options {
     pub messages_max: Option<u64>,
     /// Bytes held at once in all lanes; the server's limit when absent. The same for its disk.
     pub bytes_max: Option<u64>,
+    /// Partitions of each lane, 1 to [`bul_job::PARTITIONS_MAX`], so that jobs whose prompts begin alike can go to one worker. A
+    /// stream that has more keeps them, and they are served: what lies there must not be forgotten. Too many: an empty one
+    /// costs a worker a request for each look. The same for all processes; raise it for workers before producers.
+    pub partitions: u8,
     /// Copies of a new stream in a cluster: 1, 3 or 5. With 1 the loss of a node stops the lanes.
     pub replicas: u32,
     /// JetStream domain, for a server behind a leaf node.
@@ -66,6 +70,7 @@ impl Default for Options {
             duplicate_window: Duration::from_secs(120),
             messages_max: None,
             bytes_max: None,
+            partitions: 1,
             replicas: 1,
             domain: None,
             inbox_prefix: "_INBOX".into(),

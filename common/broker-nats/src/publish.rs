@@ -195,7 +195,7 @@ impl Publisher {
             for message in chunk {
                 // Ids, a narrow name and two numbers: this cannot fail.
                 let body = Bytes::from(serde_json::to_vec(message).unwrap_or_default());
-                let subject = self.link.names.subject(message);
+                let subject = self.link.names.subject(message, self.link.options.partitions);
                 let headers = wire::headers(message);
                 self.link
                     .client

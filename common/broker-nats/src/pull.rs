@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_nats::{Message, StatusCode, Subscriber};
 use bul_broker::BrokerError;
-use bul_job::Lane;
+use bul_job::Queue;
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
@@ -55,12 +55,12 @@ impl Inbox {
         }
     }
 
-    /// Asks for messages of a lane. Without `wait` the server answers at once.
+    /// Asks for messages of a queue. Without `wait` the server answers at once.
     pub(crate) async fn ask(
         &mut self,
         link: &Link,
         session: Session,
-        lane: Lane,
+        queue: Queue,
         count: usize,
         wait: Option<Duration>,
     ) -> Result<(), BrokerError> {
@@ -69,7 +69,7 @@ impl Inbox {
             "{}.CONSUMER.MSG.NEXT.{}.{}",
             link.names.api,
             link.names.stream,
-            link.names.consumer(lane)
+            link.names.consumer(queue)
         );
         let body = match wait {
             Some(wait) => format!(r#"{{"batch":{count},"expires":{}}}"#, wait.as_nanos()),

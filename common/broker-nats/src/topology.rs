@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use bul_job::Lane;
+use bul_job::{PARTITIONS_MAX, Queue};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -40,6 +40,8 @@ pub(crate) enum Mode {
 pub(crate) struct Found {
     pub(crate) incarnation: String,
     pub(crate) ack_wait: Duration,
+    /// Partitions of each lane: those wanted, and those that others have made.
+    pub(crate) partitions: u8,
     /// What an operator should know.
     pub(crate) notes: Vec<String>,
 }
@@ -72,17 +74,24 @@ pub(crate) async fn ensure(link: &Link, mode: Mode) -> Result<Found, Error> {
     let mut notes = Vec::new();
     let confirmed = link.confirmed();
     let stream = ensure_stream(link, mode, &mut notes).await?;
-    let lanes = Lane::ALL.map(|lane| ensure_consumer(link, lane, mode));
+    let partitions = partitions(link, &stream);
+    let queues = Queue::all(partitions).map(|queue| ensure_consumer(link, queue, mode));
     let mut ack_wait = link.options.ack_wait;
-    for looked in futures::future::join_all(lanes).await {
-        let (found, of_lane) = looked?;
+    for looked in futures::future::join_all(queues).await {
+        let (found, of_queue) = looked?;
         ack_wait = ack_wait.min(found);
-        notes.extend(of_lane);
+        notes.extend(of_queue);
     }
     if mode == Mode::Open {
         notes.extend(server::notes(&link.client.server_info().version));
+        if partitions > link.options.partitions.max(1) {
+            notes.push(format!(
+                "the stream {} has {partitions} partitions, more than are published to; they are served all the same",
+                link.names.stream
+            ));
+        }
     }
-    Ok(Found { incarnation: incarnation_of(link, &stream, confirmed), ack_wait, notes })
+    Ok(Found { incarnation: incarnation_of(link, &stream, confirmed), ack_wait, partitions, notes })
 }
 
 /// Names the stream's data: a stream made anew has another time of creation, and one whose end is
@@ -105,10 +114,18 @@ fn incarnation_of(link: &Link, info: &Value, confirmed: u64) -> String {
 /// Settings that must be so, by name.
 type Wanted = Vec<(&'static str, Value)>;
 
-fn wanted_stream(link: &Link) -> Wanted {
+/// Partitions of each lane: those wanted, those known from before, and those that the stream has beyond.
+fn partitions(link: &Link, info: &Value) -> u8 {
+    let subjects = info.pointer("/config/subjects").and_then(Value::as_array);
+    let subjects: Vec<&str> = subjects.into_iter().flatten().filter_map(Value::as_str).collect();
+    let wanted = link.options.partitions.clamp(1, PARTITIONS_MAX);
+    wanted.max(link.partitions()).max(link.names.partitions(&subjects))
+}
+
+fn wanted_stream(link: &Link, partitions: u8) -> Wanted {
     let options = &link.options;
     let mut wanted = vec![
-        ("subjects", json!(link.names.stream_subjects())),
+        ("subjects", json!(link.names.stream_subjects(partitions))),
         ("retention", json!("workqueue")),
         ("storage", json!("file")),
         // The other policy makes room by dropping jobs.
@@ -122,9 +139,9 @@ fn wanted_stream(link: &Link) -> Wanted {
     wanted
 }
 
-fn wanted_consumer(link: &Link, lane: Lane) -> Wanted {
+fn wanted_consumer(link: &Link, queue: Queue) -> Wanted {
     vec![
-        ("filter_subject", json!(link.names.lane_filter(lane))),
+        ("filter_subject", json!(link.names.filter(queue))),
         ("ack_policy", json!("explicit")),
         ("deliver_policy", json!("all")),
         ("replay_policy", json!("instant")),
@@ -146,22 +163,23 @@ fn body(value: &Value) -> Bytes {
 
 async fn ensure_stream(link: &Link, mode: Mode, notes: &mut Vec<String>) -> Result<Value, Error> {
     let name = &link.names.stream;
-    let wanted = wanted_stream(link);
     let info = match link.api(&format!("STREAM.INFO.{name}"), Bytes::new()).await {
         Ok(info) => info,
         Err(ApiError::Refused { err_code: STREAM_NOT_FOUND, .. }) => {
             if mode == Mode::Heal {
                 tokio::time::sleep(REMOVED_PAUSE).await;
             }
-            create_stream(link, &wanted).await?
+            create_stream(link, &wanted_stream(link, partitions(link, &Value::Null))).await?
         }
         Err(error) => return Err(error.into()),
     };
+    let mut wanted = wanted_stream(link, partitions(link, &info));
+    if mode == Mode::Heal {
+        // A version without partitions has set the subjects right, as it understands them: then nothing takes ours in.
+        wanted.retain(|(key, _)| *key == "subjects");
+    }
     let differing = differences(&info, &wanted);
     if differing.is_empty() {
-        return Ok(info);
-    }
-    if mode == Mode::Heal {
         return Ok(info);
     }
     let fixed = differing.iter().filter(|(key, _)| matches!(*key, "retention" | "storage"));
@@ -213,10 +231,10 @@ pub(crate) fn is_shortage(err_code: u64) -> bool {
     matches!(err_code, 10005 | 10008 | 10009 | 10023 | 10028 | 10047 | 10074 | 10076)
 }
 
-/// Makes or checks a lane's consumer; its ack wait, and what the server ignored.
-async fn ensure_consumer(link: &Link, lane: Lane, mode: Mode) -> Result<(Duration, Vec<String>), Error> {
-    let (stream, name) = (&link.names.stream, link.names.consumer(lane));
-    let wanted = wanted_consumer(link, lane);
+/// Makes or checks a queue's consumer; its ack wait, and what the server ignored.
+async fn ensure_consumer(link: &Link, queue: Queue, mode: Mode) -> Result<(Duration, Vec<String>), Error> {
+    let (stream, name) = (&link.names.stream, link.names.consumer(queue));
+    let wanted = wanted_consumer(link, queue);
     let mut notes = Vec::new();
     let info = match link.api(&format!("CONSUMER.INFO.{stream}.{name}"), Bytes::new()).await {
         Ok(info) => info,

@@ -1,6 +1,6 @@
-//! Waiting for work: for each lane that somebody waits for, one long pull of one message.
+//! Waiting for work: for each queue that somebody waits for, one long pull of one message.
 //!
-//! What it brings is kept for the next fetch of its lane. Invariant: while somebody waits and the link is
+//! What it brings is kept for the next fetch of its queue. Invariant: while somebody waits and the link is
 //! up, a pull of the current session lies at the server or something is kept, so that no work is slept
 //! over; while nobody waits, nothing is asked.
 
@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bul_broker::BrokerError;
-use bul_job::Lane;
+use bul_job::Queue;
 use tracing::debug;
 
 use crate::fetch::Pulling;
@@ -46,9 +46,9 @@ impl Drop for Waiting<'_> {
 }
 
 impl Lanes {
-    /// See `Broker::ready`.
-    pub(crate) async fn ready(&self, lanes: &[Lane]) -> Result<(), BrokerError> {
-        let waiting = Waiting::on(lanes.iter().map(|lane| self.held(*lane)).collect());
+    /// See `Broker::ready_in`.
+    pub(crate) async fn ready(&self, queues: &[Queue]) -> Result<(), BrokerError> {
+        let waiting = Waiting::on(queues.iter().filter_map(|queue| self.held(*queue)).collect());
         let mut states = self.link.states();
         loop {
             // Registered before the look: what comes in between is not missed.
@@ -72,15 +72,16 @@ impl Lanes {
     }
 
     /// Pulls for those who wait, until the end.
-    pub(crate) async fn poll(self: Arc<Self>, lane: Lane) {
+    pub(crate) async fn poll(self: Arc<Self>, queue: Queue) {
+        let Some(held) = self.held(queue) else { return };
         loop {
             tokio::select! {
-                () = self.held(lane).wanted.notified() => {}
+                () = held.wanted.notified() => {}
                 () = self.link.closed() => return,
             }
-            while self.held(lane).is_wanted() && self.held(lane).is_empty() {
+            while held.is_wanted() && held.is_empty() {
                 match self.link.session().await {
-                    Ok(session) => self.poll_once(lane, session).await,
+                    Ok(session) => self.poll_once(queue, session).await,
                     Err(BrokerError::Closed) => return,
                     // Those who wait are told by themselves, and come again.
                     Err(_) => break,
@@ -89,8 +90,8 @@ impl Lanes {
         }
     }
 
-    async fn poll_once(self: &Arc<Self>, lane: Lane, session: Session) {
-        let Ok(mut pulling) = Pulling::begin(self, lane, session, 1, Some(POLL)).await else {
+    async fn poll_once(self: &Arc<Self>, queue: Queue, session: Session) {
+        let Ok(mut pulling) = Pulling::begin(self, queue, session, 1, Some(POLL)).await else {
             return tokio::time::sleep(REFUSED_PAUSE).await;
         };
         let arrival = tokio::select! {
@@ -105,14 +106,14 @@ impl Lanes {
         };
         match arrival {
             Arrival::Message(message) => {
-                if let Some(message) = self.answers.delivery(lane, session, message) {
-                    self.keep(lane, message);
+                if let Some(message) = self.answers.delivery(queue.lane, session, message) {
+                    self.keep(queue, message);
                 }
             }
             Arrival::Ended => {}
             Arrival::Gone(why) => self.link.doubt(session, &why),
             Arrival::Refused(why) => {
-                debug!(%lane, why, "a waiting pull is refused");
+                debug!(%queue, why, "a waiting pull is refused");
                 tokio::time::sleep(REFUSED_PAUSE).await;
             }
             Arrival::Closed => tokio::time::sleep(REFUSED_PAUSE).await,

@@ -5,7 +5,7 @@
 
 use async_nats::{HeaderMap, HeaderName};
 use bul_broker::{EventFilter, Foreign, Message, Payload, Route};
-use bul_job::{Event, Lane};
+use bul_job::{Event, Lane, PARTITIONS_MAX, Partition, Queue};
 use bytes::Bytes;
 
 /// Our mark; its value is the version of the body's form.
@@ -37,27 +37,44 @@ impl Names {
         Some(Self { api, stream: format!("{}_JOBS", prefix.to_ascii_uppercase()), prefix: prefix.into() })
     }
 
-    pub(crate) fn consumer(&self, lane: Lane) -> String {
-        format!("{}-{lane}", self.prefix)
+    /// The first partition's is that of an undivided lane, so that versions without partitions work on it as they always did.
+    pub(crate) fn consumer(&self, queue: Queue) -> String {
+        match queue.partition {
+            Partition::FIRST => format!("{}-{}", self.prefix, queue.lane),
+            further => format!("{}-{}-{}", self.prefix, queue.lane, further.number()),
+        }
     }
 
-    /// What a lane's consumer is for.
-    pub(crate) fn lane_filter(&self, lane: Lane) -> String {
-        format!("{}.jobs.{lane}.*", self.prefix)
+    /// What a queue's consumer is for. No two overlap: a work queue refuses that.
+    pub(crate) fn filter(&self, queue: Queue) -> String {
+        match queue.partition {
+            Partition::FIRST => format!("{}.jobs.{}.*", self.prefix, queue.lane),
+            further => format!("{}.jobs.{}.*.{}", self.prefix, queue.lane, further.number()),
+        }
     }
 
-    /// What the stream takes in: the four lanes and nothing else, so that a publisher whose subject names
-    /// no lane is told at once, instead of leaving a message that no consumer ever sees.
-    pub(crate) fn stream_subjects(&self) -> Vec<String> {
-        Lane::ALL.map(|lane| self.lane_filter(lane)).into()
+    /// What the stream takes in: the queues of the four lanes and nothing else, so that a publisher whose subject names none
+    /// is told at once, instead of leaving a message that no consumer ever sees.
+    pub(crate) fn stream_subjects(&self, partitions: u8) -> Vec<String> {
+        Queue::all(partitions).map(|queue| self.filter(queue)).collect()
+    }
+
+    /// How many partitions a stream of these subjects has.
+    pub(crate) fn partitions(&self, subjects: &[&str]) -> u8 {
+        let has = |partition: &Partition| {
+            let queue = Queue { lane: Lane::Critical, partition: *partition };
+            subjects.contains(&self.filter(queue).as_str())
+        };
+        Partition::all(PARTITIONS_MAX).filter(has).last().map_or(1, |last| last.number() + 1)
     }
 
     fn jobs(&self) -> String {
         format!("{}.jobs.", self.prefix)
     }
 
-    pub(crate) fn subject(&self, message: &Message) -> String {
-        format!("{}.jobs.{}.{}", self.prefix, message.lane, message.tenant)
+    /// Where a message is published when lanes have so many partitions.
+    pub(crate) fn subject(&self, message: &Message, partitions: u8) -> String {
+        format!("{}.jobs.{}", self.prefix, Route::of(message, partitions))
     }
 
     pub(crate) fn event_subject(&self, event: &Event) -> String {
@@ -176,9 +193,36 @@ mod tests {
 
     #[test]
     fn a_message_of_ours_is_read_back() {
-        let sent = message();
-        let body = serde_json::to_vec(&sent).unwrap();
-        assert_eq!(arrived("bul.jobs.high.acme", &[("Bul-Message", "1")], &body), Payload::Ready(sent));
+        let names = Names::new("bul", None).unwrap();
+        for partitions in [1, 8] {
+            let sent = message();
+            let body = serde_json::to_vec(&sent).unwrap();
+            let subject = names.subject(&sent, partitions);
+            assert_eq!(arrived(&subject, &[("Bul-Message", "1")], &body), Payload::Ready(sent), "{subject}");
+        }
+    }
+
+    #[test]
+    fn the_first_partition_is_where_the_undivided_lane_was() {
+        let names = Names::new("bul", None).unwrap();
+        let undivided: Vec<String> = Lane::ALL.map(|lane| format!("bul.jobs.{lane}.*")).into_iter().collect();
+        assert_eq!(names.stream_subjects(1), undivided);
+        let first = Queue { lane: Lane::High, partition: Partition::FIRST };
+        let further = Queue { partition: Partition::new(3).unwrap(), ..first };
+        assert_eq!(
+            (names.consumer(first).as_str(), names.filter(first).as_str()),
+            ("bul-high", "bul.jobs.high.*")
+        );
+        assert_eq!(
+            (names.consumer(further).as_str(), names.filter(further).as_str()),
+            ("bul-high-3", "bul.jobs.high.*.3")
+        );
+        for partitions in [1, 2, 8, PARTITIONS_MAX] {
+            let subjects = names.stream_subjects(partitions);
+            let subjects: Vec<&str> = subjects.iter().map(String::as_str).collect();
+            assert_eq!(names.partitions(&subjects), partitions);
+        }
+        assert_eq!(names.partitions(&[]), 1);
     }
 
     /// Older publishers and newer ones within the version are understood.

@@ -45,7 +45,8 @@ impl Fixture for OnNats {
 async fn nats(setup: Setup) -> Box<dyn Fixture> {
     let server = Nats::start().expect("nats-server starts");
     let messages_max = setup.messages_max.map(|max| max as u64);
-    let options = Options { ack_wait: ACK_WAIT, messages_max, ..Options::default() };
+    let partitions = setup.partitions.unwrap_or(1);
+    let options = Options { ack_wait: ACK_WAIT, messages_max, partitions, ..Options::default() };
     let broker = NatsBroker::open(&server.url(), options).await.expect("the broker opens");
     Box::new(OnNats { broker: Arc::new(broker), _server: Some(server) })
 }
@@ -73,7 +74,9 @@ async fn newest_server() -> Nats {
 
 async fn on_newest(server: &Nats, setup: Setup) -> Box<dyn Fixture> {
     let messages_max = setup.messages_max.map(|max| max as u64);
-    let options = Options { prefix: next_prefix(), ack_wait: ACK_WAIT, messages_max, ..Options::default() };
+    let partitions = setup.partitions.unwrap_or(1);
+    let prefix = next_prefix();
+    let options = Options { prefix, ack_wait: ACK_WAIT, messages_max, partitions, ..Options::default() };
     Box::new(OnNats { broker: Arc::new(kit::open(server, options).await), _server: None })
 }
 

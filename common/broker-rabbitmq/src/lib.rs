@@ -4,7 +4,8 @@
 //! Needs nothing newer than RabbitMQ 3.10, and no plugin. Two connections: jobs and events out, jobs
 //! and events in. What lies in this process is bounded by [`Options::prefetch`] per lane. Second
 //! publications are dropped within this process only: what counts is the fence in the store. Passes
-//! the suite `bul_broker::conformance` on a real server.
+//! the suite `bul_broker::conformance` on a real server. Its lanes are undivided: a consumer hoards what it is sent, so that
+//! helping out in another's partition would take more than can be run.
 
 mod delivery;
 mod demand;
@@ -25,7 +26,7 @@ use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use bul_broker::{Broker, BrokerError, BrokerInfo, Delivery, Depth, EventFilter, Message};
-use bul_job::{Event, Lane};
+use bul_job::{Event, Lane, Partition, Queue};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -211,6 +212,25 @@ impl Shared {
         BrokerError::Unavailable(reason.unwrap_or_else(|| format!("lane {lane}: no consumer starts")))
     }
 
+    /// Up to `max` messages of a lane.
+    async fn fetch(self: &Arc<Self>, lane: Lane, max: usize) -> Result<Vec<Box<dyn Delivery>>, BrokerError> {
+        if max == 0 {
+            return Ok(Vec::new());
+        }
+        self.demand(lane).touch();
+        let taken = self.take(lane, max);
+        if !taken.is_empty() {
+            return Ok(taken);
+        }
+        if self.demand(lane).is_active() {
+            // A caller that polls must not keep the consumer's task from running.
+            tokio::task::yield_now().await;
+        } else {
+            self.first_of(lane).await?;
+        }
+        Ok(self.take(lane, max))
+    }
+
     /// Waits for the lane's consumer, then a moment for its first message.
     async fn first_of(&self, lane: Lane) -> Result<(), BrokerError> {
         let limit = Instant::now() + self.options.call_timeout;
@@ -242,6 +262,11 @@ impl Shared {
     }
 }
 
+/// The lanes whose first partition, which is the only one, is among the queues.
+fn lanes(queues: &[Queue]) -> impl Iterator<Item = Lane> {
+    queues.iter().filter(|queue| queue.partition == Partition::FIRST).map(|queue| queue.lane)
+}
+
 #[async_trait]
 impl Broker for RabbitBroker {
     fn info(&self) -> BrokerInfo {
@@ -262,28 +287,18 @@ impl Broker for RabbitBroker {
         publish::publish(&self.shared, messages).await
     }
 
-    async fn fetch(&self, lane: Lane, max: usize) -> Result<Vec<Box<dyn Delivery>>, BrokerError> {
-        let shared = &self.shared;
-        shared.open()?;
-        if max == 0 {
-            return Ok(Vec::new());
+    async fn fetch_from(&self, queues: &[Queue], max: usize) -> Result<Vec<Box<dyn Delivery>>, BrokerError> {
+        self.shared.open()?;
+        let mut taken = Vec::new();
+        for lane in lanes(queues) {
+            taken.extend(self.shared.fetch(lane, max - taken.len()).await?);
         }
-        shared.demand(lane).touch();
-        let taken = shared.take(lane, max);
-        if !taken.is_empty() {
-            return Ok(taken);
-        }
-        if shared.demand(lane).is_active() {
-            // A caller that polls must not keep the consumer's task from running.
-            tokio::task::yield_now().await;
-        } else {
-            shared.first_of(lane).await?;
-        }
-        Ok(shared.take(lane, max))
+        Ok(taken)
     }
 
-    async fn ready(&self, lanes: &[Lane]) -> Result<(), BrokerError> {
+    async fn ready_in(&self, queues: &[Queue]) -> Result<(), BrokerError> {
         let shared = &self.shared;
+        let lanes: Vec<Lane> = lanes(queues).collect();
         let _waiting: Vec<_> = lanes.iter().map(|lane| shared.demand(*lane).wait()).collect();
         let has_work = || {
             let held = shared.held.lock();

@@ -23,7 +23,7 @@ const TRANSIENT: u8 = 1;
 pub(crate) fn encode(
     message: &Message,
 ) -> Result<(ShortString, BasicProperties, Vec<u8>), serde_json::Error> {
-    let route = Route { lane: message.lane, tenant: message.tenant.clone() };
+    let route = Route::of(message, 1);
     let mut headers = FieldTable::default();
     headers.insert(MARK.into(), AMQPValue::LongInt(VERSION));
     let properties = BasicProperties::default()
@@ -69,7 +69,7 @@ fn read(lane: Lane, version: Option<i64>, delivery: &Delivery) -> Result<Message
         return Err(format!("its form is {given}, and this program reads {VERSION}"));
     }
     let message: Message = serde_json::from_slice(&delivery.data).map_err(|error| error.to_string())?;
-    let route = Route { lane: message.lane, tenant: message.tenant.clone() };
+    let route = Route::of(&message, 1);
     if route.to_string() != delivery.routing_key.as_str() || message.lane != lane {
         return Err(format!("it is for {route} and came by {}", delivery.routing_key));
     }

@@ -8,7 +8,7 @@ mod payload;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bul_job::{Event, JobId, Lane, PublishNo, TenantId};
+use bul_job::{Event, JobId, Lane, Partition, PublishNo, Queue, TenantId};
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +49,13 @@ pub struct Message {
     /// its memory reaches: embedded and NATS for everybody within a window, RabbitMQ for the process
     /// that published the first. What counts is the fence in the store.
     pub publish: PublishNo,
+}
+
+impl Message {
+    /// Where it lies at a broker whose lanes have so many partitions.
+    pub fn partition(&self, partitions: u8) -> Partition {
+        self.job.group().partition(partitions)
+    }
 }
 
 /// A failed broker operation.
@@ -120,11 +127,30 @@ pub trait Broker: Send + Sync {
     /// On an error any part may have been published.
     async fn publish(&self, messages: &[Message]) -> Result<(), BrokerError>;
 
-    /// Takes up to `max` messages of a lane without waiting.
-    async fn fetch(&self, lane: Lane, max: usize) -> Result<Vec<Box<dyn Delivery>>, BrokerError>;
+    /// How many partitions each lane has here: at least as many as this broker publishes to. A message lies in that of its
+    /// [`Message::partition`], what other programs publish in the first.
+    fn partitions(&self) -> u8 {
+        1
+    }
 
-    /// Returns when one of the lanes may have work; early wake-ups are allowed, missed ones not.
-    async fn ready(&self, lanes: &[Lane]) -> Result<(), BrokerError>;
+    /// Takes up to `max` messages of these queues without waiting, from each about the same; what one lacks the others give.
+    /// Queues beyond [`Self::partitions`] are empty.
+    async fn fetch_from(&self, queues: &[Queue], max: usize) -> Result<Vec<Box<dyn Delivery>>, BrokerError>;
+
+    /// Returns when one of the queues may have work; early wake-ups are allowed, missed ones not.
+    async fn ready_in(&self, queues: &[Queue]) -> Result<(), BrokerError>;
+
+    /// Takes up to `max` messages of a lane, whatever their partition.
+    async fn fetch(&self, lane: Lane, max: usize) -> Result<Vec<Box<dyn Delivery>>, BrokerError> {
+        let queues: Vec<Queue> = Queue::of(lane, self.partitions()).collect();
+        self.fetch_from(&queues, max).await
+    }
+
+    /// Returns when one of the lanes may have work, whatever its partition.
+    async fn ready(&self, lanes: &[Lane]) -> Result<(), BrokerError> {
+        let queues: Vec<Queue> = lanes.iter().flat_map(|lane| Queue::of(*lane, self.partitions())).collect();
+        self.ready_in(&queues).await
+    }
 
     /// Depth per lane, in the order of [`Lane::ALL`].
     async fn depths(&self) -> Result<[Depth; 4], BrokerError>;

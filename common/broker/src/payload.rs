@@ -1,10 +1,10 @@
 //! What a message on a lane carries: a job that the store knows, or a submission of a program that
 //! publishes straight onto the broker.
 //!
-//! Tenant and lane come from the subject or routing key, `<lane>.<tenant>`, which the broker's own
-//! permissions guard; never from the bytes.
+//! Tenant and lane come from the subject or routing key, `<lane>.<tenant>` with the number of a further partition behind
+//! it, which the broker's own permissions guard; never from the bytes.
 
-use bul_job::{Lane, TenantId};
+use bul_job::{Lane, Partition, TenantId};
 use bytes::Bytes;
 
 use crate::Message;
@@ -52,26 +52,46 @@ pub struct Foreign {
     pub body: Bytes,
 }
 
-/// Lane and tenant of a subject's or routing key's end, `<lane>.<tenant>`.
+/// The end of a subject or routing key: `<lane>.<tenant>` in the first partition, `<lane>.<tenant>.<partition>` in another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// Lane.
     pub lane: Lane,
     /// Tenant.
     pub tenant: TenantId,
+    /// Partition of the lane.
+    pub partition: Partition,
 }
 
 impl Route {
-    /// Reads `<lane>.<tenant>`.
+    /// Where a message goes when each lane has so many partitions.
+    pub fn of(message: &Message, partitions: u8) -> Self {
+        let partition = message.partition(partitions);
+        Self { lane: message.lane, tenant: message.tenant.clone(), partition }
+    }
+
+    /// Reads what [`Display`](std::fmt::Display) writes.
     pub fn parse(text: &str) -> Option<Self> {
-        let (lane, tenant) = text.split_once('.')?;
-        Some(Self { lane: Lane::parse(lane)?, tenant: tenant.parse().ok()? })
+        let (lane, rest) = text.split_once('.')?;
+        // A tenant's name has no dot.
+        let (tenant, partition) = match rest.split_once('.') {
+            None => (rest, Partition::FIRST),
+            Some((tenant, number)) => {
+                let partition = Partition::new(number.parse().ok()?)?;
+                (tenant, Some(partition).filter(|further| *further != Partition::FIRST)?)
+            }
+        };
+        Some(Self { lane: Lane::parse(lane)?, tenant: tenant.parse().ok()?, partition })
     }
 }
 
 impl std::fmt::Display for Route {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}", self.lane.as_str(), self.tenant)
+        write!(f, "{}.{}", self.lane.as_str(), self.tenant)?;
+        match self.partition {
+            Partition::FIRST => Ok(()),
+            further => write!(f, ".{}", further.number()),
+        }
     }
 }
 
@@ -80,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_route_is_lane_and_tenant() {
+    fn a_route_is_lane_tenant_and_perhaps_a_partition() {
         for (text, expected) in [
             ("high.acme", Some("high.acme")),
             ("normal.globex-2", Some("normal.globex-2")),
@@ -88,6 +108,10 @@ mod tests {
             ("urgent.acme", None),
             ("high.", None),
             ("high.a b", None),
+            ("high.acme.3", Some("high.acme.3")),
+            ("high.acme.0", None),
+            ("high.acme.16", None),
+            ("high.acme.3.1", None),
         ] {
             assert_eq!(Route::parse(text).map(|route| route.to_string()).as_deref(), expected, "{text}");
         }

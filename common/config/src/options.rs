@@ -16,6 +16,11 @@ pub struct Config {
     /// Copies of the stream on a NATS cluster; 3 survive the loss of one server. Other brokers have their own setting for
     /// it. More than the cluster has servers: the broker is not ready.
     pub broker_replicas: u32,
+    /// Partitions of each lane, 1 to 16, with several processes of workers on NATS: jobs whose prompts begin alike lie in one, and go
+    /// to the process that has that beginning in its cache; who is idle helps out. The same for all processes; set it for
+    /// workers before producers, since what lies in a partition that no worker knows waits. RabbitMQ has one. Too many: idle workers
+    /// ask the broker that many times more often.
+    pub broker_partitions: u8,
     /// `redis://:password@host:6379/0` or `rediss://…`: finished texts and circuit breakers are shared among processes;
     /// empty for none. A server that is down costs texts that are written again, nothing else.
     pub redis: String,
@@ -55,6 +60,7 @@ impl Default for Config {
             store: String::new(),
             broker: "embedded".into(),
             broker_replicas: 1,
+            broker_partitions: 1,
             redis: String::new(),
             listen: "127.0.0.1:8002".into(),
             metrics_listen: String::new(),
@@ -302,6 +308,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("BUL_STORE", "store"),
     ("BUL_BROKER", "broker"),
     ("BUL_BROKER_REPLICAS", "broker_replicas"),
+    ("BUL_BROKER_PARTITIONS", "broker_partitions"),
     ("BUL_REDIS", "redis"),
     ("BUL_LISTEN", "listen"),
     ("BUL_METRICS_LISTEN", "metrics_listen"),

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::Group;
+
 /// An id that does not parse.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
@@ -66,6 +68,22 @@ uuid_id!(
     JobId,
     "job"
 );
+impl JobId {
+    /// A new id that ends in the group's number. Enough random bits are left: the version's counter makes ids of one process
+    /// and millisecond distinct, and 24 bits beside its random start those of several.
+    pub fn in_group(group: Group) -> Self {
+        let mut bytes = Uuid::now_v7().into_bytes();
+        bytes[15] = group.0;
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// The group that the id ends in; a random one for an id that was made without.
+    pub fn group(&self) -> Group {
+        let [.., last] = *self.as_bytes();
+        Group(last)
+    }
+}
+
 uuid_id!(
     /// A schedule.
     ScheduleId,

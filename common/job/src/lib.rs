@@ -3,6 +3,7 @@
 //! Knows no store, no broker, no runtime and no clock: `now` and `rng` are arguments. Every store
 //! applies [`JobCore::apply`] inside its own transaction, so that one state machine rules all.
 
+mod affinity;
 mod cron;
 mod event;
 mod failure;
@@ -17,6 +18,7 @@ mod rules;
 mod state;
 mod valid;
 
+pub use affinity::{Group, PARTITIONS_MAX, Partition, Queue, View};
 pub use cron::{CronError, Fires, MissedPolicy, ScheduleSpec};
 pub use event::{Event, EventKind};
 pub use failure::{Failure, FailureClass};

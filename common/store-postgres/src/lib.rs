@@ -31,6 +31,7 @@ mod store;
 mod time;
 mod transition;
 mod watches;
+mod workers;
 
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

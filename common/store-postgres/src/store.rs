@@ -1,5 +1,6 @@
 //! The trait, method by method: arguments made fit for a batch or a transaction, nothing else.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
@@ -10,8 +11,9 @@ use bul_job::{
 };
 use bul_store::{
     Accepted, ApiKey, AuditLine, Begin, BreakerReport, DeadFilter, DeadLetter, Due, Extended, JobDetail,
-    JobFilter, JobStatus, JobSummary, NewJob, OpenBreaker, Output, Place, Pruned, Retention, Schedule,
-    ScheduleChange, Store, StoreError, StoreInfo, TenantAccount, Unread, UnreadableMessage, UsageLine,
+    JobFilter, JobStatus, JobSummary, NewJob, OpenBreaker, Output, Place, Presence, Pruned, Retention,
+    Schedule, ScheduleChange, Store, StoreError, StoreInfo, TenantAccount, Unread, UnreadableMessage,
+    UsageLine,
 };
 
 use crate::accept::Prepared;
@@ -20,7 +22,7 @@ use crate::fault::{Fault, Kind, unanswered};
 use crate::rows::{narrow, uuid};
 use crate::{
     PostgresStore, accept, breakers, confirm, dead_letters, dispatch, keys, ledger, limits, prune, queries,
-    schedules,
+    schedules, workers,
 };
 
 /// How long a call that is not batched may take, the wait for a connection included: what ends the wait
@@ -310,6 +312,11 @@ impl Store for PostgresStore {
     async fn open_breakers(&self) -> Result<Vec<OpenBreaker>, StoreError> {
         let now = self.now();
         in_tx!(self.inner.system, read(), |conn| breakers::open(conn, now))
+    }
+
+    async fn attend(&self, process: &str, presence: Presence) -> Result<BTreeSet<String>, StoreError> {
+        let now = self.now();
+        in_tx!(self.inner.system, write(), |conn| workers::attend(conn, now, process, presence))
     }
 
     async fn lead(&self, role: &str, holder: &str, lease: Duration) -> Result<bool, StoreError> {

@@ -46,7 +46,7 @@ async fn a_query_as_the_tenant_role_sees_its_own_rows_only() {
     assert_eq!(server.psql("SELECT count(*) FROM bul.jobs WHERE title = 'stolen'").unwrap(), "0");
     let give = "UPDATE jobs SET tenant = 'acme' WHERE tenant = 'globex'";
     assert!(as_tenant(&server, Some("globex"), give).is_err(), "a row was given away");
-    for table in ["keys", "leaders", "watches", "accepted", "installation", "breakers"] {
+    for table in ["keys", "leaders", "watches", "accepted", "installation", "breakers", "workers"] {
         let read = format!("SELECT * FROM {table}");
         assert!(as_tenant(&server, Some("acme"), &read).is_err(), "{table} may be read");
     }
@@ -98,7 +98,7 @@ async fn several_processes_may_make_the_schema_at_once() {
         let store: Arc<dyn Store> = Arc::new(store.unwrap().unwrap());
         kit::accept_any(&store).await;
     }
-    assert_eq!(server.psql("SELECT max(version), count(*) FROM bul.migrations").unwrap(), "3|3");
+    assert_eq!(server.psql("SELECT max(version), count(*) FROM bul.migrations").unwrap(), "4|4");
     assert_eq!(server.psql("SELECT count(*) FROM bul.jobs").unwrap(), "4");
 }
 
@@ -107,7 +107,7 @@ async fn several_processes_may_make_the_schema_at_once() {
 async fn a_database_of_version_1_is_brought_up_to_date() {
     let server = Postgres::start().unwrap();
     open(&server.url()).await.close().await;
-    let back = "DROP INDEX bul.jobs_unreadable; DROP TABLE bul.breakers; DROP TABLE bul.pruned;
+    let back = "DROP INDEX bul.jobs_unreadable; DROP TABLE bul.breakers, bul.pruned, bul.workers;
         ALTER TABLE bul.audit ADD CONSTRAINT audit_job_fkey FOREIGN KEY (job) REFERENCES bul.jobs (id);
         DELETE FROM bul.migrations WHERE version > 1";
     server.psql(back).unwrap();

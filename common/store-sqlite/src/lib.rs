@@ -30,6 +30,7 @@ mod steps;
 mod store;
 mod transition;
 mod wide;
+mod workers;
 mod writer;
 
 use std::path::{Path, PathBuf};

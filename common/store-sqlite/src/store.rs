@@ -1,5 +1,6 @@
 //! The trait, method by method: arguments made fit for the writer or a reader, nothing else.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,8 +10,9 @@ use bul_job::{
 };
 use bul_store::{
     Accepted, ApiKey, AuditLine, Begin, BreakerReport, DeadFilter, DeadLetter, Due, Extended, JobDetail,
-    JobFilter, JobStatus, JobSummary, NewJob, OpenBreaker, Output, Place, Pruned, Retention, Schedule,
-    ScheduleChange, Store, StoreError, StoreInfo, TenantAccount, Unread, UnreadableMessage, UsageLine,
+    JobFilter, JobStatus, JobSummary, NewJob, OpenBreaker, Output, Place, Presence, Pruned, Retention,
+    Schedule, ScheduleChange, Store, StoreError, StoreInfo, TenantAccount, Unread, UnreadableMessage,
+    UsageLine,
 };
 
 use crate::attempts::{Call, Produced};
@@ -18,6 +20,7 @@ use crate::intake::Prepared;
 use crate::steps::Step;
 use crate::{
     SqliteStore, breakers, dead_letters, dispatch, intake, keys, ledger, limits, prune, queries, schedules,
+    workers,
 };
 
 const DURABILITY: &str = "an answered write is synced to the disk (write-ahead log, synchronous=FULL) \
@@ -246,6 +249,11 @@ impl Store for SqliteStore {
     async fn open_breakers(&self) -> Result<Vec<OpenBreaker>, StoreError> {
         let now = self.clock.now();
         self.read(move |conn| Box::pin(breakers::open(conn, now))).await
+    }
+
+    async fn attend(&self, process: &str, presence: Presence) -> Result<BTreeSet<String>, StoreError> {
+        let process = process.to_owned();
+        self.writer.run(move |tx| Box::pin(workers::attend(tx, process, presence))).await
     }
 
     async fn lead(&self, role: &str, holder: &str, lease: Duration) -> Result<bool, StoreError> {

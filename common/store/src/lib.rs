@@ -15,7 +15,9 @@ mod retention;
 mod types;
 mod unreadable;
 mod words;
+mod workers;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -31,6 +33,7 @@ pub use retention::{Fate, Pruned, Retention};
 pub use types::*;
 pub use unreadable::UnreadableMessage;
 pub use words::Words;
+pub use workers::{Presence, WORKER_FRESH};
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -212,6 +215,12 @@ pub trait Store: Send + Sync {
     /// Breakers reported open and confirmed within [`BREAKER_FRESH`], by dependency and process; a process
     /// that has died is silent and counts no more.
     async fn open_breakers(&self) -> Result<Vec<OpenBreaker>, StoreError>;
+
+    // --- workers --------------------------------------------------------------------------------
+
+    /// A process with workers says that it is there, or leaves: at least three times within [`WORKER_FRESH`] while it lives. Names
+    /// those that are there, this one included unless it leaves; one that has died counts for [`WORKER_FRESH`].
+    async fn attend(&self, process: &str, presence: Presence) -> Result<BTreeSet<String>, StoreError>;
 
     // --- leadership, keys, accounts -------------------------------------------------------------
 

@@ -28,6 +28,7 @@ metrics! {
     ATTEMPT_SECONDS = "bul_attempt_seconds", "Duration of an attempt by stage: plan, generate, write, commit, all.";
     RUNNING = "bul_attempts_running", "Attempts running in this process, by lane.";
     TOKENS = "bul_tokens_total", "Tokens by kind: prompt, cached, output.";
+    AFFINITY = "bul_worker_affinity_total", "Messages a worker took: own (from a partition that its process serves first), stolen (from another's), only (of everything, since nobody else is there or the lanes are undivided).";
     BREAKER = "bul_breaker_state", "Circuit breakers by dependency: 0 closed, 1 half-open, 2 open.";
     DISPATCHED = "bul_dispatched_total", "Rows the dispatcher moved, by what became of them: published, unpublished, changed, reconciled.";
     SCHEDULE_FIRES = "bul_schedule_fires_total", "Cron fires, by outcome: made, duplicate, invalid.";

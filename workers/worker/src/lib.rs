@@ -3,12 +3,15 @@
 //! Start reading at `attempt.rs`. Invariant: a message is acknowledged only after the store has
 //! committed what became of the job.
 
+mod affinity;
 mod ahead;
 mod attempt;
 mod breakers;
 mod company;
+mod fetch;
 mod gate;
 mod heartbeat;
+mod lanes;
 mod metrics;
 mod outcome;
 mod prose;
@@ -28,6 +31,7 @@ use bul_store::{Store, StoreError};
 use bul_template::Catalog;
 use tokio::sync::Semaphore;
 
+pub use affinity::Affinity;
 use ahead::Ahead;
 pub use company::Company;
 use gate::Gate;
@@ -106,6 +110,7 @@ pub struct Worker {
     metrics: Metrics,
     gate: Gate,
     company: Arc<Company>,
+    affinity: Arc<Affinity>,
     ahead: Ahead,
 }
 
@@ -125,6 +130,8 @@ pub struct Parts {
     pub pdf: Arc<PdfWriter>,
     /// Who works beside whom in this process.
     pub company: Arc<Company>,
+    /// Which partitions this process serves first.
+    pub affinity: Arc<Affinity>,
     /// Metrics.
     pub metrics: Metrics,
 }
@@ -146,6 +153,7 @@ impl Worker {
             options,
             gate: Gate::new(),
             company: parts.company,
+            affinity: parts.affinity,
         })
     }
 }

@@ -13,6 +13,7 @@ pub struct Metrics {
     attempts: IntCounterVec,
     seconds: HistogramVec,
     tokens: IntCounterVec,
+    taken: IntCounterVec,
     pub(crate) breaker: IntGaugeVec,
 }
 
@@ -24,6 +25,7 @@ impl Metrics {
             attempts: bul_telemetry::counter(registry, names::ATTEMPTS, &["template", "outcome"]),
             seconds: bul_telemetry::seconds(registry, names::ATTEMPT_SECONDS, &["stage"]),
             tokens: bul_telemetry::counter(registry, names::TOKENS, &["kind"]),
+            taken: bul_telemetry::counter(registry, names::AFFINITY, &["how"]),
             breaker,
         }
     }
@@ -35,6 +37,16 @@ impl Metrics {
     pub(crate) fn attempt_ended(&self, template: &str, outcome: &str, took: Duration) {
         self.attempts.with_label_values(&[template, outcome]).inc();
         self.stage("all", took);
+    }
+
+    /// Messages that were taken, by whose partition they lay in.
+    pub(crate) fn taken(&self, how: &str, messages: usize) {
+        self.taken.with_label_values(&[how]).inc_by(messages as u64);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn taken_so_far(&self, how: &str) -> u64 {
+        self.taken.with_label_values(&[how]).get()
     }
 
     pub(crate) fn tokens(&self, receipt: &Receipt) {

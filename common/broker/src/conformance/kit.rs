@@ -16,10 +16,14 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Limit of the case about a full broker.
 pub const FULL_AT: usize = 8;
 
+/// Partitions in the cases about them.
+pub const PARTITIONS: u8 = 4;
+
 /// What the case of this name wants.
 pub fn setup_of(case: &str) -> Setup {
     let messages_max = (case == "a_full_broker_refuses_and_recovers").then_some(FULL_AT);
-    Setup { messages_max }
+    let partitions = case.contains("partition").then_some(PARTITIONS);
+    Setup { messages_max, partitions }
 }
 
 /// A tenant.

@@ -10,6 +10,7 @@ pub mod events;
 pub mod flow;
 pub mod kit;
 pub mod messages;
+pub mod partitions;
 
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ use crate::Broker;
 pub struct Setup {
     /// Messages it shall hold at most; its own limit when absent.
     pub messages_max: Option<usize>,
+    /// Partitions of each lane; 1 when absent. A broker that cannot divide its lanes skips the cases.
+    pub partitions: Option<u8>,
 }
 
 /// An empty broker to test.
@@ -70,6 +73,12 @@ macro_rules! broker_conformance {
             flow::a_closed_broker_says_so,
             flow::check_and_info_answer,
             flow::an_incarnation_stays_the_same,
+            partitions::a_message_lies_in_the_partition_of_its_group,
+            partitions::a_partition_keeps_its_order,
+            partitions::a_fetch_takes_from_each_partition_and_fills_up,
+            partitions::a_waiter_hears_of_its_own_partitions,
+            partitions::returned_messages_stay_in_their_partition,
+            partitions::nothing_is_lost_between_owners_of_partitions_and_thieves,
             events::listeners_see_what_passes_their_filter,
             events::a_slow_listener_blocks_nobody,
             events::close_ends_the_listeners,

@@ -8,7 +8,8 @@ use serde_json::json;
 use super::Fixture;
 use super::kit::*;
 use crate::{
-    ApiKey, BREAKER_FRESH, BreakerReport, Output, Permission, StoreError, StoreErrorClass, Usage, UsageLine,
+    ApiKey, BREAKER_FRESH, BreakerReport, Output, Permission, Presence, StoreError, StoreErrorClass, Usage,
+    UsageLine, WORKER_FRESH,
 };
 
 /// Taken once, renewed by its holder, free after its end.
@@ -68,6 +69,26 @@ pub async fn an_open_breaker_is_seen_until_it_closes_or_falls_silent(fixture: Bo
     let later = store.now();
     report("w2", "model", true).await;
     assert_eq!(seen().await, [entry("model", "w2", later)]);
+}
+
+/// Those that say so, until they leave or fall silent.
+pub async fn processes_know_who_is_there(fixture: Box<dyn Fixture>) {
+    let store = fixture.store();
+    let attend = async |process: &str, presence| {
+        store.attend(process, presence).await.unwrap().into_iter().collect::<Vec<_>>()
+    };
+    let here = Presence::Here;
+    assert_eq!(attend("b", here).await, ["b"]);
+    assert_eq!(attend("a", here).await, ["a", "b"]);
+    assert_eq!(attend("c", here).await, ["a", "b", "c"]);
+    fixture.advance(WORKER_FRESH - Duration::from_secs(10));
+    assert_eq!(attend("a", here).await, ["a", "b", "c"]);
+    assert_eq!(attend("c", Presence::Leaving).await, ["a", "b"]);
+    fixture.advance(Duration::from_secs(10));
+    assert_eq!(attend("a", here).await, ["a"], "the other has fallen silent");
+    assert_eq!(attend("b", here).await, ["a", "b"], "and speaks again");
+    assert_eq!(attend("b", Presence::Leaving).await, ["a"]);
+    assert_eq!(attend("b", Presence::Leaving).await, ["a"], "leaving twice is harmless");
 }
 
 /// By hash; revoked for good.

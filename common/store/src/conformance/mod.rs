@@ -134,6 +134,7 @@ macro_rules! store_conformance {
             schedules::a_removed_schedule_leaves_its_jobs,
             accounts::one_leader_at_a_time,
             accounts::an_open_breaker_is_seen_until_it_closes_or_falls_silent,
+            accounts::processes_know_who_is_there,
             accounts::keys_are_found_until_revoked,
             accounts::usage_sums_by_template_and_area,
             accounts::check_and_info_answer,

@@ -1,0 +1,141 @@
+//! Several processes of workers and jobs of several templates on NATS: who gets which, and who helps out. Each ends in the
+//! conservation equation.
+
+use std::collections::BTreeMap;
+
+use bul_tests::{BrokerKind, Cluster};
+
+/// Lanes in partitions, and answers that take long enough for a backlog.
+const SETTINGS: [(&str, &str); 3] =
+    [("BUL_BROKER_PARTITIONS", "8"), ("BUL_TEST_TOKEN_DELAY_MS", "4"), ("BUL_WORKER_CONCURRENCY", "2")];
+/// Areas of free documents. They lie in more partitions than one of two processes can own, so that each owns some of them.
+const AREAS: [&str; 8] =
+    ["marketing", "legal", "finance", "sales", "support", "research", "logistics", "quality"];
+
+fn start() -> Cluster {
+    let mut cluster = Cluster::start(BrokerKind::Nats);
+    cluster.role("producer", &["producer"], &SETTINGS);
+    cluster.role("scheduler", &["scheduler"], &SETTINGS);
+    cluster
+}
+
+fn start_with_workers() -> Cluster {
+    let mut cluster = start();
+    cluster.role("worker-1", &["worker"], &SETTINGS);
+    cluster.role("worker-2", &["worker"], &SETTINGS);
+    // The first to come hears of the second within seconds.
+    cluster.wait_for_line("worker-1", "\"processes\":2");
+    cluster
+}
+
+/// Jobs of each of the areas, one after another.
+fn submit(cluster: &Cluster, areas: &[&str], each: usize) {
+    let jobs: String = (0..each)
+        .flat_map(|n| areas.iter().map(move |area| (n, area)))
+        .map(|(n, area)| {
+            format!(
+                "{{\"query\": \"Plan {n}\", \"business_area\": \"{area}\", \"doc_type\": \"plan\", \"formats\": [\"md\", \"json\"], \"data\": {{\"sections\": [\"Scope\"]}}}}\n"
+            )
+        })
+        .collect();
+    cluster.submit_lines(&jobs);
+}
+
+/// Completed jobs by area and worker, for each area the one first who did most.
+fn done(cluster: &Cluster) -> BTreeMap<String, Vec<(String, u64)>> {
+    let sql = "SELECT business_area, worker, count(*) FROM jobs WHERE state = 'completed' GROUP BY 1, 2 \
+               ORDER BY 1, 3 DESC";
+    let mut all: BTreeMap<String, Vec<(String, u64)>> = BTreeMap::new();
+    for line in cluster.ask(sql).lines() {
+        let [area, worker, count] = line.split('|').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        all.entry(area.into()).or_default().push((worker.into(), count.parse().expect("a number")));
+    }
+    all
+}
+
+/// Who served most of an area, and its share of the area.
+fn main_worker(by_worker: &[(String, u64)]) -> (&str, f64) {
+    let all: u64 = by_worker.iter().map(|(_, count)| count).sum();
+    (&by_worker[0].0, by_worker[0].1 as f64 / all as f64)
+}
+
+/// Two areas whose main workers differ.
+fn pair_of_different_owners(cluster: &Cluster) -> (String, String) {
+    let done = done(cluster);
+    let main: Vec<(&String, &str)> = done.iter().map(|(area, by)| (area, main_worker(by).0)).collect();
+    let (first, worker) = main[0];
+    let second = main.iter().find(|(_, other)| *other != worker).expect("each process owns some area");
+    (first.clone(), second.0.clone())
+}
+
+/// With a backlog of two areas that belong to different processes, each does its own.
+#[test]
+fn jobs_go_to_the_process_that_holds_their_prefix() {
+    let cluster = start_with_workers();
+    // Few jobs and free slots: owners take what arrives.
+    for area in AREAS {
+        submit(&cluster, &[area], 1);
+        cluster.settle();
+    }
+    let (one, other) = pair_of_different_owners(&cluster);
+    let before = done(&cluster);
+    submit(&cluster, &[&one, &other], 40);
+    cluster.assert_exactly_once(AREAS.len() as u64 + 80);
+    let after = done(&cluster);
+    for area in [&one, &other] {
+        let (worker, share) = main_worker(&after[area]);
+        assert_eq!(worker, main_worker(&before[area]).0, "{area} has the same owner as before");
+        // Whoever is done first helps with the rest of the other's.
+        assert!(share >= 0.7, "{area}: {:?}\n{}", after[area], cluster.logs());
+    }
+}
+
+/// All work lies with one process: the other helps out, and both are busy.
+#[test]
+fn an_idle_process_helps_out() {
+    let cluster = start_with_workers();
+    submit(&cluster, &["marketing"], 80);
+    cluster.assert_exactly_once(80);
+    let done = done(&cluster);
+    let by_worker = &done["marketing"];
+    assert_eq!(by_worker.len(), 2, "{by_worker:?}");
+    assert!(by_worker[1].1 >= 15, "{by_worker:?}");
+}
+
+/// What lies in the partitions of a process that is killed is served by the one that is left, its jobs at work included.
+#[test]
+fn a_killed_owners_jobs_are_taken_over() {
+    let mut cluster = start_with_workers();
+    submit(&cluster, &AREAS, 10);
+    cluster.wait_for("completed", 8);
+    cluster.kill("worker-1");
+    cluster.assert_exactly_once(80);
+    // It is back, under another name, and has its share.
+    cluster.start_role("worker-1");
+    submit(&cluster, &AREAS, 5);
+    cluster.assert_exactly_once(120);
+    let workers = "SELECT count(DISTINCT worker) FROM jobs WHERE state = 'completed'";
+    assert_eq!(cluster.ask(workers), "3");
+}
+
+/// A process of fewer partitions, as at the start of an upgrade, publishes to the first ones; nothing is left lying.
+#[test]
+fn processes_of_different_partitions_lose_nothing() {
+    let mut cluster = Cluster::start(BrokerKind::Nats);
+    cluster.role("producer", &["producer"], &[]);
+    cluster.role("scheduler", &["scheduler"], &[]);
+    cluster.role("worker-1", &["worker"], &[]);
+    submit(&cluster, &AREAS, 2);
+    cluster.role("worker-2", &["worker"], &SETTINGS);
+    cluster.kill("worker-1");
+    submit(&cluster, &AREAS, 2);
+    cluster.kill("producer");
+    cluster.role("producer", &["producer"], &SETTINGS);
+    submit(&cluster, &AREAS, 2);
+    cluster.assert_exactly_once(6 * AREAS.len() as u64);
+    // And back: what was made stays served.
+    submit(&cluster, &AREAS, 1);
+    cluster.kill("worker-2");
+    cluster.role("worker-3", &["worker"], &[]);
+    cluster.assert_exactly_once(7 * AREAS.len() as u64);
+}

@@ -1,0 +1,203 @@
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use async_trait::async_trait;
+use bul_broker::{BrokerInfo, Depth, EventFilter, Message, Payload};
+use bul_job::{Event, JobId, PublishNo, TenantId};
+use futures::stream::BoxStream;
+use parking_lot::Mutex;
+
+use super::*;
+
+/// Queues in memory, and who was asked.
+#[derive(Default)]
+struct Queues {
+    jobs: Mutex<BTreeMap<Queue, VecDeque<JobId>>>,
+    asked: Mutex<Vec<Queue>>,
+}
+
+struct Taken(Payload);
+
+#[async_trait]
+impl Delivery for Taken {
+    fn payload(&self) -> &Payload {
+        &self.0
+    }
+
+    fn deliveries(&self) -> u32 {
+        1
+    }
+
+    async fn ack(self: Box<Self>) -> Result<(), BrokerError> {
+        Ok(())
+    }
+
+    async fn nack(self: Box<Self>, _: Duration) -> Result<(), BrokerError> {
+        Ok(())
+    }
+
+    async fn extend(&self) -> Result<(), BrokerError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Broker for Queues {
+    fn info(&self) -> BrokerInfo {
+        let text = String::new;
+        BrokerInfo {
+            kind: "queues",
+            version: text(),
+            location: text(),
+            durable: false,
+            durability: text(),
+            notes: Vec::new(),
+        }
+    }
+
+    async fn publish(&self, _: &[Message]) -> Result<(), BrokerError> {
+        Err(BrokerError::Closed)
+    }
+
+    async fn fetch_from(&self, queues: &[Queue], max: usize) -> Result<Vec<Box<dyn Delivery>>, BrokerError> {
+        self.asked.lock().extend(queues);
+        let (mut jobs, mut taken): (_, Vec<Box<dyn Delivery>>) = (self.jobs.lock(), Vec::new());
+        for queue in queues {
+            let waiting = jobs.entry(*queue).or_default();
+            while taken.len() < max
+                && let Some(job) = waiting.pop_front()
+            {
+                let (tenant, lane) = (TenantId::default_tenant(), queue.lane);
+                taken.push(Box::new(Taken(Payload::Ready(Message {
+                    job,
+                    tenant,
+                    lane,
+                    publish: PublishNo(1),
+                }))));
+            }
+        }
+        Ok(taken)
+    }
+
+    async fn ready_in(&self, _: &[Queue]) -> Result<(), BrokerError> {
+        std::future::pending().await
+    }
+
+    async fn depths(&self) -> Result<[Depth; 4], BrokerError> {
+        Err(BrokerError::Closed)
+    }
+
+    async fn publish_event(&self, _: Event) -> Result<(), BrokerError> {
+        Err(BrokerError::Closed)
+    }
+
+    async fn events(&self, _: EventFilter) -> Result<BoxStream<'static, Event>, BrokerError> {
+        Err(BrokerError::Closed)
+    }
+
+    async fn check(&self) -> Result<(), BrokerError> {
+        Ok(())
+    }
+
+    async fn close(&self) {}
+}
+
+/// A worker that owns the first of two partitions.
+struct Fixture {
+    queues: Queues,
+    view: View,
+    metrics: Metrics,
+    lanes: Lanes,
+}
+
+fn partitions() -> [Partition; 2] {
+    [Partition::FIRST, Partition::new(1).unwrap()]
+}
+
+fn fixture() -> Fixture {
+    let registry = prometheus::Registry::new();
+    let [own, other] = partitions();
+    Fixture {
+        queues: Queues::default(),
+        view: View { own: vec![own], others: vec![other] },
+        metrics: Metrics::new(&registry, bul_telemetry::breakers(&registry)),
+        lanes: Lanes::default(),
+    }
+}
+
+impl Fixture {
+    fn put(&self, lane: Lane, partition: Partition, jobs: usize) -> BTreeSet<JobId> {
+        let new: Vec<JobId> = (0..jobs).map(|_| JobId::new()).collect();
+        self.queues.jobs.lock().entry(Queue { lane, partition }).or_default().extend(&new);
+        new.into_iter().collect()
+    }
+
+    async fn fetch(&mut self, max: usize) -> Vec<JobId> {
+        let source =
+            Source { broker: &self.queues, serves: &Lane::ALL, view: &self.view, metrics: &self.metrics };
+        let taken = source.fetch(&mut self.lanes, max).await.unwrap();
+        taken.iter().map(|delivery| delivery.payload().ready().unwrap().job).collect()
+    }
+
+    fn counted(&self) -> [u64; 3] {
+        ["own", "stolen", "only"].map(|how| self.metrics.taken_so_far(how))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn own_partitions_come_first() {
+    let mut fixture = fixture();
+    let [own, other] = partitions();
+    let mine = fixture.put(Lane::Normal, own, 8);
+    fixture.put(Lane::Normal, other, 8);
+    let taken = fixture.fetch(8).await;
+    assert!(taken.iter().all(|job| mine.contains(job)) && taken.len() == 8);
+    assert_eq!(fixture.counted(), [8, 0, 0]);
+}
+
+/// A higher lane's turn is used for another's job before a lower lane of one's own has it.
+#[tokio::test(start_paused = true)]
+async fn lanes_go_before_partitions() {
+    let mut fixture = fixture();
+    let [own, other] = partitions();
+    let urgent = fixture.put(Lane::Critical, other, 8);
+    fixture.put(Lane::Low, own, 8);
+    let taken = fixture.fetch(8).await;
+    // Both lanes have work: 8 of 9 turns are the higher one's, as if all of it lay in one partition.
+    assert!(taken.iter().filter(|job| urgent.contains(job)).count() >= 7, "{taken:?}");
+}
+
+/// What is still there at a look has waited; at other times owners have the first go.
+#[tokio::test(start_paused = true)]
+async fn an_idle_worker_helps_out_now_and_then_and_on_and_on_while_it_is_needed() {
+    let mut fixture = fixture();
+    let other = partitions()[1];
+    assert!(fixture.fetch(4).await.is_empty(), "a look in vain, and a wait");
+    let start = tokio::time::Instant::now();
+    fixture.put(Lane::High, other, 9);
+    fixture.queues.asked.lock().clear();
+    while fixture.fetch(1).await.is_empty() {}
+    assert!(start.elapsed() <= HELP_EVERY, "{:?}", start.elapsed());
+    let helped = tokio::time::Instant::now();
+    for _ in 0..8 {
+        assert_eq!(fixture.fetch(1).await.len(), 1);
+    }
+    assert_eq!(helped.elapsed(), Duration::ZERO, "its owner has more than it can do");
+    assert_eq!(fixture.counted(), [0, 9, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_alone_serves_everything() {
+    let mut fixture = fixture();
+    fixture.view = View::alone(2);
+    partitions().into_iter().for_each(|partition| drop(fixture.put(Lane::Low, partition, 3)));
+    assert_eq!(fixture.fetch(9).await.len(), 6);
+    assert_eq!(fixture.counted(), [0, 0, 6]);
+}
+
+#[test]
+fn partitions_take_turns_at_being_first() {
+    let own: Vec<Partition> = Partition::all(3).collect();
+    let order = |turn| queues(Lane::High, &own, turn).map(|q| q.partition.number()).collect::<Vec<_>>();
+    assert_eq!((order(0), order(1), order(5)), (vec![0, 1, 2], vec![1, 2, 0], vec![2, 0, 1]));
+    assert_eq!(queues(Lane::High, &[], 7).count(), 0);
+}
