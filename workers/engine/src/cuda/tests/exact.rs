@@ -52,7 +52,8 @@ fn neighbours_in_the_batch_change_no_bit() {
     let next: Vec<Span> =
         sequences.iter().enumerate().map(|(i, s)| span(&[42], s.len(), &table(i), Logits::Last)).collect();
     let steps = together.run(&next).unwrap();
-    let each: Vec<f32> = next.iter().flat_map(|span| together.run(&[span.clone()]).unwrap()).collect();
+    let each: Vec<f32> =
+        next.iter().flat_map(|span| together.run(std::slice::from_ref(span)).unwrap()).collect();
     assert!(steps == each, "answers");
     // Rows without wanted logits leave the others where they are.
     let mut middle = next.clone();
