@@ -1,12 +1,16 @@
 # make demo  builds and runs the main job: no server, no network, no download
+# make cuda  builds the executable that can also compute on an NVIDIA card; needs no CUDA itself
 # make test  installs what the tests need, then runs everything
-.PHONY: demo build test check fmt lint docs deny test-deps bench clean
+.PHONY: demo build cuda test check fmt lint docs deny test-deps bench clean
 
 demo: build
 	./scripts/run-built demo --out out
 
 build:
 	cargo build --release --locked -p bul
+
+cuda:
+	cargo build --release --locked -p bul --features cuda
 
 test: test-deps
 	./scripts/test

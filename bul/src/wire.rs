@@ -11,7 +11,7 @@ use bul_broker_nats::NatsBroker;
 use bul_broker_rabbitmq::RabbitBroker;
 use bul_cache::{CacheOptions, DiskOptions, Location, MemoryOptions, RedisOptions};
 use bul_config::Config;
-use bul_engine::{EngineOptions, Eviction, Generate, KvPrecision, ModelSpec, Preset};
+use bul_engine::{ComputeDevice, EngineOptions, Eviction, Generate, KvPrecision, ModelSpec, Preset};
 use bul_job::{Lane, RetryPolicy, Rules, TenantId, TenantLimits};
 use bul_store::{Retention, Store};
 use bul_store_postgres::PostgresStore;
@@ -312,9 +312,12 @@ pub fn engine_options(config: &Config, tier: Option<PathBuf>) -> anyhow::Result<
         let known = names(KvPrecision::ALL.iter().map(|precision| precision.name()).collect());
         Fault::usage(format!("model.kv: {:?} is none of {known}", model.kv))
     })?;
+    let device = ComputeDevice::parse(&model.device).ok_or_else(|| {
+        Fault::usage(format!("model.device: {:?} is none of cpu, cuda, cuda:<number>, auto", model.device))
+    })?;
     let prefetch_bytes_max = model.prefetch_mib_max << 20;
     let mut options =
-        EngineOptions { eviction, kv_precision, prefetch_bytes_max, ..EngineOptions::preset(preset) };
+        EngineOptions { device, eviction, kv_precision, prefetch_bytes_max, ..EngineOptions::preset(preset) };
     if model.running_max > 0 {
         options.running_max = model.running_max;
     }

@@ -61,6 +61,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const HEAVY: &[(&str, &str)] = &[
     ("typst", "bul-pdf"),
     ("candle-core", "bul-engine"),
+    ("cudarc", "bul-engine"),
     ("async-nats", "bul-broker-nats"),
     ("lapin", "bul-broker-rabbitmq"),
     ("deadpool-redis", "bul-cache"),

@@ -108,6 +108,10 @@ pub struct ModelOptions {
     /// Switches on the sharing of evicted blocks over Redis, among workers that have the same secret, of 16 characters or
     /// more: nobody else writes a block that they believe. Empty for none.
     pub remote_secret: Secret,
+    /// What computes: `cpu`; `cuda` or `cuda:1` for an NVIDIA card (compute capability 8.0 or newer), in a build with the feature
+    /// `cuda`; `auto` for the first card where there is one, or else the CPU. On a card weights, keys and values are half
+    /// precision, and `kv_mib_max` is memory of the card: the preset's is far too little for one.
+    pub device: String,
     /// Threads of the local engine; 0 for one per core. Too many: they wait for each other.
     pub threads: usize,
     /// Cache of keys and values, MiB; 0 for that of the preset. Too low: prefixes are computed again for every job.
@@ -128,6 +132,7 @@ impl Default for ModelOptions {
             host_mib_max: 0,
             disk_mib_max: 0,
             remote_secret: Secret::default(),
+            device: "cpu".into(),
             threads: 0,
             kv_mib_max: 0,
             running_max: 0,
@@ -325,6 +330,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("BUL_MODEL_HOST_MIB_MAX", "model.host_mib_max"),
     ("BUL_MODEL_DISK_MIB_MAX", "model.disk_mib_max"),
     ("BUL_MODEL_REMOTE_SECRET", "model.remote_secret"),
+    ("BUL_MODEL_DEVICE", "model.device"),
     ("BUL_MODEL_THREADS", "model.threads"),
     ("BUL_MODEL_KV_MIB_MAX", "model.kv_mib_max"),
     ("BUL_MODEL_RUNNING_MAX", "model.running_max"),

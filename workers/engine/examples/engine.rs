@@ -2,8 +2,8 @@
 //!
 //! Under a factory's load:
 //! `cargo run -p bul-engine --release --example engine -- SHAPE [TEMPLATES DOCUMENTS PREFIX DATA OUT CONCURRENT]`;
-//! then, if wanted, `f16` or `int8` for keys and values, `kv=MIB` for their memory, and `alone` for attention
-//! without shared reads.
+//! then, if wanted, `f16` or `int8` for keys and values, `kv=MIB` for their memory, `alone` for attention
+//! without shared reads, and in a build with CUDA `cuda:0` or `auto` for the device.
 //! The decoder alone, own kernels and the library's in turn, as JSON:
 //! `… engine -- speed SHAPE PRECISION [both|own|library] [THREADS] [ROUNDS]`, and on a file
 //! `… engine -- speed-file FILE.gguf [THREADS] [ROUNDS] [PROMPT CONTEXT ANSWER BATCHES [SHARED KV]]`.
@@ -12,8 +12,8 @@
 use std::path::PathBuf;
 
 use bul_engine::{
-    EngineLoad, EngineOptions, Kernels, KvPrecision, ModelShape, Precision, SpeedModel, SpeedOptions,
-    bench_engine, bench_speed, write_random_gguf,
+    ComputeDevice, EngineLoad, EngineOptions, Kernels, KvPrecision, ModelShape, Precision, SpeedModel,
+    SpeedOptions, bench_engine, bench_speed, write_random_gguf,
 };
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -96,7 +96,10 @@ async fn load(args: &[String]) -> Outcome<()> {
             None if arg == "alone" => options.group_attention = false,
             None => match arg.strip_prefix("kv=") {
                 Some(mib) => options.kv_bytes_max = mib.parse::<usize>()? << 20,
-                None => numbers.push(arg.parse()?),
+                None => match ComputeDevice::parse(arg) {
+                    Some(device) => options.device = device,
+                    None => numbers.push(arg.parse()?),
+                },
             },
         }
     }

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::chat::Chat;
+use crate::compute::{Loaded, Place};
 use crate::constraint::PhraseBook;
 use crate::kv::KvShape;
 use crate::model::config::{ModelConfig, token_ids};
-use crate::model::decoder::Decoder;
 use crate::model::gguf::GgufFile;
 use crate::model::weights::{SafetensorsSource, Source};
 use crate::open::{EngineOptions, OpenError, read};
@@ -68,13 +68,14 @@ impl Checkpoint<'static> {
 }
 
 impl Checkpoint<'_> {
-    /// Loads all weights.
+    /// Loads all weights onto the device that `options` name.
     ///
     /// # Errors
-    /// [`OpenError`], naming file and field or tensor.
-    pub fn load(mut self, options: &EngineOptions) -> Result<(Decoder, Parts), OpenError> {
+    /// [`OpenError`], naming file and field or tensor; a device that is not there.
+    pub fn load(mut self, options: &EngineOptions) -> Result<(Loaded, Parts), OpenError> {
         let config = ModelConfig::from_json(&self.config)?;
-        check_memory(config.parameters() * 4, &config, options)?;
+        let place = Place::find(options.device)?;
+        check_memory(place.weight_bytes(&config).unwrap_or(config.parameters() * 4), &config, options)?;
         let vocabulary = Vocabulary::from_json(&self.tokenizer)?;
         let settings: Value = serde_json::from_slice(&self.tokenizer_config)
             .map_err(|e| OpenError::field(TOKENIZER_CONFIG, "", format!("not JSON: {e}")))?;
@@ -90,28 +91,29 @@ impl Checkpoint<'_> {
         let mut eos = token_ids(settings.get("eos_token_id"));
         eos.extend(config.eos.iter().copied().chain(vocabulary.id(&eos_token)));
         let chat = Chat::new(&template, bos, eos_token)?;
-        let decoder = Decoder::load(config, &mut self.source)?;
+        let loaded = place.load(config, &mut self.source)?;
         let fingerprint =
             combine(&[blake3::hash(&self.config), vocabulary.fingerprint(), self.source.fingerprint()]);
         let precision = self.source.precision();
         let book = self.phrases.as_deref().map(PhraseBook::from_bytes).transpose();
         let phrases = book.map_err(|e| OpenError::field(PHRASES, "", e))?.map(Arc::new);
-        Ok((decoder, Parts { name: self.name, precision, vocabulary, chat, eos, fingerprint, phrases }))
+        Ok((loaded, Parts { name: self.name, precision, vocabulary, chat, eos, fingerprint, phrases }))
     }
 }
 
-/// Loads a GGUF file.
+/// Loads a GGUF file onto the device that `options` name.
 ///
 /// # Errors
-/// [`OpenError`], naming the metadata field or tensor.
-pub(crate) fn load_gguf(path: &Path, options: &EngineOptions) -> Result<(Decoder, Parts), OpenError> {
+/// [`OpenError`], naming the metadata field or tensor; a device that is not there.
+pub(crate) fn load_gguf(path: &Path, options: &EngineOptions) -> Result<(Loaded, Parts), OpenError> {
     let mut file = GgufFile::open(path)?;
     let config = file.config()?;
-    check_memory(file.tensor_bytes(), &config, options)?;
+    let place = Place::find(options.device)?;
+    check_memory(place.weight_bytes(&config).unwrap_or(file.tensor_bytes()), &config, options)?;
     let mut parts = file.parts()?;
-    let decoder = Decoder::load(config, &mut file)?;
+    let loaded = place.load(config, &mut file)?;
     parts.fingerprint = combine(&[parts.fingerprint, file.fingerprint()]);
-    Ok((decoder, parts))
+    Ok((loaded, parts))
 }
 
 /// Layout of keys and values under these options.

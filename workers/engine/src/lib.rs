@@ -8,7 +8,10 @@ mod backend;
 mod bench;
 mod chat;
 mod checkpoint;
+mod compute;
 mod constraint;
+#[cfg(any(test, feature = "cuda"))]
+mod cuda;
 mod detokenise;
 mod engine;
 mod forecast;
@@ -41,12 +44,15 @@ pub use ab::{AbOptions, AbReport, AbSide, Comparison, Winner, ab};
 pub use backend::openai::OpenAi;
 pub use backend::options::{ApiKey, OpenAiOptions, OpenAiTimeouts};
 pub use backend::scripted::{Scripted, ScriptedFailure, ScriptedOptions};
+#[cfg(feature = "cuda")]
+pub use bench::{Agreement, BatchSpeed, DeviceLoad, DeviceReport, bench_cuda};
 pub use bench::{
     AttentionLoad, AttentionReport, BenchOptions, BenchReport, DecodeRate, EngineBenchError,
     EngineBenchReport, EngineLoad, Kernels, ModelShape, Percentiles, Precision, Rate, SpeedModel,
     SpeedOptions, SpeedReport, StepTime, bench, bench_attention, bench_engine, bench_speed,
     write_random_gguf,
 };
+pub use compute::ComputeDevice;
 pub use forecast::{ExpectedPrefix, Forecast};
 pub use generate::{Generate, GenerateError, GenerateErrorClass, ModelInfo, Pieces};
 pub use job::{Completion, Constraint, Finish, Message, Receipt, Request, Role, Sampling, Scope};

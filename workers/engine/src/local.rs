@@ -16,15 +16,14 @@ use prometheus::Registry;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::attn::cpu::Attention;
 use crate::chat::Chat;
 use crate::checkpoint::{Checkpoint, Parts, kv_shape, load_gguf};
+use crate::compute::Loaded;
 use crate::engine::{Command, EngineCore, Setup};
 use crate::forecast::{ExpectedPrefix, Forecast, outlook};
 use crate::generate::{Generate, GenerateError, ModelInfo, Pieces};
 use crate::grammar::Grammars;
 use crate::job::{Completion, Receipt, Request};
-use crate::kv::KvStore;
 use crate::kv::key::BlockKey;
 use crate::kv::pin::{Keep, PinName};
 use crate::kv::policy::Eviction;
@@ -32,13 +31,11 @@ use crate::kv::pool::Pool;
 use crate::kv::shadow::Shadows;
 use crate::kv::tier::Tiers;
 use crate::metrics::Metrics;
-use crate::model::decoder::Decoder;
-use crate::model::threads::Threads;
 use crate::model::weights::SafetensorsSource;
 use crate::open::{EmbeddedModel, EngineOptions, OpenError};
 use crate::report::CacheReport;
 use crate::request::warm_up_request;
-use crate::runner::{ModelRunner, Runner};
+use crate::runner::Runner;
 use crate::sched::{Limits, Reserve};
 use crate::sequence::{Language, Reader};
 
@@ -81,8 +78,8 @@ impl LocalModel {
             phrases: files.phrases.map(Into::into),
             source: SafetensorsSource::from_bytes(files.weights)?,
         };
-        let (decoder, parts) = checkpoint.load(options)?;
-        Self::start(decoder, parts, options, registry)
+        let (loaded, parts) = checkpoint.load(options)?;
+        Self::start(loaded, parts, options, registry)
     }
 
     /// Opens a directory with `config.json`, `tokenizer.json`, `tokenizer_config.json` or
@@ -96,8 +93,8 @@ impl LocalModel {
         options: &EngineOptions,
         registry: Option<&Registry>,
     ) -> Result<Self, OpenError> {
-        let (decoder, parts) = Checkpoint::read(path)?.load(options)?;
-        Self::start(decoder, parts, options, registry)
+        let (loaded, parts) = Checkpoint::read(path)?.load(options)?;
+        Self::start(loaded, parts, options, registry)
     }
 
     /// Opens a GGUF file, which holds configuration and tokenizer too.
@@ -109,18 +106,19 @@ impl LocalModel {
         options: &EngineOptions,
         registry: Option<&Registry>,
     ) -> Result<Self, OpenError> {
-        let (decoder, parts) = load_gguf(path, options)?;
-        Self::start(decoder, parts, options, registry)
+        let (loaded, parts) = load_gguf(path, options)?;
+        Self::start(loaded, parts, options, registry)
     }
 
-    /// Sets up pool, store and thread for a loaded decoder.
+    /// Sets up pool, store and thread for a loaded model.
     fn start(
-        decoder: Decoder,
+        loaded: Loaded,
         parts: Parts,
         options: &EngineOptions,
         registry: Option<&Registry>,
     ) -> Result<Self, OpenError> {
-        let config = decoder.config();
+        let options = &EngineOptions { kv_precision: loaded.kv_precision(options)?, ..options.clone() };
+        let config = loaded.config();
         if parts.vocabulary.size() > config.vocab {
             return Err(OpenError::Tokenizer {
                 file: "tokenizer.json".into(),
@@ -148,8 +146,8 @@ impl LocalModel {
             architecture: config.architecture.name().into(),
             parameters: Some(config.parameters()),
             context_tokens: Some(context),
-            precision: parts.precision,
-            fingerprint: options.kv_precision.mark(parts.fingerprint).to_hex().to_string(),
+            precision: loaded.precision(parts.precision),
+            fingerprint: options.kv_precision.mark(loaded.mark(parts.fingerprint)).to_hex().to_string(),
         };
         let mut eos = parts.eos;
         eos.retain(|id| (*id as usize) < config.vocab);
@@ -161,9 +159,7 @@ impl LocalModel {
         }
         let language =
             Language { vocabulary: Arc::new(parts.vocabulary), eos: eos.into(), phrases: parts.phrases };
-        let store = KvStore::new(shape, options.kv_precision, blocks);
-        let attention = Attention::new(options.group_attention);
-        let runner = ModelRunner::new(decoder, store, attention, Threads::new(options.threads));
+        let runner = loaded.runner(shape, blocks, options)?;
         Self::spawn(runner, blocks, info, language, parts.chat, context, options, registry)
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::backend::openai::OpenAi;
 use crate::backend::options::OpenAiOptions;
 use crate::backend::scripted::{Scripted, ScriptedOptions};
+use crate::compute::ComputeDevice;
 use crate::generate::Generate;
 use crate::kv::policy::Eviction;
 use crate::kv::precision::KvPrecision;
@@ -74,6 +75,14 @@ pub enum OpenError {
     Spec {
         /// What was given, without secrets.
         spec: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The device to compute on is not there, or this build knows none of its kind.
+    #[error("model.device `{device}`: {reason}")]
+    Device {
+        /// What was asked for.
+        device: String,
         /// What is wrong with it.
         reason: String,
     },
@@ -180,6 +189,9 @@ impl ModelSpec {
 /// Settings of the local engine.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
+    /// What computes. On a CUDA device keys and values are half precision, and `threads` and
+    /// `group_attention` do not matter.
+    pub device: ComputeDevice,
     /// Threads for large operations. Too many slow down other work on the machine.
     pub threads: usize,
     /// Bytes for keys and values. Too few: fewer cached prefixes, fewer requests side by side.
@@ -224,6 +236,7 @@ pub struct EngineOptions {
 impl Default for EngineOptions {
     fn default() -> Self {
         Self {
+            device: ComputeDevice::Cpu,
             threads: std::thread::available_parallelism().map_or(1, |n| n.get()),
             kv_bytes_max: 256 << 20,
             kv_precision: KvPrecision::F32,

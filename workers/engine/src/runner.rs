@@ -22,6 +22,28 @@ pub(crate) trait Runner: Send {
     fn import(&mut self, block: BlockId, values: &[f32]);
 }
 
+impl Runner for Box<dyn Runner> {
+    fn run(&mut self, spans: &[Span]) -> Result<Vec<f32>, String> {
+        (**self).run(spans)
+    }
+
+    fn vocab(&self) -> usize {
+        (**self).vocab()
+    }
+
+    fn kv_shape(&self) -> KvShape {
+        (**self).kv_shape()
+    }
+
+    fn export(&mut self, block: BlockId, out: &mut Vec<f32>) {
+        (**self).export(block, out);
+    }
+
+    fn import(&mut self, block: BlockId, values: &[f32]) {
+        (**self).import(block, values);
+    }
+}
+
 /// The model on this machine's CPU.
 pub(crate) struct ModelRunner {
     decoder: Decoder,

@@ -16,19 +16,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::precision::Precision;
 use super::random::{Kernels, ModelShape, RandomSource, byte_vocabulary};
-use crate::attn::cpu::Attention;
 use crate::chat::Chat;
 use crate::checkpoint::kv_shape;
+use crate::compute::Place;
 use crate::forecast::{ExpectedPrefix, Forecast};
 use crate::generate::{Generate, GenerateError, ModelInfo};
 use crate::job::{Message, Receipt, Request, Role, Sampling, Scope};
-use crate::kv::KvStore;
 use crate::local::LocalModel;
-use crate::model::decoder::Decoder;
-use crate::model::threads::Threads;
 use crate::open::{EngineOptions, OpenError};
 use crate::report::CacheReport;
-use crate::runner::ModelRunner;
 use crate::sequence::Language;
 
 const TEMPLATE: &str = "{% for m in messages %}{{ m.content }}\n{% endfor %}";
@@ -149,8 +145,9 @@ pub enum EngineBenchError {
 fn open(shape: ModelShape, precision: Precision, options: &EngineOptions) -> Result<LocalModel, OpenError> {
     let config = shape.config()?;
     let mut source = RandomSource::new(7, precision, Kernels::Own, config.layers);
-    let decoder = Decoder::load(config, &mut source)?;
-    let config = decoder.config();
+    let loaded = Place::find(options.device)?.load(config, &mut source)?;
+    let options = &EngineOptions { kv_precision: loaded.kv_precision(options)?, ..options.clone() };
+    let config = loaded.config();
     let layout = kv_shape(config, options);
     let blocks = options.kv_bytes_max / layout.block_bytes(options.kv_precision);
     let context = config.context.min(blocks * layout.block_tokens);
@@ -160,15 +157,13 @@ fn open(shape: ModelShape, precision: Precision, options: &EngineOptions) -> Res
         architecture: config.architecture.name().into(),
         parameters: Some(config.parameters()),
         context_tokens: Some(context),
-        precision: precision.name().into(),
+        precision: loaded.precision(precision.name().into()),
         fingerprint: format!("random {} {}", shape.name(), precision.name()),
     };
     let language =
         Language { vocabulary: Arc::new(byte_vocabulary()?), eos: [u32::MAX].into(), phrases: None };
     let chat = Chat::new(TEMPLATE, String::new(), String::new())?;
-    let store = KvStore::new(layout, options.kv_precision, blocks);
-    let attention = Attention::new(options.group_attention);
-    let runner = ModelRunner::new(decoder, store, attention, Threads::new(options.threads));
+    let runner = loaded.runner(layout, blocks, options)?;
     LocalModel::spawn(runner, blocks, info, language, chat, context, options, None)
 }
 

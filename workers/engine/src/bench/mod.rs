@@ -4,6 +4,8 @@
 //! rounds; each stream is drained. Called by `bul model bench`.
 
 mod attention;
+#[cfg(any(test, feature = "cuda"))]
+mod device;
 mod engine;
 mod gguf;
 mod precision;
@@ -16,6 +18,8 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 pub use attention::{AttentionLoad, AttentionReport, StepTime, bench_attention};
+#[cfg(feature = "cuda")]
+pub use device::{Agreement, BatchSpeed, DeviceLoad, DeviceReport, bench_cuda};
 pub use engine::{EngineBenchError, EngineBenchReport, EngineLoad, Percentiles, bench_engine};
 pub use gguf::write_random_gguf;
 pub use precision::Precision;

@@ -1,5 +1,7 @@
 //! Models of real shapes with random weights: speed depends on shapes, not on what was learned.
 
+#[cfg(any(test, feature = "cuda"))]
+use candle_core::Device;
 use candle_core::quantized::{GgmlDType, QTensor};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -155,6 +157,19 @@ impl Source for RandomSource {
             Kernels::Library => Linear::library(tensor, None),
         };
         layer.map(Some).map_err(|e| OpenError::Setup(e.to_string()))
+    }
+
+    #[cfg(any(test, feature = "cuda"))]
+    fn matrix(&mut self, name: Name, outputs: usize, inputs: usize) -> Result<Option<Vec<f32>>, OpenError> {
+        if self.precision != Precision::F32 {
+            let tensor = self.tensor(name, outputs, inputs)?;
+            let values = tensor.dequantize(&Device::Cpu).and_then(|t| t.flatten_all()?.to_vec1());
+            return values.map(Some).map_err(|e| OpenError::Setup(e.to_string()));
+        }
+        Ok(Some(match name {
+            Name::Embedding => self.values(outputs * inputs, 1.0 / (inputs as f32).sqrt()),
+            _ => self.matrix_values(outputs, inputs),
+        }))
     }
 
     fn embedding(

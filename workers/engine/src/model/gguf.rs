@@ -316,6 +316,11 @@ impl Source for GgufFile {
         Linear::quantised(Arc::new(tensor), bias).map(Some).map_err(|e| self.tensor_error(&name, &e))
     }
 
+    #[cfg(any(test, feature = "cuda"))]
+    fn matrix(&mut self, name: Name, outputs: usize, inputs: usize) -> Result<Option<Vec<f32>>, OpenError> {
+        self.dense(&format!("{}.weight", gguf_name(name)), &[outputs, inputs])
+    }
+
     fn embedding(
         &mut self,
         vocab: usize,

@@ -60,6 +60,12 @@ impl Rope {
         Self { inv_freq, pairs }
     }
 
+    /// Radians per position, one for each pair.
+    #[cfg(any(test, feature = "cuda"))]
+    pub fn frequencies(&self) -> &[f32] {
+        &self.inv_freq
+    }
+
     /// Appends cosines, then sines, of one position: `head_dim` floats in all.
     pub fn angles(&self, position: usize, out: &mut Vec<f32>) {
         let angle = |freq: &f32| position as f32 * freq;

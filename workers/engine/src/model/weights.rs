@@ -48,6 +48,9 @@ pub(crate) trait Source {
     fn vector(&mut self, name: Name, bias: bool, len: usize) -> Result<Option<Vec<f32>>, OpenError>;
     /// A linear layer with its bias where there is one.
     fn linear(&mut self, name: Name, outputs: usize, inputs: usize) -> Result<Option<Linear>, OpenError>;
+    /// The values of a matrix `[outputs, inputs]`, whatever the precision in which it is stored.
+    #[cfg(any(test, feature = "cuda"))]
+    fn matrix(&mut self, name: Name, outputs: usize, inputs: usize) -> Result<Option<Vec<f32>>, OpenError>;
     /// The embedding and, when asked for, the output layer that shares its weights.
     fn embedding(
         &mut self,
@@ -246,6 +249,11 @@ impl Source for SafetensorsSource<'_> {
         let Some(weight) = weight else { return Ok(None) };
         let bias = self.vector(name, true, outputs)?;
         Ok(Some(Linear::dense(Arc::new(weight), bias, inputs)))
+    }
+
+    #[cfg(any(test, feature = "cuda"))]
+    fn matrix(&mut self, name: Name, outputs: usize, inputs: usize) -> Result<Option<Vec<f32>>, OpenError> {
+        self.read(&format!("{}.weight", checkpoint_name(name)), &[outputs, inputs])
     }
 
     fn embedding(

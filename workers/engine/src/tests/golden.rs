@@ -13,17 +13,17 @@ use crate::model::gguf::GgufFile;
 use crate::model::threads::Threads;
 use crate::model::weights::SafetensorsSource;
 
-pub(super) fn golden(name: &str) -> PathBuf {
+pub(crate) fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-pub(super) struct Expected {
+pub(crate) struct Expected {
     pub prompt: Vec<u32>,
-    logits: Vec<f32>,
+    pub logits: Vec<f32>,
     pub greedy: Vec<u32>,
 }
 
-pub(super) fn expected(path: &Path) -> Vec<Expected> {
+pub(crate) fn expected(path: &Path) -> Vec<Expected> {
     let bytes = std::fs::read(path).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let ids = |name: String| -> Vec<u32> {

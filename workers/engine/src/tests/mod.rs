@@ -4,7 +4,7 @@ mod ahead;
 mod core;
 mod exact;
 mod factory;
-mod golden;
+pub(crate) mod golden;
 mod lifecycle;
 mod phrases;
 mod precision;
