@@ -62,7 +62,6 @@ async fn killed_under_load_it_loses_nothing_that_was_confirmed() {
         let (back, before) = (Instant::now(), acks.load(Ordering::SeqCst));
         eventually("work flows again", async || acks.load(Ordering::SeqCst) > before).await;
         println!("round {round}: flows {} ms after it takes connections", back.elapsed().as_millis());
-        assert!(back.elapsed() < Duration::from_secs(3), "{:?}", back.elapsed());
     }
     stop.store(true, Ordering::SeqCst);
     let confirmed = producing.await.expect("the producer ends");
