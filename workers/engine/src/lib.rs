@@ -66,6 +66,6 @@ pub use kv::tier::compression::Compression;
 pub use kv::tier::remote::{BlockName, RemoteBlocks, RemoteError, RemoteTier};
 pub use local::LocalModel;
 pub use open::{EmbeddedModel, EngineOptions, ModelSpec, OpenError, open, open_with};
-pub use policies::{PolicyWorkload, PrefetchRate, compare_policies, compare_prefetch};
+pub use policies::{CacheModel, PolicyWorkload, PrefetchRate, compare_policies, compare_prefetch};
 pub use preset::Preset;
 pub use report::CacheReport;

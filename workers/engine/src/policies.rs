@@ -93,6 +93,48 @@ pub fn compare_policies(workload: &PolicyWorkload, policies: &[Eviction]) -> Vec
     shadows.rates()
 }
 
+/// The cache of one engine without a model: what requests would find, for simulations of several engines.
+pub struct CacheModel {
+    workload: PolicyWorkload,
+    root: BlockKey,
+    shadows: Shadows,
+}
+
+impl CacheModel {
+    /// An empty one, of as many blocks as the workload says.
+    pub fn new(workload: &PolicyWorkload, eviction: Eviction) -> Self {
+        let root = BlockKey::root("policies", "f32", workload.block_tokens);
+        let shadows = Shadows::new(&[eviction], workload.blocks, workload.block_tokens);
+        Self { workload: *workload, root, shadows }
+    }
+
+    /// Tells what the engine is still going to be asked: templates, each as often as requests are expected.
+    pub fn forecast(&mut self, templates: &[u32]) {
+        let prefix = self.workload.prefix_tokens / self.workload.block_tokens;
+        let mut needs: KeyMap<u32> = KeyMap::default();
+        for template in templates {
+            for key in self.workload.keys(self.root, *template, 0).into_iter().take(prefix) {
+                *needs.entry(key).or_default() += 1;
+            }
+        }
+        self.shadows.forecast(&needs);
+    }
+
+    /// Prompt tokens of a request that are found.
+    pub fn request(&mut self, template: u32, document: u32, now_ms: u64) -> u64 {
+        let workload = &self.workload;
+        let prompt_tokens = workload.prefix_tokens + workload.data_tokens;
+        let keys = workload.keys(self.root, template, document);
+        let seen = Seen {
+            keys: &keys,
+            matchable: (prompt_tokens - 1) / workload.block_tokens,
+            public_tokens: workload.prefix_tokens,
+            prompt_tokens,
+        };
+        self.shadows.replay(seen, now_ms).map(|(_, hit_tokens)| hit_tokens).sum()
+    }
+}
+
 /// What looking ahead finds, against the same cache without.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PrefetchRate {
@@ -281,6 +323,15 @@ mod tests {
             let (lru, planned) = (rates[0].hit_tokens, rates[1].hit_tokens);
             assert!(planned as f64 >= 1.1 * lru as f64, "{blocks} blocks: {rates:?}");
         }
+    }
+
+    #[test]
+    fn a_model_of_one_cache_finds_what_the_comparison_finds() {
+        let workload = PolicyWorkload { blocks: 60_000, documents: 4, ..PolicyWorkload::default() };
+        let mut cache = CacheModel::new(&workload, Eviction::Planned);
+        cache.forecast(&[0, 0, 1]);
+        let hits: u64 = (0..8).map(|n| cache.request(n % 2, n / 2, u64::from(n))).sum();
+        assert_eq!(hits, 6 * (workload.prefix_tokens / 16 * 16) as u64);
     }
 
     #[test]
