@@ -1,5 +1,6 @@
 //! The one executable: reads flags, loads the configuration, runs a command.
 
+mod accept;
 mod backup;
 mod blocks;
 mod client;

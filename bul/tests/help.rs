@@ -36,6 +36,7 @@ fn submitting_and_jobs() {
             "--idempotency-key",
             "--set",
             "--query",
+            "--schema",
             "--area",
             "--type",
             "--timeout",

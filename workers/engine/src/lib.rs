@@ -28,6 +28,7 @@ mod request;
 mod runner;
 mod sample;
 mod sched;
+mod schema_check;
 mod sequence;
 #[cfg(test)]
 mod sim;
@@ -63,3 +64,4 @@ pub use open::{EmbeddedModel, EngineOptions, ModelSpec, OpenError, open, open_wi
 pub use policies::{PolicyWorkload, PrefetchRate, compare_policies, compare_prefetch};
 pub use preset::Preset;
 pub use report::CacheReport;
+pub use schema_check::SchemaCheck;

@@ -4,6 +4,7 @@
 //! committed what became of the job.
 
 mod ahead;
+mod answer;
 mod attempt;
 mod breakers;
 mod company;
