@@ -25,6 +25,7 @@ use crate::blocks;
 use crate::context::Context;
 use crate::elsewhere::Elsewhere;
 use crate::exit::Fault;
+use crate::shares;
 use crate::shipped;
 
 /// Store, broker and templates for a command that needs no server.
@@ -307,9 +308,10 @@ pub fn engine_options(config: &Config, tier: Option<PathBuf>) -> anyhow::Result<
         let known = names(KvPrecision::ALL.iter().map(|precision| precision.name()).collect());
         Fault::usage(format!("model.kv: {:?} is none of {known}", model.kv))
     })?;
+    let shares = shares::of(config).map_err(|(option, why)| Fault::usage(format!("{option}: {why}")))?;
     let prefetch_bytes_max = model.prefetch_mib_max << 20;
     let mut options =
-        EngineOptions { eviction, kv_precision, prefetch_bytes_max, ..EngineOptions::preset(preset) };
+        EngineOptions { eviction, kv_precision, prefetch_bytes_max, shares, ..EngineOptions::preset(preset) };
     if model.running_max > 0 {
         options.running_max = model.running_max;
     }
