@@ -1,5 +1,6 @@
 //! The one executable: reads flags, loads the configuration, runs a command.
 
+mod accept;
 mod backup;
 mod blocks;
 mod client;
@@ -8,6 +9,7 @@ mod context;
 mod elsewhere;
 mod exit;
 mod model;
+mod shares;
 mod shipped;
 mod system;
 mod wire;
@@ -68,6 +70,8 @@ enum Command {
     Doctor(cmd::doctor::Args),
     /// The configuration (defaults < file < environment < flags) and where each value comes from
     Config(cmd::config::Args),
+    /// Every option, or every metric, with its meaning
+    Reference(cmd::reference::Args),
     /// Bring the store's schema up to date
     Migrate(cmd::migrate::Args),
     /// Copies of the store and the caches, and the way back
@@ -131,6 +135,7 @@ async fn run(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Key(args) => cmd::key::run(args, context).await,
         Command::Doctor(args) => cmd::doctor::run(args, context).await,
         Command::Config(args) => cmd::config::run(&args, context),
+        Command::Reference(args) => cmd::reference::run(&args, context),
         Command::Migrate(args) => cmd::migrate::run(args, context).await,
         Command::Backup(args) => cmd::backup::run(args, context).await,
         Command::Completions(args) => cmd::completions::run(&args),

@@ -19,6 +19,7 @@ use bul_worker::{Adopt, Affinity, Company, Parts, Taken, Worker, WorkerOptions, 
 use prometheus::{IntGaugeVec, Registry};
 use tracing::info;
 
+use crate::accept::Accepting;
 use crate::context::Context;
 use crate::exit::Fault;
 use crate::model::{Model, Texts};
@@ -50,6 +51,8 @@ pub struct System {
     pub broker: Arc<dyn Broker>,
     /// Templates.
     pub catalog: Arc<Catalog>,
+    /// What jobs are checked with on their way in.
+    pub accepting: Arc<Accepting>,
     /// Model, where a worker runs.
     pub model: Option<Arc<dyn Generate>>,
     /// Metrics of all roles.
@@ -84,12 +87,14 @@ impl System {
         let store = wire::open_store_of(store, config).await?;
         let broker = wire::open_broker_of(broker, config).await?;
         let catalog = wire::open_catalog(context)?;
+        let accepting = Accepting::new(catalog.clone());
         recover(store.as_ref(), broker.as_ref(), exclusive.is_some()).await?;
         let (shutdown, tasks) = (Shutdown::new(), Tasks::new());
         let mut system = Self {
             store,
             broker,
             catalog,
+            accepting,
             model: None,
             registry,
             breakers,
@@ -112,7 +117,7 @@ impl System {
 
     /// An intake of this system.
     pub fn intake(&self) -> Intake {
-        Intake::new(self.store.clone(), self.broker.clone(), self.catalog.clone())
+        Intake::new(self.store.clone(), self.broker.clone(), self.accepting.clone())
     }
 
     fn start_workers(&mut self, context: &Context, count: usize) -> anyhow::Result<()> {

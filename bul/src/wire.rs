@@ -25,6 +25,7 @@ use crate::blocks;
 use crate::context::Context;
 use crate::elsewhere::Elsewhere;
 use crate::exit::Fault;
+use crate::shares;
 use crate::shipped;
 
 /// Store, broker and templates for a command that needs no server.
@@ -315,9 +316,16 @@ pub fn engine_options(config: &Config, tier: Option<PathBuf>) -> anyhow::Result<
     let device = ComputeDevice::parse(&model.device).ok_or_else(|| {
         Fault::usage(format!("model.device: {:?} is none of cpu, cuda, cuda:<number>, auto", model.device))
     })?;
+    let shares = shares::of(config).map_err(|(option, why)| Fault::usage(format!("{option}: {why}")))?;
     let prefetch_bytes_max = model.prefetch_mib_max << 20;
-    let mut options =
-        EngineOptions { device, eviction, kv_precision, prefetch_bytes_max, ..EngineOptions::preset(preset) };
+    let mut options = EngineOptions {
+        device,
+        eviction,
+        kv_precision,
+        prefetch_bytes_max,
+        shares,
+        ..EngineOptions::preset(preset)
+    };
     if model.running_max > 0 {
         options.running_max = model.running_max;
     }

@@ -126,7 +126,21 @@ fn settings_are_checked_and_shown_with_their_origin() {
         bad.err.contains("listen (") && bad.err.contains("worker.lanes") && bad.err.contains("bad.toml"),
         "{bad:?}"
     );
+    let shares = "[model.tenants.a]\nfloor_percent = 60\n[model.tenants.b]\nfloor_percent = 40\n";
+    let greedy = bul.file("greedy.toml", shares);
+    let refused = bul.run(&["config", "check", "--config", &greedy]);
+    assert!(
+        refused.code == 2 && refused.err.contains("model.tenants") && refused.err.contains("100 percent"),
+        "{refused:?}"
+    );
+    let fair = bul.file("fair.toml", &shares.replace("40", "20"));
+    assert_eq!(bul.run(&["config", "check", "--config", &fair]).code, 0);
     let schema = bul.json(&["config", "schema"]);
+    let tenants = &schema["properties"]["model"]["properties"]["tenants"];
+    assert_eq!(
+        tenants["additionalProperties"]["properties"]["floor_percent"]["type"], "integer",
+        "{tenants}"
+    );
     assert_eq!(schema["properties"]["worker"]["properties"]["lease_s"]["type"], "integer");
     assert_eq!(bul.json(&["migrate"])["kind"], "sqlite");
     assert!(bul.run(&["completions", "bash"]).out.contains("_bul"));

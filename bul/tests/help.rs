@@ -36,6 +36,7 @@ fn submitting_and_jobs() {
             "--idempotency-key",
             "--set",
             "--query",
+            "--schema",
             "--area",
             "--type",
             "--timeout",
@@ -80,12 +81,27 @@ fn templates_keys_and_accounts() {
     check("usage", &["--since"]);
 }
 
+/// What the program writes itself is committed as it writes it.
+#[test]
+fn the_committed_pages_are_the_printed_ones() {
+    for page in ["configuration", "metrics"] {
+        let printed = Bul::new().run(&["reference", page]);
+        let file = format!("{}/../docs/{page}.md", env!("CARGO_MANIFEST_DIR"));
+        let committed = std::fs::read_to_string(&file).unwrap_or_default();
+        assert!(
+            printed.code == 0 && printed.out == committed,
+            "write what `bul reference {page}` prints to {file}"
+        );
+    }
+}
+
 #[test]
 fn settings() {
     check("config", &["defaults < file < environment < flags"]);
     for verb in ["check", "show", "schema"] {
         check(&format!("config {verb}"), &[]);
     }
+    check("reference", &["configuration", "metrics"]);
     check("migrate", &["schema"]);
     check("completions", &["bash", "zsh", "fish"]);
 }

@@ -133,6 +133,7 @@ pub fn as_raw(job: &ValidJob, now: Timestamp) -> RawJob {
         doc_type: job.doc_type.clone(),
         data: (!job.data.is_empty()).then(|| job.data.clone()),
         context: job.context.clone(),
+        response_schema: job.response_schema.clone(),
         formats: Some(job.formats.iter().map(|f| f.as_str().to_owned()).collect()),
         language: Some(job.language.clone()),
         priority: Some(PriorityInput::Name(job.lane.as_str().to_owned())),
@@ -189,6 +190,9 @@ mod tests {
             "template": "invoice", "data": {"a": 1}, "priority": "high", "formats": ["md", "pdf"],
             "deadline": "2026-11-17T09:00:00Z", "params": {"seed": 7}, "metadata": {"k": "v"}, "dedup": true
         }));
+        let free = RawJob::from_value(json!({"query": "x", "response_schema": {"type": "integer"}}));
+        let free = ValidJob::parse(free.unwrap(), now, &limits).unwrap();
+        assert_eq!(ValidJob::parse(as_raw(&free, now), now, &limits).unwrap(), free);
         let job = ValidJob::parse(raw.unwrap(), now, &limits).unwrap();
         assert_eq!(ValidJob::parse(as_raw(&job, now), now, &limits).unwrap(), job);
         let later = now + chrono::TimeDelta::days(2);

@@ -29,6 +29,7 @@ impl Templates for Catalog {
             doc_type: job.doc_type.as_deref(),
             data: &job.data,
             context: job.context.as_deref(),
+            response_schema: job.response_schema.as_ref(),
             language: &job.language,
             // Any day serves: whether data fits does not depend on it.
             date: NaiveDate::default(),
@@ -59,7 +60,11 @@ fn field_errors(error: &TemplateError) -> Vec<FieldError> {
     let pointer = match error {
         TemplateError::Unknown { .. } => "/template",
         TemplateError::Data { .. } | TemplateError::Body { .. } => "/data",
-        TemplateError::Package { .. } | TemplateError::Plan(_) | TemplateError::Read { .. } => "",
+        TemplateError::AnswerSchema(_) => "/response_schema",
+        TemplateError::Package { .. }
+        | TemplateError::Plan(_)
+        | TemplateError::Answer { .. }
+        | TemplateError::Read { .. } => "",
     };
     vec![FieldError::new(pointer, error.to_string())]
 }
@@ -84,6 +89,14 @@ mod tests {
         assert_eq!(unknown[0].pointer, "/template");
         let wrong = check(json!({"template": "invoice", "data": {"colour": 1}})).unwrap_err();
         assert!(wrong.iter().all(|e| e.pointer.starts_with("/data")), "{wrong:?}");
+        let schema = |schema: Value| check(json!({"query": "x", "response_schema": schema}));
+        assert_eq!(schema(json!({"type": "integer"})), Ok(()));
+        for wrong in
+            [json!({"type": "colour"}), json!({"type": "string", "pattern": "(["}), json!({"required": "a"})]
+        {
+            let errors = schema(wrong.clone()).unwrap_err();
+            assert_eq!(errors[0].pointer, "/response_schema", "{wrong}: {errors:?}");
+        }
     }
 
     #[test]

@@ -47,6 +47,21 @@ fn delayed_jobs_wait_and_schedules_fire_once() {
     assert_eq!(server.ledger()["accepted"], 2);
 }
 
+/// A tenant that may fill a hundredth of a small cache has no room for a document, and is told so.
+#[test]
+fn the_share_of_a_tenant_in_the_cache_takes_effect() {
+    let small = || ServerOptions::default().with("BUL_MODEL_KV_MIB_MAX", "16");
+    let submit = ["submit", "--query", "Sales plan", "--format", "md"];
+    let roomy = Server::start(small().with("BUL_MODEL_TENANT_CAP_PERCENT", "50"));
+    roomy.cli(&submit).expect(0);
+    assert_eq!(roomy.settle()["completed"], 1);
+    let tight = Server::start(small().with("BUL_MODEL_TENANTS", "{default = {cap_percent = 1}}"));
+    tight.cli(&submit).expect(0);
+    assert_eq!(tight.settle()["dead"], 1);
+    let letters = tight.cli(&["dlq", "list", "-o", "json"]).expect(0).out;
+    assert!(letters.contains("its tenant may have"), "{letters}");
+}
+
 #[test]
 fn dead_letters_are_listed_edited_replayed_and_purged() {
     // A model that refuses every prompt; one that is away would only make the jobs wait for it.

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// An answer.
 #[derive(Debug)]
@@ -28,6 +28,24 @@ impl Answer {
 
 /// A server that answers every request with one status, for as long as the process lives; its port.
 pub fn refusing_server(status: u16) -> u16 {
+    answering(move |_| (status, r#"{"error":{"message":"refused by the test"}}"#.into()))
+}
+
+/// An OpenAI-compatible server whose n-th answer says `script(n, body of the request)`; its port.
+pub fn completions_server(script: impl Fn(usize, Value) -> String + Send + 'static) -> u16 {
+    let mut n = 0;
+    answering(move |request| {
+        let body = request.windows(4).position(|w| w == b"\r\n\r\n").map_or(&[][..], |at| &request[at + 4..]);
+        let message = json!({"role": "assistant", "content": script(n, serde_json::from_slice(body).unwrap_or_default())});
+        n += 1;
+        let usage = json!({"prompt_tokens": 50, "completion_tokens": 20});
+        let choice = json!({"index": 0, "message": message, "finish_reason": "stop"});
+        (200, json!({"choices": [choice], "usage": usage}).to_string())
+    })
+}
+
+/// A server that answers each request by a status and a body, one after the other.
+fn answering(mut answer: impl FnMut(&[u8]) -> (u16, String) + Send + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("an address").port();
     std::thread::spawn(move || {
@@ -42,9 +60,9 @@ pub fn refusing_server(status: u16) -> u16 {
                     Ok(_) | Err(_) => break,
                 }
             }
-            let body = r#"{"error":{"message":"refused by the test"}}"#;
+            let (status, body) = answer(&heard);
             let head =
-                format!("HTTP/1.1 {status} Refused\r\nContent-Type: application/json\r\nConnection: close");
+                format!("HTTP/1.1 {status} Scripted\r\nContent-Type: application/json\r\nConnection: close");
             let _ = write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         }
     });

@@ -18,7 +18,7 @@ pub use clock::Clock;
 pub use cluster::Cluster;
 pub use data::{repository, shared};
 pub use disk::SmallDisk;
-pub use http::{Answer, refusing_server, request};
+pub use http::{Answer, completions_server, refusing_server, request};
 pub use program::{Ran, bul};
 pub use server::{Server, ServerOptions};
 pub use tools::{installed, page_count, pdf_text, run, sqlite};

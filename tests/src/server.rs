@@ -170,6 +170,15 @@ impl Server {
         self.port
     }
 
+    /// Most memory it has held at one time, MiB.
+    pub fn memory_peak_mib(&self) -> u64 {
+        let id = self.child.as_ref().expect("the server runs").id();
+        let status =
+            std::fs::read_to_string(format!("/proc/{id}/status")).expect("the process can be looked at");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("kilobytes") / 1024
+    }
+
     /// The folder that is home to server and commands.
     pub fn home(&self) -> &Path {
         self.home.path()

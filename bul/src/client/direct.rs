@@ -18,6 +18,7 @@ use futures::stream::BoxStream;
 
 use super::store_fault;
 use super::types::{JobView, Receipt, SubmitFailure};
+use crate::accept::Accepting;
 use crate::context::Context;
 use crate::exit::Fault;
 use crate::wire;
@@ -39,7 +40,7 @@ impl DirectClient {
     /// Opens what the configuration names.
     pub async fn open(context: &Context) -> anyhow::Result<Self> {
         let wire::Direct { store, broker, catalog, tenant, .. } = wire::open_direct(context).await?;
-        Ok(Self { store, tenant, templates: catalog, broker })
+        Ok(Self { store, tenant, templates: Accepting::new(catalog), broker })
     }
 
     /// Gives files and connections back.

@@ -18,6 +18,10 @@ use crate::exit::Exit;
 /// Characters of a value in the table.
 const VALUE_CHARS_MAX: usize = 44;
 
+/// Options that only the engine's own settings can judge; its faults begin with their names.
+const ENGINE_OPTIONS: [&str; 5] =
+    ["model.preset", "model.eviction", "model.kv", "model.tenants", "model.tenant_cap_percent"];
+
 /// The configuration: defaults < file < environment < flags.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -151,8 +155,9 @@ fn problems(config: &Config) -> Vec<(&'static str, String)> {
         found.push(("broker", "must be embedded, nats://host:4222 or amqp://user:password@host:5672".into()));
     }
     if let Err(fault) = crate::wire::engine_options(config, None) {
-        let option = if fault.to_string().contains("eviction") { "model.eviction" } else { "model.preset" };
-        found.push((option, fault.to_string()));
+        let text = fault.to_string();
+        let option = ENGINE_OPTIONS.iter().find(|option| text.starts_with(&format!("{option}:")));
+        found.push((option.unwrap_or(&"model.preset"), text));
     }
     if crate::wire::redis_options(config).is_err() {
         found.push(("redis", "must be redis://:password@host:6379/0, rediss://…, or empty".into()));
@@ -290,6 +295,17 @@ mod tests {
         check(|c| c.templates_dir = "/does/not/exist".into(), Some("templates_dir"));
         check(|c| c.model.spec = "/does/not/exist".into(), Some("model.spec"));
         check(|c| c.model.spec = "openai+https://h/v1".into(), Some("model.spec"));
+        check(|c| c.model.preset = "fast".into(), Some("model.preset"));
+        check(|c| c.model.eviction = "random".into(), Some("model.eviction"));
+        check(|c| c.model.kv = "int2".into(), Some("model.kv"));
+        check(|c| c.model.tenant_cap_percent = 101, Some("model.tenant_cap_percent"));
+        let floors = |c: &mut Config| {
+            for name in ["a", "b"] {
+                let share = bul_config::TenantShare { floor_percent: 50, cap_percent: 0 };
+                c.model.tenants.insert(name.into(), share);
+            }
+        };
+        check(floors, Some("model.tenants"));
         check(|c| c.worker.concurrency = 0, Some("worker.concurrency"));
         check(|c| c.worker.lanes = vec!["fast".into()], Some("worker.lanes"));
         check(|c| c.retry.base_ms = c.retry.cap_ms + 1, Some("retry.base_ms"));

@@ -12,6 +12,7 @@ pub mod key;
 pub mod ledger;
 pub mod migrate;
 pub mod model;
+pub mod reference;
 pub mod roles;
 pub mod schedule;
 pub mod submit;

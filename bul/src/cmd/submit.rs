@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bul_job::{FieldError, JobId, RawJob};
 use bul_producer::ingest::{Hints, Source};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::input::{self, Given};
 use crate::client::set::{Assignment, apply_all};
@@ -20,12 +20,16 @@ mod wait;
 /// Bytes of one request; what a server takes, with room for what is between the jobs.
 const BATCH_BYTES_MAX: usize = 24 * 1024 * 1024;
 
+/// Bytes of a schema's file; a server takes less once the spaces are gone.
+const SCHEMA_FILE_BYTES_MAX: usize = 1024 * 1024;
+
 /// Hand in jobs and business events; prints one line per job: id and state.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "A file is recognised by its name and content: job JSON (one or an array), JSONL, CSV (one job per row, or figures for a report), CloudEvents, CDEvents, GitHub and GitLab webhooks, UBL invoices, Frappe documents. Everything is checked before anything is sent: either all jobs are good or nothing is submitted. What only the templates know is checked at the server, in parts of 1,000 jobs.\n\nExamples:
   bul submit invoice.xml --wait --out out
   bul submit --query \"Marketing strategy for a bakery\" --format md,pdf --wait --out out
+  bul submit --query \"Read this order\" --set context=\"12 doors\" --schema order.json --format json --out out
   bul submit orders.csv --template invoice --priority high
   bul submit job.json --set data.number=2026-0042 --idempotency-key order-42
   cat events.jsonl | bul submit -"
@@ -61,6 +65,9 @@ pub struct Args {
     /// What to write, in free words
     #[arg(long, value_name = "TEXT")]
     query: Option<String>,
+    /// JSON Schema, to answer the query by one JSON value that fits it
+    #[arg(long, value_name = "FILE")]
+    schema: Option<String>,
     /// Business area of every job
     #[arg(long)]
     area: Option<String>,
@@ -198,9 +205,13 @@ fn collect(args: &Args) -> anyhow::Result<Vec<Given>> {
         input::read_files(&args.files, args.source, &hints)?
     };
     let several = given.len() > 1;
+    let schema = args.schema.as_deref().map(read_schema).transpose()?;
     for (index, one) in given.iter_mut().enumerate() {
         if args.query.is_some() {
             one.job.query.clone_from(&args.query);
+        }
+        if schema.is_some() {
+            one.job.response_schema.clone_from(&schema);
         }
         if args.doc_type.is_some() {
             one.job.doc_type.clone_from(&args.doc_type);
@@ -217,6 +228,12 @@ fn collect(args: &Args) -> anyhow::Result<Vec<Given>> {
         return Err(Fault::usage("there is no job in the input").into());
     }
     Ok(given)
+}
+
+fn read_schema(file: &str) -> anyhow::Result<Value> {
+    let bytes = input::read(file, SCHEMA_FILE_BYTES_MAX)?;
+    let schema = serde_json::from_slice(&bytes);
+    Ok(schema.map_err(|e| Fault::usage(format!("--schema {file}: not valid JSON: {e}")))?)
 }
 
 fn from_flags(hints: &Hints) -> RawJob {
@@ -276,6 +293,28 @@ mod tests {
             (Some("marketing"), Some("plan"))
         );
         assert!(job.idempotency_key.as_deref().is_some_and(|key| key.starts_with("cli-")));
+    }
+
+    #[test]
+    fn a_schema_comes_from_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |text: &str| {
+            let file = folder.path().join("schema.json");
+            std::fs::write(&file, text).unwrap();
+            file.display().to_string()
+        };
+        let file = write(r#"{"type": "object", "properties": {"n": {"type": "integer"}}}"#);
+        let made = jobs(&["--query", "How many?", "--schema", &file]);
+        assert_eq!(
+            made[0].response_schema,
+            Some(json!({"type": "object", "properties": {"n": {"type": "integer"}}}))
+        );
+        let refused = |file: &str| {
+            let args = Probe::try_parse_from(["bul", "--query", "x", "--schema", file]).unwrap().args;
+            collect(&args).unwrap_err().to_string()
+        };
+        assert!(refused(&write("{\"type\":")).contains("not valid JSON"));
+        assert!(refused("/does/not/exist.json").contains("cannot read"));
     }
 
     #[test]

@@ -163,7 +163,17 @@ fn order<'a>(
     query: Option<&'a str>,
 ) -> Order<'a> {
     let date = Utc::now().date_naive();
-    Order { template, query, business_area: None, doc_type: None, data, context: None, language, date }
+    Order {
+        template,
+        query,
+        business_area: None,
+        doc_type: None,
+        data,
+        context: None,
+        response_schema: None,
+        language,
+        date,
+    }
 }
 
 /// What a template's error means for the user; data errors are listed by place.
@@ -179,9 +189,11 @@ fn template_fault(error: TemplateError) -> anyhow::Error {
             }
             Fault::usage(message).hint(format!("see what it wants with: bul template show {template}")).into()
         }
-        TemplateError::Body { .. } | TemplateError::Package { .. } | TemplateError::Plan(_) => {
-            Fault::failed(error.to_string()).into()
-        }
+        TemplateError::Body { .. }
+        | TemplateError::Package { .. }
+        | TemplateError::Plan(_)
+        | TemplateError::AnswerSchema(_)
+        | TemplateError::Answer { .. } => Fault::failed(error.to_string()).into(),
         TemplateError::Read { ref source, .. } => Fault::usage(format!("{error}: {source}")).into(),
     }
 }

@@ -81,7 +81,7 @@ fn start_http(system: &mut System, config: &Config, listener: TcpListener) {
     let state = AppState::new(
         system.store.clone(),
         system.broker.clone(),
-        system.catalog.clone(),
+        system.accepting.clone(),
         system.registry.clone(),
         options,
     );

@@ -5,8 +5,12 @@
 
 mod load;
 mod options;
+mod reference;
 mod secret;
 
 pub use load::{ConfigError, Loaded, Origin, Sources};
-pub use options::{Backup, CacheOptions, Config, Limits, LogOptions, ModelOptions, Retry, Worker, schema};
+pub use options::{
+    Backup, CacheOptions, Config, Limits, LogOptions, ModelOptions, Retry, TenantShare, Worker, schema,
+};
+pub use reference::reference;
 pub use secret::Secret;

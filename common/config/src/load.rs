@@ -188,6 +188,9 @@ fn set(table: &mut Table, path: &str, text: &str, origin: &str) -> Result<(), Co
                 .map(|s| Value::String(s.into()))
                 .collect(),
         ),
+        Some(Value::Table(_)) => inline_table(text).ok_or_else(|| {
+            error(format!("{path} must be an inline table of TOML, such as {{a = {{b = 1}}}}"))
+        })?,
         Some(_) => Value::String(text.into()),
     };
     let mut at = table;
@@ -202,6 +205,16 @@ fn set(table: &mut Table, path: &str, text: &str, origin: &str) -> Result<(), Co
     }
     at.insert(last.into(), value);
     Ok(())
+}
+
+fn inline_table(text: &str) -> Option<Value> {
+    if text.trim().is_empty() {
+        return Some(Value::Table(Table::new()));
+    }
+    // A line end would let the text go on with other keys.
+    let one_line = !text.contains(['\n', '\r']);
+    let parsed: Table = one_line.then(|| format!("value = {text}").parse().ok()).flatten()?;
+    parsed.get("value").filter(|value| value.is_table()).cloned()
 }
 
 #[cfg(test)]
@@ -261,6 +274,28 @@ mod tests {
     }
 
     #[test]
+    fn tables_are_named_freely_and_come_from_a_variable_as_one_line() {
+        let toml = "[model]\ntenant_cap_percent = 30\n[model.tenants.acme]\nfloor_percent = 20";
+        let (_folder, from_file) = sources(toml, &[], &[]);
+        let loaded = from_file.load().unwrap();
+        let acme = loaded.config.model.tenants["acme"];
+        assert_eq!(
+            (loaded.config.model.tenant_cap_percent, acme.floor_percent, acme.cap_percent),
+            (30, 20, 0)
+        );
+        assert!(loaded.origins.contains_key("model.tenants.acme.floor_percent"));
+        let given = "{other = {cap_percent = 5}}";
+        let (_folder, over) = sources(toml, &[("BUL_MODEL_TENANTS", given)], &[]);
+        let tenants = over.load().unwrap().config.model.tenants;
+        assert_eq!(tenants.keys().collect::<Vec<_>>(), ["other"], "the later layer replaces the table");
+        for wrong in ["7", "acme", "{acme = {floor = 7}}", "{acme = {floor_percent = 'x'}}", "{}\n[worker]"] {
+            assert!(!error("", &[("BUL_MODEL_TENANTS", wrong)]).is_empty(), "{wrong}");
+        }
+        let (_folder, none) = sources(toml, &[("BUL_MODEL_TENANTS", "")], &[]);
+        assert!(none.load().unwrap().config.model.tenants.is_empty());
+    }
+
+    #[test]
     fn secrets_come_from_files_and_are_never_shown() {
         let (folder, mut sources) = sources("", &[], &[]);
         let path = folder.path().join("key");
@@ -281,7 +316,11 @@ mod tests {
     #[test]
     fn every_variable_names_an_option() {
         for (name, path) in VARIABLES {
-            let given = if *path == "worker.lanes" { "high" } else { "7" };
+            let given = match *path {
+                "worker.lanes" => "high",
+                "model.tenants" => "{acme = {floor_percent = 7}}",
+                _ => "7",
+            };
             let (_folder, sources) = sources("", &[(name, given)], &[]);
             assert!(sources.load().is_ok(), "{name} → {path}");
         }

@@ -1,5 +1,7 @@
 //! All options, with their defaults and what goes wrong when a value is too high or too low.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -118,6 +120,23 @@ pub struct ModelOptions {
     pub kv_mib_max: usize,
     /// Sequences generated at the same time; 0 for that of the preset. Too high: each gets slower and the cache fuller.
     pub running_max: usize,
+    /// Share of the cache of keys and values that one tenant may fill, percent; 0 for no limit. What is computed counts
+    /// like what is kept; templates count for nobody. Too low: long requests of a tenant are refused for good.
+    pub tenant_cap_percent: u32,
+    /// Tenants with shares of their own, by name: `[model.tenants.acme]`; as a variable an inline table,
+    /// `{acme = {floor_percent = 20, cap_percent = 60}}`.
+    pub tenants: BTreeMap<String, TenantShare>,
+}
+
+/// Share of one tenant in the cache of keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TenantShare {
+    /// Percent that others cannot take away: its prefixes stay while they work. All floors together may be 90; what is
+    /// reserved for one is of no use to the others.
+    pub floor_percent: u32,
+    /// Percent it may fill at most; 0 for `tenant_cap_percent`, or its floor where that is more.
+    pub cap_percent: u32,
 }
 
 impl Default for ModelOptions {
@@ -136,6 +155,8 @@ impl Default for ModelOptions {
             threads: 0,
             kv_mib_max: 0,
             running_max: 0,
+            tenant_cap_percent: 0,
+            tenants: BTreeMap::new(),
         }
     }
 }
@@ -334,6 +355,8 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("BUL_MODEL_THREADS", "model.threads"),
     ("BUL_MODEL_KV_MIB_MAX", "model.kv_mib_max"),
     ("BUL_MODEL_RUNNING_MAX", "model.running_max"),
+    ("BUL_MODEL_TENANT_CAP_PERCENT", "model.tenant_cap_percent"),
+    ("BUL_MODEL_TENANTS", "model.tenants"),
     ("BUL_CACHE_MEMORY_MIB_MAX", "cache.memory_mib_max"),
     ("BUL_CACHE_DISK_MIB_MAX", "cache.disk_mib_max"),
     ("BUL_CACHE_TTL_S", "cache.ttl_s"),
@@ -374,6 +397,10 @@ pub fn schema() -> Value {
     let mut schema = of_value(&defaults);
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     schema["title"] = json!("bul.toml");
+    // Its members are named by whoever writes the file.
+    let share = serde_json::to_value(TenantShare::default()).unwrap_or(Value::Null);
+    schema["properties"]["model"]["properties"]["tenants"] =
+        json!({"type": "object", "additionalProperties": of_value(&share)});
     schema
 }
 

@@ -13,6 +13,7 @@ mod lane;
 mod ledger;
 mod limits;
 mod raw;
+mod response_schema;
 mod retry;
 mod rules;
 mod state;

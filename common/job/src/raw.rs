@@ -110,6 +110,9 @@ pub struct RawJob {
     /// Further background for the prose.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
+    /// JSON Schema of the answer to a free query, which is then a JSON value instead of prose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_schema: Option<Value>,
     /// Output formats.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub formats: Option<Vec<String>>,

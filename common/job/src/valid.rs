@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use unicode_normalization::UnicodeNormalization;
 
-use crate::{FieldError, JobError, Lane, Params, PriorityInput, RawJob, Timestamp};
+use crate::{FieldError, JobError, Lane, Params, PriorityInput, RawJob, Timestamp, response_schema};
 
 /// Limits on what one job may carry. Each protects memory or the store from one caller.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +21,10 @@ pub struct Limits {
     pub context_chars_max: usize,
     /// Nesting of `data`.
     pub depth_max: usize,
+    /// Bytes of `response_schema` as compact JSON. Compiling a schema takes time and memory that grow with it.
+    pub schema_bytes_max: usize,
+    /// Nesting of `response_schema`; each level of the answer takes two or three.
+    pub schema_depth_max: usize,
     /// Labels in `metadata`.
     pub metadata_entries_max: usize,
     /// Failures a job may ask for.
@@ -35,11 +39,16 @@ impl Default for Limits {
             query_chars_max: 20_000,
             context_chars_max: 100_000,
             depth_max: 32,
+            schema_bytes_max: 64 * 1024,
+            schema_depth_max: 96,
             metadata_entries_max: 64,
             attempts_max: 50,
         }
     }
 }
+
+/// Template of a free query.
+const FREE_TEMPLATE: &str = "document";
 
 /// Attempts of a job that asks for no number.
 pub const ATTEMPTS_DEFAULT: u32 = 5;
@@ -149,6 +158,9 @@ pub struct ValidJob {
     /// Background.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
+    /// JSON Schema of the answer to a free query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_schema: Option<Value>,
     /// Output formats, distinct, in the order given.
     pub formats: Vec<Format>,
     /// BCP 47 tag.
@@ -186,6 +198,8 @@ impl ValidJob {
         if template.is_none() && query.is_none() {
             check.error("/template", "a job needs a template or a query");
         }
+        let is_free = query.is_some() && template.as_deref().is_none_or(|name| name == FREE_TEMPLATE);
+        let response_schema = check.response_schema(raw.response_schema, is_free);
         let run_at = check.time("/run_at", raw.run_at);
         let deadline = check.time("/deadline", raw.deadline);
         if let Some(deadline) = deadline
@@ -201,12 +215,13 @@ impl ValidJob {
         }
         let job = Self {
             kind: check.kind(raw.kind),
-            template: template.unwrap_or_else(|| "document".into()),
+            template: template.unwrap_or_else(|| FREE_TEMPLATE.into()),
             query,
             business_area: check.name("/business_area", raw.business_area),
             doc_type: check.name("/doc_type", raw.doc_type),
             data: check.data(raw.data),
             context: check.text("/context", raw.context, limits.context_chars_max),
+            response_schema,
             formats: check.formats(raw.formats),
             language: check.language(raw.language),
             lane: check.lane(raw.priority),
@@ -395,6 +410,17 @@ impl Check<'_> {
             self.error("/params/top_p", "must be above 0 and at most 1");
         }
         params
+    }
+
+    fn response_schema(&mut self, value: Option<Value>, is_free: bool) -> Option<Value> {
+        let schema = value?;
+        match response_schema::problem(&schema, is_free, self.limits) {
+            None => Some(schema),
+            Some(problem) => {
+                self.error("/response_schema", problem);
+                None
+            }
+        }
     }
 
     fn metadata(&mut self, value: Option<BTreeMap<String, Value>>) -> BTreeMap<String, Value> {

@@ -63,6 +63,33 @@ fn every_refusal_names_its_field() {
 }
 
 #[test]
+fn a_response_schema_belongs_to_a_free_query() {
+    let schema = json!({"type": "object", "properties": {"b": {"type": "integer"}, "a": {}}});
+    for job in [
+        json!({"query": "x", "response_schema": schema}),
+        json!({"query": "x", "template": "document", "response_schema": schema}),
+    ] {
+        assert_eq!(parse(job).unwrap().response_schema.as_ref(), Some(&schema));
+    }
+    check_pointers(json!({"template": "document", "response_schema": schema}), &["/response_schema"]);
+    check_pointers(
+        json!({"query": "x", "template": "invoice", "response_schema": {}}),
+        &["/response_schema"],
+    );
+    check_pointers(json!({"query": "x", "response_schema": "{}"}), &["/response_schema"]);
+    check_pointers(
+        json!({"query": "x", "response_schema": {"enum": ["y".repeat(70_000)]}}),
+        &["/response_schema"],
+    );
+    let deep = (0..110).fold(json!({}), |inner, _| json!({"items": inner}));
+    check_pointers(json!({"query": "x", "response_schema": deep}), &["/response_schema"]);
+    let digest = |value| parse(value).unwrap().digest();
+    let (plain, other) = (json!({"query": "x"}), json!({"query": "x", "response_schema": {"type": "null"}}));
+    assert_ne!(digest(plain), digest(other.clone()));
+    assert_ne!(digest(other), digest(json!({"query": "x", "response_schema": {"type": "boolean"}})));
+}
+
+#[test]
 fn deep_data_is_refused_and_malformed_json_told_by_position() {
     let mut deep = json!(1);
     for _ in 0..40 {

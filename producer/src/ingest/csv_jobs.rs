@@ -112,6 +112,8 @@ enum Column {
     Dedup,
     /// A JSON object with all of `data`.
     Data,
+    /// A JSON object: the schema of the answer.
+    ResponseSchema,
     /// A path into `data`, `params` or `metadata`, including that name.
     Path(Vec<String>),
     /// No name; its cells must be empty.
@@ -129,6 +131,7 @@ fn column(name: &str) -> Option<Column> {
         "max_attempts" => Some(Column::MaxAttempts),
         "dedup" => Some(Column::Dedup),
         "data" => Some(Column::Data),
+        "response_schema" => Some(Column::ResponseSchema),
         _ => {
             let parts: Vec<String> =
                 name.split('.').take(COLUMN_PARTS_MAX + 1).map(|p| p.trim().to_owned()).collect();
@@ -218,6 +221,9 @@ fn set(fields: &mut Map<String, Value>, column: &Column, cell: &str, budget: &Bu
                 Value::Object(map) => merge(fields, map),
                 other => Err(format!("expected a JSON object, found {}", json::kind_of(&other))),
             };
+        }
+        Column::ResponseSchema => {
+            ("response_schema", json::value(cell, budget).map_err(|error| error.message)?)
         }
         Column::Path(parts) if parts[0] == "params" => {
             let number: Number = cell.parse().map_err(|_| format!("{} is not a number", quote(cell)))?;

@@ -99,8 +99,8 @@ impl Grammars {
         if let Some(grammar) = self.known(schema) {
             return Ok(grammar);
         }
-        let value = schema::bounded(schema::read(schema)?);
-        let matcher = self.compile(value).map_err(|e| format!("the schema cannot be held to: {e}"))?;
+        let factory = self.factory.get_or_init(|| self.factory()).as_ref().map_err(String::clone)?;
+        let matcher = compile(factory, schema)?;
         let mut compiled = self.compiled.lock();
         compiled.push_back((blake3::hash(schema.as_bytes()), matcher.deep_clone()));
         if compiled.len() > COMPILED_MAX {
@@ -127,27 +127,6 @@ impl Grammars {
         self.compiled.lock().len()
     }
 
-    fn compile(&self, mut schema: Value) -> Result<Matcher, String> {
-        let factory = self.factory.get_or_init(|| self.factory()).as_ref().map_err(String::clone)?;
-        if schema == Value::Bool(true) {
-            schema = Value::Object(serde_json::Map::new());
-        }
-        if let Value::Object(map) = &mut schema {
-            // Without spaces: a small model could write them for ever, and the end of an answer needs no token.
-            let options = JsonCompileOptions { whitespace_flexible: false, ..JsonCompileOptions::default() };
-            let options = serde_json::to_value(options).map_err(|e| e.to_string())?;
-            map.insert("x-guidance".into(), options);
-        }
-        let parser = factory.create_parser(TopLevelGrammar::from_json_schema(schema));
-        let mut matcher = Matcher::new(parser);
-        match matcher.get_error() {
-            Some(error) => Err(first_line(&error)),
-            // A schema that nothing fits has no first token.
-            None => matcher.compute_mask().map(|_| ()).map_err(|e| first_line(&e.to_string())),
-        }?;
-        Ok(matcher)
-    }
-
     fn factory(&self) -> Result<ParserFactory, String> {
         let spelled = |id: usize| {
             let bytes = self.vocabulary.bytes(id as u32);
@@ -156,17 +135,67 @@ impl Grammars {
             if is_text { bytes.to_vec() } else { Vec::new() }
         };
         let words: Vec<Vec<u8>> = (0..self.row).map(spelled).collect();
-        let first_eos = self.eos.first().copied().ok_or("the model has no token that ends an answer")?;
-        let info = TokRxInfo::new(self.row as u32, first_eos);
-        let trie = TokTrie::from(&info, &words).with_eos_tokens(&self.eos);
-        let env: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
-        let slices = if self.row >= SLICES_FROM { SlicedBiasComputer::general_slices() } else { Vec::new() };
-        let mut factory = ParserFactory::new(&env, InferenceCapabilities::default(), &slices)
-            .map_err(|e| first_line(&e.to_string()))?;
-        factory.quiet();
-        *factory.limits_mut() = limits();
-        Ok(factory)
+        factory(&words, &self.eos)
     }
+}
+
+/// What compiles schemas for tokens that spell `words`.
+pub(crate) fn factory(words: &[Vec<u8>], eos: &[u32]) -> Result<ParserFactory, String> {
+    let first_eos = eos.first().copied().ok_or("the model has no token that ends an answer")?;
+    let info = TokRxInfo::new(words.len() as u32, first_eos);
+    let trie = TokTrie::from(&info, words).with_eos_tokens(eos);
+    let env: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
+    let slices = if words.len() >= SLICES_FROM { SlicedBiasComputer::general_slices() } else { Vec::new() };
+    let mut factory = ParserFactory::new(&env, InferenceCapabilities::default(), &slices)
+        .map_err(|e| first_line(&e.to_string()))?;
+    factory.quiet();
+    *factory.limits_mut() = limits();
+    Ok(factory)
+}
+
+/// Compiles the text of a schema, as far as its first token.
+///
+/// # Errors
+/// What is wrong with it, not supported, or too costly.
+pub(crate) fn compile(factory: &ParserFactory, schema: &str) -> Result<Matcher, String> {
+    let mut schema = schema::bounded(schema::read(schema)?);
+    if schema == Value::Bool(true) {
+        schema = Value::Object(serde_json::Map::new());
+    }
+    if let Value::Object(map) = &mut schema {
+        // Without spaces: a small model could write them for ever, and the end of an answer needs no token.
+        let options = JsonCompileOptions { whitespace_flexible: false, ..JsonCompileOptions::default() };
+        let options = serde_json::to_value(options).map_err(|e| e.to_string())?;
+        map.insert("x-guidance".into(), options);
+    }
+    let parser = factory.create_parser(TopLevelGrammar::from_json_schema(schema));
+    let mut matcher = Matcher::new(parser);
+    match matcher.get_error() {
+        Some(error) => Err(refusal(&error)),
+        // A schema that nothing fits has no first token.
+        None => matcher.compute_mask().map(|_| ()).map_err(|e| refusal(&e.to_string())),
+    }?;
+    Ok(matcher)
+}
+
+/// The compiler's reason in words for those who wrote the schema.
+fn refusal(error: &str) -> String {
+    let reason = first_line(error);
+    let reason = if let Some(at) = reason.find("Unimplemented keys: ") {
+        let list = reason[at..].trim_start_matches("Unimplemented keys: ");
+        format!("these keywords are not supported: {}", list.trim_matches(['[', ']']))
+    } else if reason.contains("oneOf constraints are not supported") {
+        "`oneOf` is not supported where two of its parts may fit at once; use `anyOf`".into()
+    } else if reason.contains("regex parse error") {
+        // The reason proper stands below a drawing of the place.
+        let why = error.lines().rev().find_map(|line| line.trim().strip_prefix("error: "));
+        format!("a pattern cannot be read: {}", first_line(why.unwrap_or("its syntax is unknown")))
+    } else if reason.contains("NoExtensionBias") {
+        "no value fits it, or none within the limits".into()
+    } else {
+        reason
+    };
+    format!("the schema cannot be held to: {reason}")
 }
 
 /// The state of one answer that is held to a schema.

@@ -31,6 +31,7 @@ mod request;
 mod runner;
 mod sample;
 mod sched;
+mod schema_check;
 mod sequence;
 #[cfg(test)]
 mod sim;
@@ -58,14 +59,16 @@ pub use generate::{Generate, GenerateError, GenerateErrorClass, ModelInfo, Piece
 pub use job::{Completion, Constraint, Finish, Message, Receipt, Request, Role, Sampling, Scope};
 pub use kv::policy::Eviction;
 pub use kv::precision::KvPrecision;
-pub use kv::quota::{Quotas, TenantQuota};
 pub use kv::shadow::ShadowRate;
+pub use kv::shares::{FLOORS_PERCENT_MAX, SharesError, TenantShare, TenantShares};
 pub use kv::tier::TierOptions;
 pub use kv::tier::codec::Codec;
 pub use kv::tier::compression::Compression;
 pub use kv::tier::remote::{BlockName, RemoteBlocks, RemoteError, RemoteTier};
 pub use local::LocalModel;
+pub use metrics::{ALL as METRICS, MetricInfo};
 pub use open::{EmbeddedModel, EngineOptions, ModelSpec, OpenError, open, open_with};
 pub use policies::{CacheModel, PolicyWorkload, PrefetchRate, compare_policies, compare_prefetch};
 pub use preset::Preset;
 pub use report::CacheReport;
+pub use schema_check::SchemaCheck;

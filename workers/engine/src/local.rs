@@ -175,6 +175,7 @@ impl LocalModel {
         registry: Option<&Registry>,
     ) -> Result<Self, OpenError> {
         let setup = |e: &dyn std::fmt::Display| OpenError::Setup(e.to_string());
+        options.shares.check().map_err(|e| setup(&e))?;
         let metrics = registry.map(Metrics::register).transpose().map_err(|e| setup(&e))?;
         let block_tokens = options.block_tokens.max(1);
         let root = BlockKey::root(&info.fingerprint, options.kv_precision.name(), block_tokens);
@@ -200,7 +201,7 @@ impl LocalModel {
         let prefetch_blocks_max = options.prefetch_bytes_max / shape.block_bytes(options.kv_precision).max(1);
         let core = {
             let (language, metrics, queued) = (language.clone(), metrics.clone(), queued.clone());
-            let (eviction, quotas) = (options.eviction, options.quotas.clone());
+            let (eviction, quotas) = (options.eviction, options.shares.quotas(blocks));
             let watched: &'static [Eviction] = if options.shadow_policies { &Eviction::ALL } else { &[] };
             // Blocks are counted without locks, so their pool is born on the thread that owns it.
             move || {

@@ -1,4 +1,7 @@
 //! Metrics of the engine and of the remote backend, all named `bul_engine_…`.
+//!
+//! Each stands in [`ALL`] with its labels and its meaning and is registered from there alone: `docs/metrics.md` is
+//! written from the same lines.
 
 use prometheus::core::Collector;
 use prometheus::{
@@ -9,36 +12,67 @@ use crate::generate::{GenerateError, GenerateErrorClass};
 use crate::kv::tier::remote::RemoteCounts;
 use crate::prefetch::PrefetchCounts;
 
+/// A metric of the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetricInfo {
+    /// Name; counters end in `_total`, times are seconds.
+    pub name: &'static str,
+    /// Label, if it has one, and the label's values.
+    pub label: Option<(&'static str, &'static str)>,
+    /// Meaning.
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($id:ident = $name:literal $({ $label:literal: $values:literal })?, $help:literal;)*) => {
+        $(const $id: MetricInfo = MetricInfo { name: $name, label: metrics!(@ $($label, $values)?), help: $help };)*
+        /// All of them.
+        pub const ALL: &[MetricInfo] = &[$($id),*];
+    };
+    (@ $label:literal, $values:literal) => { Some(($label, $values)) };
+    (@) => { None };
+}
+
+metrics! {
+    TOKENS = "bul_engine_tokens_total" {"kind": "prompt, cached, generated"},
+        "Tokens of answered requests; cached ones are also prompt tokens.";
+    REQUESTS = "bul_engine_requests_total" {"outcome": "completed, cancelled, failed, rejected"},
+        "Requests that ended. Failed: another try may help; rejected: none will.";
+    STEP_SECONDS = "bul_engine_step_seconds", "Time of one step of the model.";
+    RUNNING = "bul_engine_running", "Sequences being computed.";
+    WAITING = "bul_engine_waiting", "Requests waiting for admission.";
+    KV_BLOCKS = "bul_engine_kv_blocks" {"state": "used, cached"},
+        "KV blocks that running sequences hold, and blocks kept for later ones.";
+    KV_EVICTED = "bul_engine_kv_blocks_evicted_total", "KV blocks evicted from the cache by the policy in force.";
+    PREEMPTIONS = "bul_engine_preemptions_total", "Requests that gave their KV blocks back and start again later.";
+    ATTACHED = "bul_engine_attached_total", "Requests that shared the answer of the same request under way.";
+    TIER_TOKENS = "bul_engine_tier_tokens_total" {"tier": "host, disk, remote"},
+        "Prompt tokens restored from a slower tier; they are also cached tokens.";
+    SHADOW_HITS = "bul_engine_shadow_hit_tokens_total" {"policy": "planned, lru, lfu, adaptive, segmented, ttl"},
+        "Prompt tokens that each eviction policy would have found in the cache, where policies are compared.";
+    PREFETCH = "bul_engine_prefetch_blocks_total" {"outcome": "brought, used, wasted"},
+        "KV blocks brought from slower tiers ahead of need.";
+    REMOTE = "bul_engine_remote_blocks_total" {"outcome": "fetched, missing, forged, written, skipped"},
+        "KV blocks at the store that engines share. Forged: its digest was wrong, it was not believed.";
+    BREAKER_STATE = "bul_engine_breaker_state", "Circuit breaker of a remote model: 0 closed, 1 half-open, 2 open.";
+}
+
 /// Handles to all metrics; clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
-    /// `bul_engine_tokens_total{kind="prompt|cached|generated"}`
     pub tokens: IntCounterVec,
-    /// `bul_engine_requests_total{outcome="completed|cancelled|failed|rejected"}`
     pub requests: IntCounterVec,
-    /// `bul_engine_step_seconds`
     pub step_seconds: Histogram,
-    /// `bul_engine_running`
     pub running: IntGauge,
-    /// `bul_engine_waiting`
     pub waiting: IntGauge,
-    /// `bul_engine_kv_blocks{state="used|cached"}`
     pub kv_blocks: IntGaugeVec,
-    /// `bul_engine_kv_blocks_evicted_total`
     pub kv_evicted: IntCounter,
-    /// `bul_engine_preemptions_total`
     pub preemptions: IntCounter,
-    /// `bul_engine_attached_total`
     pub attached: IntCounter,
-    /// `bul_engine_tier_tokens_total{tier="host|disk|remote"}`
     pub tier_tokens: IntCounterVec,
-    /// `bul_engine_shadow_hit_tokens_total{policy}`
     pub shadow_hits: IntCounterVec,
-    /// `bul_engine_prefetch_blocks_total{outcome="brought|used|wasted"}`
     pub prefetch: IntCounterVec,
-    /// `bul_engine_remote_blocks_total{outcome="fetched|missing|forged|written|skipped"}`
     pub remote: IntCounterVec,
-    /// `bul_engine_breaker_state`: 0 closed, 1 half-open, 2 open
     pub breaker_state: IntGauge,
 }
 
@@ -48,77 +82,27 @@ impl Metrics {
     /// # Errors
     /// When one of the names is taken.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let steps = HistogramOpts::new("bul_engine_step_seconds", "Time of one model step")
+        let counters = |metric| add(registry, IntCounterVec::new(opts(metric), &labels(metric))?);
+        let gauges = |metric| add(registry, IntGaugeVec::new(opts(metric), &labels(metric))?);
+        let counter = |metric| add(registry, IntCounter::with_opts(opts(metric))?);
+        let gauge = |metric| add(registry, IntGauge::with_opts(opts(metric))?);
+        let steps = HistogramOpts::new(STEP_SECONDS.name, STEP_SECONDS.help)
             .buckets(prometheus::exponential_buckets(0.0005, 2.0, 14)?);
         Ok(Self {
-            tokens: add(
-                registry,
-                IntCounterVec::new(Opts::new("bul_engine_tokens_total", "Tokens by kind"), &["kind"])?,
-            )?,
-            requests: add(
-                registry,
-                IntCounterVec::new(
-                    Opts::new("bul_engine_requests_total", "Requests by outcome"),
-                    &["outcome"],
-                )?,
-            )?,
+            tokens: counters(TOKENS)?,
+            requests: counters(REQUESTS)?,
             step_seconds: add(registry, Histogram::with_opts(steps)?)?,
-            running: add(registry, IntGauge::new("bul_engine_running", "Sequences being computed")?)?,
-            waiting: add(registry, IntGauge::new("bul_engine_waiting", "Requests waiting for admission")?)?,
-            kv_blocks: add(
-                registry,
-                IntGaugeVec::new(Opts::new("bul_engine_kv_blocks", "KV blocks by state"), &["state"])?,
-            )?,
-            kv_evicted: add(
-                registry,
-                IntCounter::new("bul_engine_kv_blocks_evicted_total", "KV blocks evicted from the cache")?,
-            )?,
-            preemptions: add(
-                registry,
-                IntCounter::new("bul_engine_preemptions_total", "Requests that gave their KV blocks back")?,
-            )?,
-            attached: add(
-                registry,
-                IntCounter::new(
-                    "bul_engine_attached_total",
-                    "Requests that shared the answer of the same request under way",
-                )?,
-            )?,
-            tier_tokens: add(
-                registry,
-                IntCounterVec::new(
-                    Opts::new("bul_engine_tier_tokens_total", "Prompt tokens restored, by tier"),
-                    &["tier"],
-                )?,
-            )?,
-            shadow_hits: add(
-                registry,
-                IntCounterVec::new(
-                    Opts::new(
-                        "bul_engine_shadow_hit_tokens_total",
-                        "Prompt tokens that each eviction policy would have found in the cache",
-                    ),
-                    &["policy"],
-                )?,
-            )?,
-            prefetch: add(
-                registry,
-                IntCounterVec::new(
-                    Opts::new("bul_engine_prefetch_blocks_total", "KV blocks brought ahead of need"),
-                    &["outcome"],
-                )?,
-            )?,
-            remote: add(
-                registry,
-                IntCounterVec::new(
-                    Opts::new("bul_engine_remote_blocks_total", "KV blocks at the store that engines share"),
-                    &["outcome"],
-                )?,
-            )?,
-            breaker_state: add(
-                registry,
-                IntGauge::new("bul_engine_breaker_state", "Circuit breaker: 0 closed, 1 half-open, 2 open")?,
-            )?,
+            running: gauge(RUNNING)?,
+            waiting: gauge(WAITING)?,
+            kv_blocks: gauges(KV_BLOCKS)?,
+            kv_evicted: counter(KV_EVICTED)?,
+            preemptions: counter(PREEMPTIONS)?,
+            attached: counter(ATTACHED)?,
+            tier_tokens: counters(TIER_TOKENS)?,
+            shadow_hits: counters(SHADOW_HITS)?,
+            prefetch: counters(PREFETCH)?,
+            remote: counters(REMOTE)?,
+            breaker_state: gauge(BREAKER_STATE)?,
         })
     }
 
@@ -171,4 +155,76 @@ impl Metrics {
 fn add<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> prometheus::Result<C> {
     registry.register(Box::new(collector.clone()))?;
     Ok(collector)
+}
+
+fn opts(metric: MetricInfo) -> Opts {
+    Opts::new(metric.name, metric.help)
+}
+
+fn labels(metric: MetricInfo) -> Vec<&'static str> {
+    metric.label.map(|(name, _)| name).into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv::policy::Eviction;
+
+    #[test]
+    fn what_is_registered_is_what_is_listed() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).unwrap();
+        let described: Vec<prometheus::core::Desc> = [
+            metrics.tokens.desc(),
+            metrics.requests.desc(),
+            metrics.step_seconds.desc(),
+            metrics.running.desc(),
+            metrics.waiting.desc(),
+            metrics.kv_blocks.desc(),
+            metrics.kv_evicted.desc(),
+            metrics.preemptions.desc(),
+            metrics.attached.desc(),
+            metrics.tier_tokens.desc(),
+            metrics.shadow_hits.desc(),
+            metrics.prefetch.desc(),
+            metrics.remote.desc(),
+            metrics.breaker_state.desc(),
+        ]
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect();
+        let listed: Vec<(&str, Vec<&str>)> = ALL.iter().map(|m| (m.name, labels(*m))).collect();
+        let registered: Vec<(&str, Vec<&str>)> = described
+            .iter()
+            .map(|d| (d.fq_name.as_str(), d.variable_labels.iter().map(String::as_str).collect()))
+            .collect();
+        assert_eq!(registered, listed);
+        assert!(ALL.iter().all(|m| m.name.starts_with("bul_engine_") && m.help.ends_with('.')));
+    }
+
+    #[test]
+    fn every_policy_and_tier_is_named() {
+        let values = |metric: MetricInfo| metric.label.map(|(_, values)| values).unwrap_or_default();
+        let policies: Vec<&str> = Eviction::ALL.iter().map(|policy| policy.name()).collect();
+        let mut listed: Vec<&str> = values(SHADOW_HITS).split(", ").collect();
+        listed.sort_by_key(|name| policies.iter().position(|policy| policy == name));
+        assert_eq!(listed, policies);
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).unwrap();
+        metrics.count_tokens(&crate::job::Receipt { output_tokens: 1, ..Default::default() });
+        metrics.count_ahead(PrefetchCounts::default(), RemoteCounts::default());
+        for family in registry.gather() {
+            let Some(metric) = ALL.iter().find(|m| m.name == family.name()) else {
+                panic!("{}", family.name())
+            };
+            for sample in family.get_metric() {
+                let used = sample.get_label().iter().map(|label| label.value());
+                assert!(
+                    used.into_iter().all(|value| values(*metric).split(", ").any(|v| v == value)),
+                    "{family:?}"
+                );
+            }
+        }
+    }
 }

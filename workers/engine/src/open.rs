@@ -13,7 +13,7 @@ use crate::compute::ComputeDevice;
 use crate::generate::Generate;
 use crate::kv::policy::Eviction;
 use crate::kv::precision::KvPrecision;
-use crate::kv::quota::Quotas;
+use crate::kv::shares::TenantShares;
 use crate::kv::tier::TierOptions;
 use crate::local::LocalModel;
 
@@ -211,8 +211,8 @@ pub struct EngineOptions {
     pub eviction: Eviction,
     /// Also counts what the other policies would have found: six caches of keys, without bytes.
     pub shadow_policies: bool,
-    /// Blocks that tenants may hold and can always get.
-    pub quotas: Quotas,
+    /// Shares of the blocks that tenants may hold and can always get.
+    pub shares: TenantShares,
     /// Where blocks go that are evicted.
     pub tiers: TierOptions,
     /// Starts a request only when its longest answer fits, so that nothing is computed twice. Fewer
@@ -246,7 +246,7 @@ impl Default for EngineOptions {
             prefill_chunk_tokens: 256,
             eviction: Eviction::Planned,
             shadow_policies: false,
-            quotas: Quotas::default(),
+            shares: TenantShares::default(),
             tiers: TierOptions::default(),
             reserve_longest: false,
             session_ttl_ms: 600_000,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::job::{Message, Request, Role, Sampling, Scope};
 use crate::local::LocalModel;
-use crate::open::{EmbeddedModel, EngineOptions};
+use crate::open::{EmbeddedModel, EngineOptions, OpenError};
 use crate::vocabulary::{Vocabulary, char_of_byte};
 
 pub(crate) const SPECIAL: [&str; 5] = ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<|pad|>"];
@@ -102,6 +102,14 @@ pub(crate) fn model(options: &EngineOptions) -> LocalModel {
 
 /// The same with metrics.
 pub(crate) fn model_with(options: &EngineOptions, registry: Option<&prometheus::Registry>) -> LocalModel {
+    open(options, registry).unwrap()
+}
+
+/// The same, or why it does not open.
+pub(crate) fn open(
+    options: &EngineOptions,
+    registry: Option<&prometheus::Registry>,
+) -> Result<LocalModel, OpenError> {
     let (config, weights) = (config_json().to_string(), weights(7));
     let (tokenizer, tokenizer_config) = (tokenizer_json(), tokenizer_config());
     let files = EmbeddedModel {
@@ -111,7 +119,7 @@ pub(crate) fn model_with(options: &EngineOptions, registry: Option<&prometheus::
         weights: &weights,
         phrases: None,
     };
-    LocalModel::from_bytes(&files, options, registry).unwrap()
+    LocalModel::from_bytes(&files, options, registry)
 }
 
 /// A request with a public system message and `text` of tenant `acme`.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bul_document::{Block, Document};
+use serde_json::Value;
 
 use crate::error::TemplateError;
 use crate::finding::{Finding, Severity};
@@ -17,12 +18,17 @@ pub struct Assembled {
     pub document: Document,
     /// Observations, in document order.
     pub findings: Vec<Finding>,
+    /// The JSON value that the document shows, where the order asked for one.
+    pub answer: Option<Value>,
 }
 
 impl Plan {
     /// Puts the texts, by slot id, into their places. A slot without a usable text is left out
     /// with a finding; texts for unknown slots are errors.
     pub fn assemble(mut self, texts: &BTreeMap<String, String>) -> Result<Assembled, TemplateError> {
+        if let Some(spec) = self.answer.take() {
+            return spec.assemble(self, texts);
+        }
         if let Some(stranger) = texts.keys().find(|id| !self.slots.iter().any(|slot| slot.id == **id)) {
             return Err(TemplateError::Plan(format!("there is no slot `{stranger}`")));
         }
@@ -57,7 +63,7 @@ impl Plan {
         }
         let document =
             Document { meta: self.meta, blocks, facts: self.facts.into_vec(), sources: self.sources };
-        Ok(Assembled { document, findings })
+        Ok(Assembled { document, findings, answer: None })
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Order<'a> {
     pub data: &'a Map<String, Value>,
     /// Free background for the model.
     pub context: Option<&'a str>,
+    /// JSON Schema of the answer, where it shall be one JSON value instead of a document's prose.
+    pub response_schema: Option<&'a Value>,
     /// BCP 47 tag.
     pub language: &'a str,
     /// Day the job was accepted: the document date where the data holds none.

@@ -171,6 +171,7 @@ fn render(template: &Template, name: &str, sample: &Value) -> SampleReport {
         doc_type: None,
         data,
         context: None,
+        response_schema: None,
         language: template.manifest.languages.first().map_or("en", String::as_str),
         date: NaiveDate::default(),
     };

@@ -1,6 +1,7 @@
 //! What can go wrong between an order and a document.
 //!
-//! Every variant is the sender's or the package author's to repair, so none is worth a retry.
+//! Every variant but one is the sender's or the package author's to repair, so none of them is worth a retry. The one is an
+//! answer of the model's that does not fit its schema: asked again, the model may write another.
 //! JSON Pointers are relative to the job's `data`.
 
 use std::path::PathBuf;
@@ -62,6 +63,15 @@ pub enum TemplateError {
     /// A plan was used out of order, for example expanded twice.
     #[error("plan: {0}")]
     Plan(String),
+    /// What shall be the schema of an answer is none, or none that an answer can be checked against.
+    #[error("the schema of the answer cannot be used: {0}")]
+    AnswerSchema(String),
+    /// The model's answer does not fit its schema. Pointers are into the answer.
+    #[error("the model's answer does not fit the response_schema: {}", first(problems))]
+    Answer {
+        /// Everything that is wrong.
+        problems: Vec<Problem>,
+    },
     /// A file could not be read.
     #[error("cannot read {}", path.display())]
     Read {
@@ -100,6 +110,8 @@ impl TemplateError {
             | Self::Body { .. }
             | Self::Package { .. }
             | Self::Plan(_)
+            | Self::AnswerSchema(_)
+            | Self::Answer { .. }
             | Self::Read { .. } => Vec::new(),
         }
     }

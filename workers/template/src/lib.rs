@@ -6,6 +6,7 @@
 //! written, [`Plan::assemble`] puts both together and reports what it did not trust.
 //! No I/O but reading template packages; the same order gives the same plan.
 
+mod answer;
 mod assemble;
 mod body;
 mod builtin;
@@ -26,6 +27,7 @@ mod prose;
 mod render;
 mod schema;
 
+pub use answer::{ANSWER, AnswerRequest};
 pub use assemble::Assembled;
 pub use catalog::{Catalog, Order, TemplateInfo};
 pub use check::{CheckReport, SampleReport, check_dir};
@@ -61,6 +63,12 @@ pub mod limits {
     pub const PROMPT_CONTEXT_CHARS_MAX: usize = 600;
     /// Bytes of one generated text that are read.
     pub const PROSE_BYTES_MAX: usize = 64 << 10;
+    /// Bytes of one generated JSON value that are read.
+    pub const ANSWER_BYTES_MAX: usize = 1 << 20;
+    /// Regular expressions of one schema for answers.
+    pub const ANSWER_PATTERNS_MAX: usize = 64;
+    /// Memory of one of them once it is compiled, bytes.
+    pub const ANSWER_PATTERN_BYTES_MAX: usize = 256 << 10;
     /// Findings of one document.
     pub const FINDINGS_MAX: usize = 500;
 }

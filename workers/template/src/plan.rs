@@ -2,6 +2,7 @@
 
 use bul_document::{Block, Fact, Inline, Meta};
 
+use crate::answer::{AnswerRequest, AnswerSpec};
 use crate::body::SlotSpec;
 use crate::catalog::Order;
 use crate::error::TemplateError;
@@ -32,6 +33,8 @@ pub struct Plan {
     pub(crate) sources: Vec<String>,
     /// Words a reader of the prose may meet without a fact: request, background, titles.
     pub(crate) known_text: String,
+    /// A JSON value instead of prose; then there are neither blocks nor slots nor an outline.
+    pub(crate) answer: Option<AnswerSpec>,
     frame: Frame,
     outline: Option<OutlineSpec>,
 }
@@ -142,9 +145,26 @@ impl Plan {
         Ok(())
     }
 
+    /// The JSON value to generate, under [`crate::ANSWER`], where the order asks for one instead of prose.
+    pub fn answer(&self) -> Option<&AnswerRequest> {
+        self.answer.as_ref().map(|spec| &spec.request)
+    }
+
     /// The prose to write, in document order.
     pub fn slots(&self) -> &[ProseSlot] {
         &self.slots
+    }
+}
+
+impl Plan {
+    /// The same head and facts, with a JSON value in place of all content.
+    fn answering(mut self, spec: AnswerSpec) -> Self {
+        self.known_text.push_str(&spec.known_text());
+        self.outline = None;
+        self.blocks.clear();
+        self.slots.clear();
+        self.answer = Some(spec);
+        self
     }
 }
 
@@ -206,7 +226,12 @@ pub(crate) fn make(template: &Template, order: &Order) -> Result<Plan, TemplateE
     let slots: Vec<ProseSlot> = specs.into_iter().map(|spec| slot(&frame, &facts, spec)).collect();
     let findings = std::mem::take(&mut prepared.findings);
     let (outline, sources) = (prepared.outline, prepared.sources);
-    Ok(Plan { meta, blocks, facts, slots, findings, sources, known_text, frame, outline })
+    let plan =
+        Plan { meta, blocks, facts, slots, findings, sources, known_text, answer: None, frame, outline };
+    Ok(match order.response_schema {
+        None => plan,
+        Some(schema) => plan.answering(AnswerSpec::new(schema, order)),
+    })
 }
 
 /// What the prose may repeat without it being a fact.

@@ -16,9 +16,13 @@ use crate::format::{Locale, primary};
 use crate::json::{scalar, without_nulls};
 use crate::package::{self, FactFormat, FactRule, Template};
 use crate::prompt::one_line;
+use crate::schema::Schema;
 
 /// Whether the order's data makes a document, without making it.
 pub(crate) fn check(template: &Template, order: &Order) -> Result<(), TemplateError> {
+    if let Some(schema) = order.response_schema {
+        Schema::for_answers(schema.clone()).map_err(TemplateError::AnswerSchema)?;
+    }
     compute(template, order).map(drop)
 }
 

@@ -1,7 +1,7 @@
 //! Data schemas: validation with pointers, and the list of what may be absent.
 
-use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
+use jsonschema::{PatternOptions, Validator};
 use serde_json::{Map, Value};
 
 use crate::error::Problem;
@@ -25,6 +25,26 @@ impl Schema {
             .should_validate_formats(true)
             .build(&source)
             .map_err(|error| error.to_string())?;
+        Ok(Self { validator, source })
+    }
+
+    /// Compiles the schema of an answer, which comes from a caller. Its regular expressions run in time linear in the text
+    /// and are bounded in number and memory; its draft is the one it names, else 2020-12.
+    pub(crate) fn for_answers(source: Value) -> Result<Self, String> {
+        let patterns = patterns(&source);
+        if patterns > limits::ANSWER_PATTERNS_MAX {
+            return Err(format!(
+                "it has {patterns} patterns, at most {} are allowed",
+                limits::ANSWER_PATTERNS_MAX
+            ));
+        }
+        let bytes_max = limits::ANSWER_PATTERN_BYTES_MAX;
+        let expressions = PatternOptions::regex().size_limit(bytes_max).dfa_size_limit(bytes_max);
+        let validator = jsonschema::options()
+            .with_pattern_options(expressions)
+            .should_validate_formats(true)
+            .build(&source)
+            .map_err(|error| located(&error))?;
         Ok(Self { validator, source })
     }
 
@@ -101,6 +121,32 @@ impl Schema {
     fn resolve<'a>(&'a self, schema: &'a Value) -> &'a Value {
         let target = schema.get("$ref").and_then(Value::as_str).and_then(|r| r.strip_prefix('#'));
         target.and_then(|pointer| self.source.pointer(pointer)).unwrap_or(schema)
+    }
+}
+
+/// What is wrong with a schema, and where in it. The text may quote the schema, which may be large.
+fn located(error: &jsonschema::ValidationError) -> String {
+    let place: String = error.instance_path().as_str().chars().take(200).collect();
+    let message = short(&error.to_string());
+    if place.is_empty() { message } else { format!("#{place}: {message}") }
+}
+
+/// Members that may be regular expressions; at least as many as there are.
+fn patterns(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => items.iter().map(patterns).sum(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, part)| {
+                let own = match (name.as_str(), part) {
+                    ("pattern", Value::String(_)) => 1,
+                    ("patternProperties", Value::Object(named)) => named.len(),
+                    _ => 0,
+                };
+                own + patterns(part)
+            })
+            .sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
     }
 }
 

@@ -19,6 +19,7 @@ fn ask(catalog: &Catalog, query: &str, language: &str, data: &Value) -> Plan {
             doc_type: None,
             data: &data,
             context: None,
+            response_schema: None,
             language,
             date: today(),
         })
@@ -127,6 +128,7 @@ fn background_reaches_capable_models_as_one_line() {
         doc_type: None,
         data: &data,
         context: Some("We have\n12 spaces."),
+        response_schema: None,
         language: "en",
         date: today(),
     };

@@ -123,6 +123,7 @@ fn prompts_cannot_be_extended() {
                 doc_type: Some(evil),
                 data,
                 context: Some(evil),
+                response_schema: None,
                 language: "en",
                 date: today(),
             };

@@ -9,6 +9,7 @@
 //! acknowledged without work. What if it is frozen? Another attempt takes over, and the fence
 //! refuses the commit of this one.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use bul_broker::{Delivery, Payload};
 use bul_engine::Receipt;
 use bul_job::{EventKind, Failure, FailureClass, Format, JobId, State};
 use bul_store::{Attempt, Begin, Output, StoreError, StoreErrorClass, Usage};
-use bul_template::{Order, Plan};
+use bul_template::{Assembled, Order, Plan};
 use futures::FutureExt;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -146,10 +147,10 @@ impl Worker {
         let generating = Instant::now();
         let (texts, receipt) = self.generate(attempt, &mut plan, cancel).await?;
         let generate_ms = ms(generating);
-        let assembled = plan.assemble(&texts)?;
+        let assembled = assemble(plan, texts).await?;
         let title = assembled.document.meta.title.clone();
         let writing = Instant::now();
-        let (documents, unwritten) = self.write(attempt, assembled.document).await?;
+        let (documents, unwritten) = self.write(attempt, assembled.document, assembled.answer).await?;
         let findings = assembled
             .findings
             .iter()
@@ -223,6 +224,17 @@ impl Worker {
     }
 }
 
+/// Puts the texts into their places; off the async threads where an answer is checked against its schema, which is
+/// compiled for that.
+async fn assemble(plan: Plan, texts: BTreeMap<String, String>) -> Result<Assembled, Stop> {
+    if plan.answer().is_none() {
+        return Ok(plan.assemble(&texts)?);
+    }
+    let assembled = tokio::task::spawn_blocking(move || plan.assemble(&texts)).await;
+    Ok(assembled
+        .map_err(|panic| Stop::Failed(failed("panic", format!("checking the answer panicked: {panic}"))))??)
+}
+
 fn order(attempt: &Attempt) -> Order<'_> {
     let job = &attempt.job;
     Order {
@@ -232,6 +244,7 @@ fn order(attempt: &Attempt) -> Order<'_> {
         doc_type: job.doc_type.as_deref(),
         data: &job.data,
         context: job.context.as_deref(),
+        response_schema: job.response_schema.as_ref(),
         language: &job.language,
         date: attempt.accepted_at.date_naive(),
     }

@@ -5,6 +5,7 @@
 
 mod affinity;
 mod ahead;
+mod answer;
 mod attempt;
 mod breakers;
 mod company;

@@ -39,14 +39,20 @@ pub(crate) enum Stop {
 }
 
 impl From<TemplateError> for Stop {
-    /// A template gives the same result for the same data every time: never retried.
+    /// A template gives the same result for the same data every time: never retried. A model that did not keep to the
+    /// schema of its answer may do so the next time.
     fn from(error: TemplateError) -> Self {
-        Self::Failed(Failure {
-            class: FailureClass::Permanent,
-            code: "template".into(),
-            message: error.to_string(),
-            retry_after_ms: None,
-        })
+        let (class, code) = match &error {
+            TemplateError::Answer { .. } => (FailureClass::Transient, "answer_schema"),
+            TemplateError::AnswerSchema(_) => (FailureClass::Permanent, "response_schema"),
+            TemplateError::Unknown { .. }
+            | TemplateError::Data { .. }
+            | TemplateError::Body { .. }
+            | TemplateError::Package { .. }
+            | TemplateError::Plan(_)
+            | TemplateError::Read { .. } => (FailureClass::Permanent, "template"),
+        };
+        Self::Failed(Failure { class, code: code.into(), message: error.to_string(), retry_after_ms: None })
     }
 }
 

@@ -36,6 +36,11 @@ impl Worker {
         cancel: &CancellationToken,
     ) -> Result<(BTreeMap<String, String>, Receipt), Stop> {
         let started = std::time::Instant::now();
+        if plan.answer().is_some() {
+            let written = self.write_answer(attempt, plan, cancel).await;
+            self.metrics.stage("generate", started.elapsed());
+            return written;
+        }
         let mut receipt = Receipt::default();
         if let Some(outline) = plan.outline() {
             let constraint = Constraint::Outline { items: outline.items };
@@ -139,6 +144,17 @@ impl Worker {
         let tokens = slot.sentences * TOKENS_PER_SENTENCE;
         let prompt = (slot.system.clone(), slot.user.clone());
         let request = self.request(attempt, part, prompt, constraint, tokens);
+        self.written(attempt, &slot.id, request, cancel).await
+    }
+
+    /// Has one request answered, and tells the watchers of `slot` what is written meanwhile.
+    pub(crate) async fn written(
+        &self,
+        attempt: &Attempt,
+        slot: &str,
+        request: Request,
+        cancel: &CancellationToken,
+    ) -> Result<Completion, Stop> {
         let (pieces, mut heard) = mpsc::channel::<String>(PIECES_MAX);
         let generate = self.model.generate(request, Some(pieces), cancel.clone());
         let done = {
@@ -159,7 +175,7 @@ impl Worker {
     async fn forward(
         &self,
         attempt: &Attempt,
-        slot: &ProseSlot,
+        slot: &str,
         heard: &mut mpsc::Receiver<String>,
     ) -> std::convert::Infallible {
         while let Some(text) = heard.recv().await {
@@ -172,7 +188,7 @@ impl Worker {
     async fn tell_pieces(
         &self,
         attempt: &Attempt,
-        slot: &ProseSlot,
+        slot: &str,
         heard: &mut mpsc::Receiver<String>,
         mut text: String,
     ) {
@@ -180,11 +196,11 @@ impl Worker {
             text.push_str(&more);
         }
         if !text.is_empty() {
-            self.event(attempt, EventKind::Token { slot: slot.id.clone(), text }).await;
+            self.event(attempt, EventKind::Token { slot: slot.to_owned(), text }).await;
         }
     }
 
-    fn request(
+    pub(crate) fn request(
         &self,
         attempt: &Attempt,
         part: &str,

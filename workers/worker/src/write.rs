@@ -8,17 +8,20 @@ use bul_document::Document;
 use bul_job::{Failure, FailureClass, Format};
 use bul_store::Attempt;
 use bul_template::{Finding, Severity};
+use serde_json::Value;
 
 use crate::Worker;
 use crate::attempt::{Documents, is_small};
 use crate::outcome::Stop;
 
 impl Worker {
-    /// Normalises the tree and writes every format the job asks for.
+    /// Normalises the tree and writes every format the job asks for. Where the job asked for a JSON value, the `json` format
+    /// is that `answer` and not the tree that shows it.
     pub(crate) async fn write(
         &self,
         attempt: &Attempt,
         document: Document,
+        answer: Option<Value>,
     ) -> Result<(Documents, Vec<Finding>), Stop> {
         let started = std::time::Instant::now();
         let document = Arc::new(bul_document::normalise(document).map_err(|e| unwritable("document", &e))?);
@@ -27,7 +30,10 @@ impl Worker {
         let mut findings = Vec::new();
         for (done, format) in formats.iter().enumerate() {
             self.progress(attempt, "write", done, formats.len()).await;
-            let (bytes, missing) = self.write_one(document.clone(), *format, is_small(attempt)).await?;
+            let (bytes, missing) = match (&answer, format) {
+                (Some(answer), Format::Json) => (answer_bytes(answer)?, Vec::new()),
+                (_, format) => self.write_one(document.clone(), *format, is_small(attempt)).await?,
+            };
             documents.push((*format, bytes));
             findings.extend((!missing.is_empty()).then(|| glyphs_missing(*format, &missing)));
         }
@@ -63,6 +69,13 @@ impl Worker {
             Err(panic) => Err(unwritable(format.as_str(), &panic)),
         }
     }
+}
+
+/// The value alone, its members in the order of the answer.
+fn answer_bytes(answer: &Value) -> Result<Vec<u8>, Stop> {
+    let mut bytes = serde_json::to_vec_pretty(answer).map_err(|e| unwritable("json", &e))?;
+    bytes.push(b'\n');
+    Ok(bytes)
 }
 
 /// The format as the text writers know it; `None` for a PDF.

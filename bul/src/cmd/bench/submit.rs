@@ -127,7 +127,7 @@ async fn serve(system: &mut System) -> anyhow::Result<String> {
     let state = AppState::new(
         system.store.clone(),
         system.broker.clone(),
-        system.catalog.clone(),
+        system.accepting.clone(),
         system.registry.clone(),
         ProducerOptions::default(),
     );

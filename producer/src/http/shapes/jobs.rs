@@ -35,6 +35,10 @@ shapes! {
         doc_type: Option<String>,
         data: Option<BTreeMap<String, Value>>,
         context: Option<String>,
+        /// JSON Schema of the answer, beside a `query` alone: the answer is a JSON value that fits it. The format `json`
+        /// holds the value, the others show it as headings, lists and tables. At most 64 KiB; keywords that an answer
+        /// cannot be held to are refused by name.
+        response_schema: Option<Value>,
         /// `md`, `html`, `pdf`, `json`, `txt`; `pdf` if not given.
         formats: Option<Vec<String>>,
         language: Option<String>,
@@ -57,6 +61,7 @@ shapes! {
         doc_type: Option<String>,
         data: BTreeMap<String, Value>,
         context: Option<String>,
+        response_schema: Option<Value>,
         formats: Vec<String>,
         language: String,
         lane: Lane,

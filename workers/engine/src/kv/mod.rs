@@ -11,6 +11,7 @@ pub(crate) mod pool;
 pub(crate) mod precision;
 pub(crate) mod quota;
 pub(crate) mod shadow;
+pub(crate) mod shares;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -6,16 +6,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde::{Deserialize, Serialize};
-
 /// Tenants with an account of their own. The rest share one, so that names made up by callers
 /// cannot fill the memory.
 const TENANTS_MAX: usize = 1 << 16;
 
 /// Limits of one tenant, in blocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TenantQuota {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TenantQuota {
     /// Blocks that others cannot take away. The sum of all floors should stay well below the
     /// engine's blocks: what is reserved for one tenant is of no use to the others.
     pub floor_blocks: usize,
@@ -30,9 +27,8 @@ impl Default for TenantQuota {
 }
 
 /// Limits by tenant.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Quotas {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Quotas {
     /// Tenants with limits of their own.
     pub tenants: BTreeMap<String, TenantQuota>,
     /// Cap of all other tenants, blocks; `None` for no limit. They have no floor.

@@ -4,13 +4,19 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::factory::{Factory, Job, text};
-use crate::generate::GenerateError;
+use tokio_util::sync::CancellationToken;
+
+use super::factory::{Factory, Job, language, serve, text};
+use crate::generate::{Generate, GenerateError};
 use crate::kv::key::BlockKey;
 use crate::kv::policy::{Eviction, Segment};
 use crate::kv::pool::{BlockRef, Pool};
 use crate::kv::quota::{Demand, Quotas, TenantQuota};
+use crate::kv::shares::{TenantShare, TenantShares};
+use crate::open::EngineOptions;
 use crate::sched::{Limits, Reserve};
+use crate::sim::SimRunner;
+use crate::testing;
 
 fn quotas(limits: &[(&str, usize, usize)], default_cap_blocks: Option<usize>) -> Quotas {
     let tenant = |&(name, floor_blocks, cap_blocks): &(&str, usize, usize)| {
@@ -156,4 +162,33 @@ fn a_request_above_its_tenants_cap_is_refused_at_once() {
         }
     }
     factory.assert_nothing_leaked();
+}
+
+#[tokio::test]
+async fn shares_of_an_open_engine_hold() {
+    let own = TenantShare { floor_percent: 20, cap_percent: 80 };
+    let shares = TenantShares { tenants: [("acme".to_owned(), own)].into(), default_cap_percent: 10 };
+    let options = EngineOptions { threads: 1, shares, ..EngineOptions::default() };
+    let runner = SimRunner::new(language().vocabulary.size(), options.block_tokens);
+    let model = serve(runner, 50, &options);
+    let mut request = testing::request("some data");
+    request.sampling.max_tokens = 120;
+    for (tenant, expected) in [("acme", None), ("other", Some("its tenant may have 5"))] {
+        request.tenant = tenant.into();
+        let done = model.generate(request.clone(), None, CancellationToken::new()).await;
+        match (done, expected) {
+            (Ok(_), None) => {}
+            (Err(GenerateError::Rejected(reason)), Some(word)) => assert!(reason.contains(word), "{reason}"),
+            (found, _) => panic!("{tenant}: {found:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_engine_with_shares_that_cannot_be_kept_does_not_open() {
+    let own = TenantShare { floor_percent: 95, cap_percent: 100 };
+    let shares = TenantShares { tenants: [("acme".to_owned(), own)].into(), ..TenantShares::default() };
+    let options = EngineOptions { shares, ..EngineOptions::default() };
+    let error = testing::open(&options, None).err().map(|e| e.to_string());
+    assert!(error.as_deref().is_some_and(|e| e.contains("95 percent")), "{error:?}");
 }

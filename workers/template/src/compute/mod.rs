@@ -3,7 +3,7 @@
 
 mod ci;
 mod contract;
-mod free;
+pub(crate) mod free;
 mod invoice;
 mod weekly;
 

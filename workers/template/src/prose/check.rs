@@ -49,7 +49,7 @@ impl Known {
     }
 
     /// Adds a finding for every number and name that no fact holds.
-    pub(super) fn check(&self, blocks: &[Block], path: &str, findings: &mut Vec<Finding>) {
+    pub(crate) fn check(&self, blocks: &[Block], path: &str, findings: &mut Vec<Finding>) {
         let mut text = String::new();
         blocks.iter().for_each(|block| push_block(block, &mut text));
         self.check_numbers(&text, path, findings);

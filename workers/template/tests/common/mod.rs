@@ -24,6 +24,7 @@ pub fn plan(catalog: &Catalog, template: &str, language: &str, data: &Value) -> 
         doc_type: None,
         data: &data,
         context: None,
+        response_schema: None,
         language,
         date: today(),
     })

@@ -172,7 +172,7 @@ fn member(
 }
 
 /// Dates in the document's language, everything else as it came: a number may be a year or a key.
-fn shown(locale: Locale, text: &str) -> String {
+pub(crate) fn shown(locale: Locale, text: &str) -> String {
     let is_iso = text.len() == 10 && text.as_bytes()[4] == b'-';
     match parse_date(text).filter(|_| is_iso) {
         Some(day) => locale.date(day),
@@ -181,14 +181,14 @@ fn shown(locale: Locale, text: &str) -> String {
 }
 
 /// `due_date` as `Due date`.
-fn human(name: &str) -> String {
+pub(crate) fn human(name: &str) -> String {
     let words = slug(name).replace('_', " ");
     let readable = if words == "f" || words.starts_with("f ") { one_line(name, 60) } else { words };
     capitalised(&readable)
 }
 
 /// Table with a column for every key, in order of appearance.
-fn table(locale: Locale, items: &[Value]) -> Table {
+pub(crate) fn table(locale: Locale, items: &[Value]) -> Table {
     let mut keys: Vec<&String> = Vec::new();
     let mut seen: BTreeMap<&String, bool> = BTreeMap::new();
     for (key, value) in items.iter().filter_map(Value::as_object).flatten() {
