@@ -66,7 +66,7 @@ fn queues_are_numbered_without_a_gap() {
     }
 }
 
-/// The eight shipped kinds of documents do not all meet in one partition.
+/// No partition is left without a group.
 #[test]
 fn many_groups_spread() {
     let hit: BTreeSet<u8> =
