@@ -45,16 +45,19 @@ pub(super) fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("cuda")
 }
 
-/// Compiles the emulator unless it is there already.
-fn program() -> PathBuf {
+/// Compiles `source` of `cuda/host` for the CPU unless that was done already, and returns where it is: alone in a folder when it has
+/// to have a certain name.
+pub(super) fn compiled(source: &str, arguments: &[&str], name: &str) -> PathBuf {
     let sources = sources();
     let mut hasher = blake3::Hasher::new();
-    for file in KERNEL_SOURCES.into_iter().chain(["host/shim.h", "host/emulator.cpp"]) {
+    for file in KERNEL_SOURCES.into_iter().chain(["host/shim.h", "host/blocks.h", source]) {
         hasher.update(&std::fs::read(sources.join(file)).unwrap());
     }
-    let folder = std::env::current_exe().unwrap().parent().unwrap().to_path_buf();
-    let program = folder.join(format!("cuda-emulator-{}", &hasher.finalize().to_hex()[..16]));
-    let lock = File::create(folder.join("cuda-emulator.lock")).unwrap();
+    let programs = std::env::current_exe().unwrap().parent().unwrap().to_path_buf();
+    let folder = programs.join(format!("cuda-host-{}", &hasher.finalize().to_hex()[..16]));
+    let program = folder.join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    let lock = File::create(programs.join("cuda-host.lock")).unwrap();
     lock.lock().unwrap();
     if program.exists() {
         return program;
@@ -62,12 +65,14 @@ fn program() -> PathBuf {
     let compilers = ["c++", "g++", "clang++"];
     let there = |name: &&&str| Command::new(name).arg("--version").output().is_ok_and(|o| o.status.success());
     let compiler = compilers.iter().find(there).expect("there is no C++ compiler; run make test-deps");
-    let made = program.with_extension("new");
+    let made = folder.join("new");
     let output = Command::new(compiler)
         .args(["-std=c++17", "-O2", "-DBUL_HOST", "-ffp-contract=off", "-U_FORTIFY_SOURCE"])
-        .args(["-fsanitize=alignment", "-fsanitize-undefined-trap-on-error", "-o"])
+        .args(["-fsanitize=alignment", "-fsanitize-undefined-trap-on-error"])
+        .args(arguments)
+        .arg("-o")
         .arg(&made)
-        .arg(sources.join("host/emulator.cpp"))
+        .arg(sources.join(source))
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -78,7 +83,11 @@ fn program() -> PathBuf {
 impl Emulator {
     /// Starts one.
     pub fn start(order: Order) -> Self {
-        let mut child = Command::new(program()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = Command::new(compiled("host/emulator.cpp", &[], "emulator"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let to = BufWriter::with_capacity(1 << 20, child.stdin.take().unwrap());
         let from = child.stdout.take().unwrap();
         let mut emulator = Self { child, to, from, buffers: 0, last: "nothing", launched: Vec::new() };

@@ -1,10 +1,13 @@
 //! The whole runner, its kernels included, without a device.
 
+#[cfg(feature = "cuda")]
+mod driver;
 mod engine;
 mod exact;
 mod golden;
 mod ptx;
 
+use super::device::Device;
 use super::emulator::{Emulator, Order};
 use super::model::Model;
 use super::runner::DeviceRunner;
@@ -35,10 +38,15 @@ fn runner_of(
 
 /// A tiny llama with random weights.
 fn runner(order: Order, block_tokens: usize, blocks: usize) -> DeviceRunner<Emulator> {
+    runner_on(Emulator::start(order), block_tokens, blocks)
+}
+
+/// The same on any device.
+fn runner_on<D: Device>(device: D, block_tokens: usize, blocks: usize) -> DeviceRunner<D> {
     let config = ModelConfig::from_json(testing::config_json().to_string().as_bytes()).unwrap();
-    let weights = testing::weights(3);
+    let (weights, shape) = (testing::weights(3), shape(&config, block_tokens));
     let mut source = SafetensorsSource::from_bytes(&weights).unwrap();
-    runner_of(config, &mut source, order, block_tokens, blocks)
+    DeviceRunner::new(Model::load(device, config, &mut source).unwrap(), shape, blocks).unwrap()
 }
 
 fn span(tokens: &[u32], start: usize, blocks: &[BlockId], logits: Logits) -> Span {

@@ -1,0 +1,53 @@
+//! The calls of CUDA's driver, against a library that answers to its names and runs the kernels on the CPU.
+
+use std::process::Command;
+
+use super::super::driver::Driver;
+use super::super::emulator::compiled;
+use super::*;
+
+/// Set in the process that finds that library in place of CUDA's.
+const PRETENDED: &str = "BUL_TEST_CUDA_PRETENDED";
+
+#[test]
+fn the_driver_is_called_as_cuda_has_it() {
+    if std::env::var_os(PRETENDED).is_some() {
+        return on_the_pretended_device();
+    }
+    let library = compiled("host/driver.cpp", &["-shared", "-fPIC"], "libcuda.so.1");
+    let name = concat!(module_path!(), "::the_driver_is_called_as_cuda_has_it");
+    let name = name.split_once("::").unwrap().1;
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env("LD_LIBRARY_PATH", library.parent().unwrap())
+        .env(PRETENDED, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// What the emulator computes, and to the bit: the same kernels with the same arguments.
+fn on_the_pretended_device() {
+    let driver = Driver::open(1).unwrap();
+    assert_eq!((driver.name().as_str(), driver.bandwidth()), ("pretended", 32e9));
+    let (mut pretended, mut emulated) = (runner_on(driver, 16, 40), runner(Order::Forward, 16, 40));
+    let (tokens, blocks) = (tokens(300, 7), ids((0..20).rev()));
+    for chunk in [280, 17] {
+        let expected = in_chunks(&mut emulated, &tokens, chunk, &blocks);
+        assert!(in_chunks(&mut pretended, &tokens, chunk, &blocks) == expected, "chunks of {chunk}");
+    }
+    let (mut values, mut expected) = (Vec::new(), Vec::new());
+    pretended.export(BlockId(19), &mut values);
+    emulated.export(BlockId(19), &mut expected);
+    assert!(!values.is_empty() && values == expected);
+    pretended.import(BlockId(30), &values);
+    pretended.export(BlockId(30), &mut expected);
+    assert_eq!(values, expected);
+    let error = Driver::open(2).err().unwrap();
+    assert!(error.contains("no CUDA device") && error.contains("ordinal"), "{error}");
+}
