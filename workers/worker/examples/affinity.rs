@@ -41,12 +41,15 @@ struct Outcome {
     waited_ms: u64,
 }
 
+/// Time, engine, and of an answer its template and arrival.
+type Event = (u64, usize, Option<(u32, u64)>);
+
 struct Run {
     workload: PolicyWorkload,
     engines: Vec<Engine>,
     queues: Vec<VecDeque<(u64, Job)>>,
     /// When something happens at an engine: an answer ends (then it says of which template and when it came), or a look.
-    events: BinaryHeap<Reverse<(u64, usize, Option<(u32, u64)>)>>,
+    events: BinaryHeap<Reverse<Event>>,
     outcome: Outcome,
 }
 
@@ -141,7 +144,7 @@ fn simulate(workload: &PolicyWorkload, engines: usize, partitions: u8, share: u6
     };
     // What an engine does at best: its prompts one after another, or its slots one after another.
     let warm_ms = (workload.data_tokens as u64 * 1_000 / PROMPT_TOKENS_PER_S).max(ANSWER_MS / SLOTS as u64);
-    let gap_ms = if share == 0 { 0 } else { warm_ms * 100 / share / engines as u64 };
+    let gap_ms = (warm_ms * 100).checked_div(share).unwrap_or(0) / engines as u64;
     for (at, job) in (0..).zip(jobs(workload)) {
         let now = at * gap_ms;
         run.until(now);

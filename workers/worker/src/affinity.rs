@@ -44,7 +44,10 @@ impl Affinity {
         stopping: CancellationToken,
     ) -> BoxFuture<'static, ()> {
         async move {
-            while self.partitions > 1 {
+            if self.partitions == 1 {
+                return;
+            }
+            loop {
                 self.tell(store.as_ref(), Presence::Here).await;
                 if stopping.run_until_cancelled(tokio::time::sleep(TELL_EVERY)).await.is_none() {
                     return self.tell(store.as_ref(), Presence::Leaving).await;
