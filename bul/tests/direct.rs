@@ -32,6 +32,18 @@ fn jobs_are_kept_for_the_process_that_runs_them() {
     assert!(text.out.contains("1 accepted = 0 completed + 1 cancelled + 0 dead"), "{text:?}");
 }
 
+/// Nobody is there to do the job, and the user who waits is told so.
+#[test]
+fn whoever_waits_for_nobody_is_told() {
+    let bul = Bul::new();
+    let ran = bul.run(&["submit", "--query", "A plan", "--direct", "--wait", "--timeout", "8"]);
+    ran.fails(
+        1,
+        &["still waiting: ", "lane normal", "hint: jobs are done by `bul up`", "not finished after 8 s"],
+    );
+    assert_eq!(bul.json(&["ledger"])["total"]["accepted"], 1);
+}
+
 #[test]
 fn keys_of_submissions_are_kept() {
     let bul = Bul::new();

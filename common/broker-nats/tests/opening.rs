@@ -12,15 +12,6 @@ use serde_json::{Value, json};
 
 use kit::*;
 
-async fn ask(server: &Nats, endpoint: &str, body: Value) -> Value {
-    let operator = async_nats::connect(server.url()).await.unwrap();
-    let body = if body.is_null() { String::new() } else { body.to_string() };
-    let answer = operator.request(format!("$JS.API.{endpoint}"), body.into()).await.unwrap();
-    let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
-    assert_eq!(answer.get("error"), None, "{endpoint}");
-    answer
-}
-
 async fn refused(url: &str, options: Options) -> OpenError {
     match NatsBroker::open(url, options).await {
         Ok(_) => panic!("{url} is opened"),

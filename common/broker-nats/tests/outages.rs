@@ -13,6 +13,7 @@ use bul_broker::{Broker, BrokerError, Depth, EventFilter};
 use bul_broker_nats::{NatsBroker, Options};
 use bul_job::{Event, EventKind, JobId, Lane};
 use futures::StreamExt;
+use serde_json::Value;
 
 use kit::*;
 use tokio::sync::watch;
@@ -123,16 +124,13 @@ async fn a_stopped_server_keeps_acks() {
 #[tokio::test]
 async fn calls_outlast_a_restart() {
     let (mut server, broker) = start(Options::default()).await;
-    let broker = Arc::new(broker);
     server.kill();
-    let publishing = tokio::spawn({
-        let broker = broker.clone();
-        async move { broker.publish(&[message(Lane::High)]).await }
-    });
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let batch = [message(Lane::High)];
+    let mut publishing = broker.publish(&batch);
+    assert!(futures::poll!(&mut publishing).is_pending(), "nobody is there to confirm it");
     let start = Instant::now();
     server.restart().unwrap();
-    publishing.await.unwrap().unwrap();
+    publishing.await.unwrap();
     next(&broker, Lane::High).await.ack().await.unwrap();
     println!("work flowed {} ms after the server was started", start.elapsed().as_millis());
 }
@@ -215,23 +213,20 @@ async fn a_lost_end_is_noticed() {
 #[tokio::test]
 async fn a_removed_stream_is_made_again() {
     let (server, broker) = start(options()).await;
-    let operator = async_nats::connect(server.url()).await.unwrap();
     for lane in [Lane::High, Lane::Low] {
         let before = broker.incarnation().await.unwrap();
-        operator.request("$JS.API.STREAM.DELETE.BUL_JOBS", "".into()).await.unwrap();
+        ask(&server, "STREAM.DELETE.BUL_JOBS", Value::Null).await;
         if lane == Lane::High {
             publish_at_last(&broker, &[message(lane)]).await;
         } else {
             // Refused while the old stream's files go, then empty.
-            let end = Instant::now() + PATIENCE;
-            let fetched = loop {
-                match broker.fetch(lane, 1).await {
-                    Ok(fetched) => break fetched,
-                    Err(error) => assert!(Instant::now() < end, "{error}"),
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            };
-            assert!(fetched.is_empty());
+            let mut fetched = None;
+            eventually("the lane answers", async || {
+                fetched = broker.fetch(lane, 1).await.ok();
+                fetched.is_some()
+            })
+            .await;
+            assert!(fetched.is_some_and(|fetched| fetched.is_empty()));
             publish_at_last(&broker, &[message(lane)]).await;
         }
         next(&broker, lane).await.ack().await.unwrap();
@@ -243,21 +238,17 @@ async fn a_removed_stream_is_made_again() {
 #[tokio::test]
 async fn a_waiter_outlasts_a_removed_stream() {
     let (server, broker) = start(options()).await;
-    let broker = Arc::new(broker);
-    let operator = async_nats::connect(server.url()).await.unwrap();
-    let waiter = tokio::spawn({
-        let broker = broker.clone();
-        async move {
-            // Told of the loss, a worker waits again.
-            while broker.ready(&Lane::ALL).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    });
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    operator.request("$JS.API.STREAM.DELETE.BUL_JOBS", "".into()).await.unwrap();
-    publish_at_last(&broker, &[message(Lane::Normal)]).await;
-    tokio::time::timeout(PATIENCE, waiter).await.expect("the waiter sleeps over work").unwrap();
+    // Told of the loss, a worker waits again.
+    let waiter = eventually("there is work", async || broker.ready(&Lane::ALL).await.is_ok());
+    let operator = async {
+        let consumer = async || ask(&server, "CONSUMER.INFO.BUL_JOBS.bul-normal", Value::Null).await;
+        let is_waited_for = async || consumer().await["num_waiting"].as_u64() > Some(0);
+        eventually("a pull lies at the server", is_waited_for).await;
+        ask(&server, "STREAM.DELETE.BUL_JOBS", Value::Null).await;
+        publish_at_last(&broker, &[message(Lane::Normal)]).await;
+    };
+    let both = async { tokio::join!(waiter, operator) };
+    tokio::time::timeout(PATIENCE, both).await.expect("the waiter sleeps over work");
 }
 
 async fn is_unavailable<T>(what: &str, call: impl Future<Output = Result<T, BrokerError>>) {

@@ -40,16 +40,9 @@ async fn take_all(broker: &NatsBroker, lane: Lane, sent: &[Message]) {
 
 /// What the server is told by a program without partitions that opens.
 async fn set_subjects(server: &Nats, subjects: Value) {
-    let operator = async_nats::connect(server.url()).await.unwrap();
-    let ask = async |endpoint: &str, body: String| {
-        let answer = operator.request(format!("$JS.API.{endpoint}"), body.into()).await.unwrap();
-        let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
-        assert_eq!(answer.get("error"), None, "{endpoint}");
-        answer
-    };
-    let mut config = ask("STREAM.INFO.BUL_JOBS", String::new()).await["config"].take();
+    let mut config = ask(server, "STREAM.INFO.BUL_JOBS", Value::Null).await["config"].take();
     config["subjects"] = subjects;
-    ask("STREAM.UPDATE.BUL_JOBS", config.to_string()).await;
+    ask(server, "STREAM.UPDATE.BUL_JOBS", config).await;
 }
 
 /// A process that wants one publishes to the first and serves all; one that wants more than there are adds them.

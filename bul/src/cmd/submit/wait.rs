@@ -4,7 +4,9 @@
 //! told that they go on and how to look at them.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::path::Path;
+use std::time::Duration;
 
 use bul_job::{Event, EventKind, JobId, State};
 use futures::StreamExt;
@@ -22,6 +24,8 @@ use crate::exit::{Exit, Fault};
 
 /// Jobs followed at the same time. Each holds a connection; jobs end roughly in the order given.
 const FOLLOWED_MAX: usize = 8;
+/// How long a job may stand before its user is told what it waits for.
+const STANDS_AFTER: Duration = Duration::from_secs(5);
 /// Ids named when the waiting ends early.
 const NAMED_MAX: usize = 5;
 
@@ -43,6 +47,7 @@ pub(super) async fn wait(
     };
     let result = tokio::select! {
         result = work => result,
+        never = explain(backend, &jobs[0].id, &bar) => match never {},
         _ = tokio::signal::ctrl_c() => Err(Fault::failed("stopped waiting").into()),
         () = timeout => {
             let seconds = how.timeout.unwrap_or_default().as_secs();
@@ -51,6 +56,23 @@ pub(super) async fn wait(
     };
     bar.finish_and_clear();
     result.map_err(|error: anyhow::Error| leave(&error, &open))
+}
+
+/// Says once what the first job waits for if nobody has begun with it: the process that should may not be there.
+async fn explain(backend: &Backend, first: &JobId, bar: &ProgressBar) -> Infallible {
+    tokio::time::sleep(STANDS_AFTER).await;
+    if let Ok(job) = backend.job(*first).await
+        && matches!(job.status().state, State::Queued | State::Waiting)
+    {
+        let why = clean(&job.explanation);
+        let hint = if matches!(backend, Backend::Direct(_)) {
+            "\nhint: jobs are done by `bul up` or `bul worker`"
+        } else {
+            ""
+        };
+        bar.suspend(|| eprintln!("still waiting: {why}{hint}"));
+    }
+    std::future::pending().await
 }
 
 async fn follow_all(

@@ -8,6 +8,7 @@ use bul_broker::{Broker, BrokerError, Delivery, Message};
 use bul_broker_nats::{NatsBroker, Options};
 use bul_harness::{Nats, NatsOptions};
 use bul_job::{JobId, Lane, PublishNo};
+use serde_json::Value;
 
 /// No wait of these tests is longer.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -85,4 +86,14 @@ pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
         assert!(Instant::now() < end, "{what}: not within {} s", PATIENCE.as_secs());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// What the server's own interface answers at `$JS.API.…`; no error.
+pub async fn ask(server: &Nats, endpoint: &str, body: Value) -> Value {
+    let operator = async_nats::connect(server.url()).await.unwrap();
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let answer = operator.request(format!("$JS.API.{endpoint}"), body.into()).await.unwrap();
+    let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+    assert_eq!(answer.get("error"), None, "{endpoint}");
+    answer
 }
