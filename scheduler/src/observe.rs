@@ -29,7 +29,7 @@ impl Scheduler {
         let held = match self.broker.depths().await {
             Ok(depths) => {
                 self.show_depths(&depths);
-                Some(depths.iter().map(|depth| depth.ready + depth.unacked).sum())
+                Some(depths.iter().fold((0, 0), |sum, d| (sum.0 + d.ready, sum.1 + d.unacked)))
             }
             Err(error) => {
                 debug!(%error, "depths unknown");
@@ -50,8 +50,8 @@ impl Scheduler {
                 None
             }
         };
-        if let (Some(held), Some(Counts { queued, running, .. })) = (held, jobs) {
-            self.reconcile(seen, Look { held, queued, running }).await;
+        if let (Some((ready, unacked)), Some(Counts { queued, running, .. })) = (held, jobs) {
+            self.reconcile(seen, Look { ready, unacked, queued, running }).await;
         }
         counting
     }

@@ -21,10 +21,19 @@ const EMPTY_FOR: Duration = Duration::from_secs(12);
 /// than it can begin.
 const EMPTY_FOR_BUSY: Duration = Duration::from_secs(60);
 
+/// How long messages may be in workers' hands, as the broker says, while no job is running. A worker holds one that long
+/// only with the job, and the broker takes those of dead workers back within 30 s. Seen on a NATS cluster whose nodes stood
+/// still in turn: a consumer that has changed its leader may forget to take messages back until the next one is
+/// handed out. Too low: messages on their way back are published twice. Too high: jobs wait that long in a lane without other traffic.
+const STUCK_FOR: Duration = Duration::from_secs(75);
+/// The same after each publication that changed nothing, doubled up to here.
+const STUCK_FOR_MAX: Duration = Duration::from_secs(3600);
+
 /// Fresh counts: messages that the broker is seen to hold, and jobs of the store.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Look {
-    pub(crate) held: u64,
+    pub(crate) ready: u64,
+    pub(crate) unacked: u64,
     pub(crate) queued: u64,
     pub(crate) running: u64,
 }
@@ -34,6 +43,9 @@ pub(crate) struct Look {
 pub(crate) struct Seen {
     incarnation: Option<String>,
     empty_since: Option<Instant>,
+    stuck_since: Option<Instant>,
+    /// Publications for stuck messages in a row.
+    stuck_times: u32,
 }
 
 impl Seen {
@@ -44,7 +56,7 @@ impl Seen {
 
     /// Whether the broker has held nothing for long although jobs are queued.
     fn is_drained(&mut self, look: Look, now: Instant) -> bool {
-        if look.held > 0 || look.queued == 0 {
+        if look.ready + look.unacked > 0 || look.queued == 0 {
             self.empty_since = None;
             return false;
         }
@@ -56,6 +68,26 @@ impl Seen {
         }
         drained
     }
+
+    /// Whether messages have been in nobody's hands for long although the broker says that somebody has them.
+    fn is_stuck(&mut self, look: Look, now: Instant) -> bool {
+        if look.running > 0 || look.queued == 0 {
+            (self.stuck_since, self.stuck_times) = (None, 0);
+            return false;
+        }
+        if look.unacked == 0 {
+            self.stuck_since = None;
+            return false;
+        }
+        let since = *self.stuck_since.get_or_insert(now);
+        let enough = (STUCK_FOR * (1 << self.stuck_times.min(16))).min(STUCK_FOR_MAX);
+        let stuck = now.duration_since(since) >= enough;
+        if stuck {
+            self.stuck_since = None;
+            self.stuck_times += 1;
+        }
+        stuck
+    }
 }
 
 impl Scheduler {
@@ -65,11 +97,16 @@ impl Scheduler {
         let Ok(incarnation) = self.broker.incarnation().await else { return };
         let is_another = seen.is_another(&incarnation);
         let is_drained = seen.is_drained(look, Instant::now());
-        if !is_another && !is_drained {
-            seen.incarnation = Some(incarnation);
-            return;
-        }
-        let why = if is_another { "the broker has lost its data" } else { "the broker holds nothing" };
+        let is_stuck = seen.is_stuck(look, Instant::now());
+        let why = match (is_another, is_drained, is_stuck) {
+            (true, ..) => "the broker has lost its data",
+            (_, true, _) => "the broker holds nothing",
+            (.., true) => "the broker holds messages for workers that do not have them",
+            _ => {
+                seen.incarnation = Some(incarnation);
+                return;
+            }
+        };
         match self.store.republish_queued().await {
             Ok(jobs) => {
                 seen.incarnation = Some(incarnation);
@@ -104,7 +141,7 @@ mod tests {
         let mut seen = Seen::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        for (held, queued, running, seconds, expected) in [
+        for (ready, queued, running, seconds, expected) in [
             (0, 5, 0, 0, false),
             (0, 5, 0, 5, false),
             (1, 5, 0, 10, false),
@@ -121,8 +158,39 @@ mod tests {
             (0, 5, 0, 110, false),
             (0, 5, 0, 111, true),
         ] {
-            let look = Look { held, queued, running };
+            let look = Look { ready, unacked: 0, queued, running };
             assert_eq!(seen.is_drained(look, at(seconds)), expected, "at {seconds} s");
+        }
+    }
+
+    #[test]
+    fn messages_in_nobodys_hands_count_after_a_while_and_then_less_often() {
+        let mut seen = Seen::default();
+        let start = Instant::now();
+        for (unacked, queued, running, seconds, expected) in [
+            (20, 20, 0, 0, false),
+            (20, 20, 0, 74, false),
+            (20, 20, 0, 75, true),
+            // Published again in vain: not every 75 s from now on.
+            (40, 20, 0, 80, false),
+            (40, 20, 0, 229, false),
+            (40, 20, 0, 230, true),
+            // The broker has taken them back, and somebody will fetch them.
+            (0, 20, 0, 240, false),
+            (20, 20, 0, 250, false),
+            (20, 20, 0, 540, false),
+            // A job runs: all is well again.
+            (20, 19, 1, 550, false),
+            (20, 19, 0, 560, false),
+            (20, 19, 0, 635, true),
+            // Nobody waits for what is held.
+            (20, 0, 0, 640, false),
+            (20, 5, 0, 700, false),
+            (20, 5, 0, 774, false),
+            (20, 5, 0, 775, true),
+        ] {
+            let look = Look { ready: 0, unacked, queued, running };
+            assert_eq!(seen.is_stuck(look, start + Duration::from_secs(seconds)), expected, "at {seconds} s");
         }
     }
 }

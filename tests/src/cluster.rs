@@ -17,8 +17,9 @@ use crate::program::{Ran, bul};
 
 /// How long anything may take that should be done in seconds; the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(150);
-/// Lines of a role that are kept for a failing test.
-const LINES_KEPT: usize = 400;
+/// Lines of a role that are kept for a failing test, and how many of the last it shows.
+const LINES_KEPT: usize = 20_000;
+const LINES_SHOWN: usize = 120;
 
 struct Role {
     arguments: Vec<String>,
@@ -279,7 +280,9 @@ impl Cluster {
             if is_so(&ledger) {
                 return ledger;
             }
-            assert!(Instant::now() < end, "{what} was expected: {ledger}\n{}", self.logs());
+            if Instant::now() >= end {
+                panic!("{what} was expected: {ledger}\n{}{}", self.open_jobs(), self.logs());
+            }
             std::thread::sleep(Duration::from_millis(200));
         }
     }
@@ -289,15 +292,26 @@ impl Cluster {
         self.postgres.psql(&format!("SET search_path = bul; {sql}")).expect("a query of the test")
     }
 
-    /// What the roles have said.
+    /// What the roles have said last.
     pub fn logs(&self) -> String {
         let mut out = String::new();
         for (name, role) in &self.roles {
-            for line in role.lines.iter().flat_map(|lines| lines.try_iter()) {
+            let lines: Vec<String> = role.lines.iter().flat_map(|lines| lines.try_iter()).collect();
+            for line in &lines[lines.len().saturating_sub(LINES_SHOWN)..] {
                 out.push_str(&format!("{name}: {line}\n"));
             }
         }
         out
+    }
+
+    /// What the store and the broker know of the jobs that have not ended.
+    fn open_jobs(&self) -> String {
+        let jobs = self.ask(
+            "SELECT id, state, lane, attempt, publish, accepted_at, due_at FROM jobs \
+             WHERE state IN ('waiting', 'queued', 'running') ORDER BY id LIMIT 40",
+        );
+        let doctor = self.cli(&["doctor"]);
+        format!("now {}\n{jobs}\n{}{}", self.time_in(0), doctor.out, doctor.err)
     }
 
     /// Every job of `count` ended exactly once, with each of its two documents stored once.
