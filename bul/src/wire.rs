@@ -11,7 +11,7 @@ use bul_broker_nats::NatsBroker;
 use bul_broker_rabbitmq::RabbitBroker;
 use bul_cache::{CacheOptions, DiskOptions, Location, MemoryOptions, RedisOptions};
 use bul_config::Config;
-use bul_engine::{ComputeDevice, EngineOptions, Eviction, Generate, KvPrecision, ModelSpec, Preset};
+use bul_engine::{Generate, ModelSpec};
 use bul_job::{Lane, RetryPolicy, Rules, TenantId, TenantLimits};
 use bul_store::{Retention, Store};
 use bul_store_postgres::PostgresStore;
@@ -24,8 +24,8 @@ use crate::backup;
 use crate::blocks;
 use crate::context::Context;
 use crate::elsewhere::Elsewhere;
+use crate::engine;
 use crate::exit::Fault;
-use crate::shares;
 use crate::shipped;
 
 /// Store, broker and templates for a command that needs no server.
@@ -287,61 +287,13 @@ pub async fn open_model(
     registry: Option<&Registry>,
     tier: Option<PathBuf>,
 ) -> anyhow::Result<Arc<dyn Generate>> {
-    let (spec, mut options) = (model_spec(config)?, engine_options(config, tier)?);
+    let (spec, mut options) = (model_spec(config)?, engine::options(config, tier)?);
     options.tiers.remote = blocks::remote_tier(config)?;
     let registry = registry.cloned();
     let opened =
         tokio::task::spawn_blocking(move || bul_engine::open_with(&spec, &options, registry.as_ref()))
             .await?;
     Ok(opened.map_err(|e| Fault::unavailable(format!("model: {e}")))?)
-}
-
-/// Settings of the local engine: those of the preset, and over it what is set on its own.
-pub fn engine_options(config: &Config, tier: Option<PathBuf>) -> anyhow::Result<EngineOptions> {
-    let model = &config.model;
-    let names = |all: Vec<&str>| all.join(", ");
-    let preset = Preset::parse(&model.preset).ok_or_else(|| {
-        let known = names(Preset::ALL.iter().map(|preset| preset.name()).collect());
-        Fault::usage(format!("model.preset: {:?} is none of {known}", model.preset))
-    })?;
-    let eviction = Eviction::ALL.into_iter().find(|policy| policy.name() == model.eviction);
-    let eviction = eviction.ok_or_else(|| {
-        let known = names(Eviction::ALL.iter().map(|policy| policy.name()).collect());
-        Fault::usage(format!("model.eviction: {:?} is none of {known}", model.eviction))
-    })?;
-    let kv_precision = KvPrecision::parse(&model.kv).ok_or_else(|| {
-        let known = names(KvPrecision::ALL.iter().map(|precision| precision.name()).collect());
-        Fault::usage(format!("model.kv: {:?} is none of {known}", model.kv))
-    })?;
-    let device = ComputeDevice::parse(&model.device).ok_or_else(|| {
-        Fault::usage(format!("model.device: {:?} is none of cpu, cuda, cuda:<number>, auto", model.device))
-    })?;
-    let shares = shares::of(config).map_err(|(option, why)| Fault::usage(format!("{option}: {why}")))?;
-    let prefetch_bytes_max = model.prefetch_mib_max << 20;
-    let mut options = EngineOptions {
-        device,
-        eviction,
-        kv_precision,
-        prefetch_bytes_max,
-        shares,
-        ..EngineOptions::preset(preset)
-    };
-    if model.running_max > 0 {
-        options.running_max = model.running_max;
-    }
-    if model.kv_mib_max > 0 {
-        options.kv_bytes_max = model.kv_mib_max << 20;
-    }
-    if model.threads > 0 {
-        options.threads = model.threads;
-    }
-    if model.host_mib_max > 0 {
-        options.tiers.host_bytes_max = model.host_mib_max << 20;
-    }
-    if model.disk_mib_max > 0 {
-        (options.tiers.disk_directory, options.tiers.disk_bytes_max) = (tier, model.disk_mib_max << 20);
-    }
-    Ok(options)
 }
 
 /// What a backup of this installation holds.

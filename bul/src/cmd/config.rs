@@ -19,8 +19,14 @@ use crate::exit::Exit;
 const VALUE_CHARS_MAX: usize = 44;
 
 /// Options that only the engine's own settings can judge; its faults begin with their names.
-const ENGINE_OPTIONS: [&str; 5] =
-    ["model.preset", "model.eviction", "model.kv", "model.tenants", "model.tenant_cap_percent"];
+const ENGINE_OPTIONS: [&str; 6] = [
+    "model.preset",
+    "model.eviction",
+    "model.kv",
+    "model.tier_write",
+    "model.tenants",
+    "model.tenant_cap_percent",
+];
 
 /// The configuration: defaults < file < environment < flags.
 #[derive(Debug, clap::Args)]
@@ -154,7 +160,7 @@ fn problems(config: &Config) -> Vec<(&'static str, String)> {
     if crate::wire::broker_spec(config).is_err() {
         found.push(("broker", "must be embedded, nats://host:4222 or amqp://user:password@host:5672".into()));
     }
-    if let Err(fault) = crate::wire::engine_options(config, None) {
+    if let Err(fault) = crate::engine::options(config, None) {
         let text = fault.to_string();
         let option = ENGINE_OPTIONS.iter().find(|option| text.starts_with(&format!("{option}:")));
         found.push((option.unwrap_or(&"model.preset"), text));
@@ -298,6 +304,7 @@ mod tests {
         check(|c| c.model.preset = "fast".into(), Some("model.preset"));
         check(|c| c.model.eviction = "random".into(), Some("model.eviction"));
         check(|c| c.model.kv = "int2".into(), Some("model.kv"));
+        check(|c| c.model.tier_write = "twice".into(), Some("model.tier_write"));
         check(|c| c.model.tenant_cap_percent = 101, Some("model.tenant_cap_percent"));
         let floors = |c: &mut Config| {
             for name in ["a", "b"] {

@@ -104,6 +104,9 @@ pub struct ModelOptions {
     pub prefetch_mib_max: usize,
     /// Memory for compressed blocks that were evicted, MiB; 0 for none.
     pub host_mib_max: usize,
+    /// When blocks go to memory, disk and Redis: `back` when they are evicted, or `through`, those of prompts as soon as they
+    /// are computed, so that another or the next process finds them although this one still holds them, or was killed.
+    pub tier_write: String,
     /// Disk for them, in the data folder, MiB; 0 for none. They hold text of tenants in the form of keys and values:
     /// protect it like the documents.
     pub disk_mib_max: u64,
@@ -149,6 +152,7 @@ impl Default for ModelOptions {
             kv: "f32".into(),
             prefetch_mib_max: 64,
             host_mib_max: 0,
+            tier_write: "back".into(),
             disk_mib_max: 0,
             remote_secret: Secret::default(),
             device: "cpu".into(),
@@ -349,6 +353,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("BUL_MODEL_KV", "model.kv"),
     ("BUL_MODEL_PREFETCH_MIB_MAX", "model.prefetch_mib_max"),
     ("BUL_MODEL_HOST_MIB_MAX", "model.host_mib_max"),
+    ("BUL_MODEL_TIER_WRITE", "model.tier_write"),
     ("BUL_MODEL_DISK_MIB_MAX", "model.disk_mib_max"),
     ("BUL_MODEL_REMOTE_SECRET", "model.remote_secret"),
     ("BUL_MODEL_DEVICE", "model.device"),

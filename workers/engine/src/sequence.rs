@@ -82,6 +82,8 @@ pub(crate) struct Sequence {
     pub tier_tokens: [usize; 3],
     /// What becomes of its blocks once it is answered.
     pub keep: Option<Keep>,
+    /// Until when it may wait for blocks of its prompt that are on their way.
+    pub held_until: Option<Instant>,
     pub admitted: Option<Instant>,
     pub first_token: Option<Instant>,
 }

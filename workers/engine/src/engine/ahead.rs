@@ -1,7 +1,10 @@
 //! Bringing blocks to the device before a request asks for them.
 
+use std::time::Instant;
+
 use super::EngineCore;
-use super::step::keep;
+use super::step::{LOOKAHEAD_MAX, keep};
+use crate::kv::key::BlockKey;
 use crate::kv::policy::Segment;
 use crate::kv::pool::Table;
 use crate::kv::precision::KvPrecision;
@@ -68,9 +71,39 @@ impl<R: Runner> EngineCore<R> {
     }
 
     /// A request waits: what the shared store has of its prompt may be here when it starts.
-    pub(super) fn ask_ahead(&mut self, sequence: &Sequence) {
-        let keys = sequence.matchable(self.limits.block_tokens);
-        let found = self.pool.probe(keys).blocks;
-        self.tiers.ask(&keys[found..]);
+    pub(super) fn ask_ahead(&mut self, sequence: &mut Sequence) {
+        let block_tokens = self.limits.block_tokens;
+        let keys = sequence.matchable(block_tokens);
+        let missing = &keys[self.pool.probe(keys).blocks..];
+        if !self.tiers.is_shared() || missing.is_empty() {
+            return;
+        }
+        self.tiers.ask(missing);
+        sequence.held_until = Some(Instant::now() + self.tiers.patience(missing.len() * block_tokens));
+    }
+
+    /// Finds the requests that do not start yet, since the next block of their prompts is on its way.
+    pub(super) fn hold_back(&mut self) {
+        self.held.clear();
+        if !self.tiers.is_shared() {
+            return;
+        }
+        if self.tiers.collect() {
+            self.prefetch.again();
+        }
+        let (now, block_tokens) = (Instant::now(), self.limits.block_tokens);
+        for (place, sequence) in self.waiting.iter_mut().take(LOOKAHEAD_MAX) {
+            if sequence.held_until.is_none_or(|until| until <= now) {
+                continue;
+            }
+            let keys = sequence.matchable(block_tokens);
+            let is_here = |key: &&BlockKey| self.pool.is_published(key) || self.tiers.finds(key);
+            let here = keys.iter().take_while(is_here).count();
+            if self.tiers.coming(&keys[here..]) {
+                self.held.insert(*place);
+            } else {
+                sequence.held_until = None;
+            }
+        }
     }
 }

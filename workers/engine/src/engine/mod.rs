@@ -8,7 +8,7 @@ mod ahead;
 mod step;
 mod watch;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -75,6 +75,8 @@ pub(crate) struct EngineCore<R> {
     tiers: Tiers,
     pins: Pins,
     prefetch: Prefetch,
+    /// Requests that wait for the shared store in this step.
+    held: HashSet<Place>,
     /// Requests have come or started since the prefetch was told.
     queue_changed: bool,
     /// There may be more to bring ahead of need.
@@ -132,6 +134,7 @@ impl<R: Runner> EngineCore<R> {
             tiers: setup.tiers,
             pins: Pins::new(setup.pinned_blocks_max),
             prefetch: Prefetch::new(setup.prefetch_blocks_max),
+            held: HashSet::new(),
             queue_changed: false,
             more_ahead: false,
             spare: Vec::new(),
@@ -246,11 +249,11 @@ impl<R: Runner> EngineCore<R> {
             let reason = format!("it needs {needed} KV blocks, and its tenant may have {most}");
             return self.answer(sequence, &Err(GenerateError::Rejected(reason)));
         }
-        let Some(sequence) = self.attach(sequence) else { return };
+        let Some(mut sequence) = self.attach(sequence) else { return };
         self.arrivals += 1;
         let place = Place::new(self.arrivals, sequence.lane());
         self.known.entry(sequence.identity).or_insert(place);
-        self.ask_ahead(&sequence);
+        self.ask_ahead(&mut sequence);
         self.queue_changed = true;
         self.waiting.insert(place, sequence);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::EngineCore;
 use crate::generate::GenerateError;
@@ -19,7 +19,9 @@ use crate::sequence::{Live, Sequence, Step};
 
 /// Waiting requests looked at in one step. Looking at all would cost more than a step when
 /// thousands wait.
-const LOOKAHEAD_MAX: usize = 32;
+pub(super) const LOOKAHEAD_MAX: usize = 32;
+/// How long the engine rests when all it has waits for the shared store.
+const REST: Duration = Duration::from_micros(200);
 
 impl<R: Runner> EngineCore<R> {
     /// One step of the loop.
@@ -29,11 +31,15 @@ impl<R: Runner> EngineCore<R> {
         let now_ms = self.started.elapsed().as_millis() as u64;
         self.pool.set_now(now_ms);
         self.pins.expire(now_ms);
+        self.hold_back();
         let shares = self.plan();
         self.publish_gauges();
         let spans = self.spans(&shares);
         self.look_ahead();
         if spans.is_empty() {
+            if !self.held.is_empty() {
+                std::thread::sleep(REST);
+            }
             return;
         }
         let started = Instant::now();
@@ -85,7 +91,7 @@ impl<R: Runner> EngineCore<R> {
                     for place in &admit {
                         self.start(*place);
                     }
-                    if self.running.is_empty() && !self.waiting.is_empty() {
+                    if self.running.is_empty() && self.waiting.len() > self.held.len() {
                         if !self.pins.release_one() {
                             self.drop_stuck();
                         }
@@ -104,7 +110,8 @@ impl<R: Runner> EngineCore<R> {
             self.running.iter().map(|(place, live)| live.progress(*place, block_tokens)).collect();
         let mut waiting = Vec::new();
         if self.running.len() < self.limits.running_max || self.may_make_room(&running) {
-            let ahead = self.waiting.iter().take(LOOKAHEAD_MAX);
+            let ready = self.waiting.iter().filter(|(place, _)| !self.held.contains(*place));
+            let ahead = ready.take(LOOKAHEAD_MAX);
             waiting.extend(ahead.map(|(place, sequence)| self.view(*place, sequence)));
         }
         let tenants = running.iter().map(|p| p.tenant).chain(waiting.iter().map(|w| w.progress.tenant));
@@ -146,7 +153,10 @@ impl<R: Runner> EngineCore<R> {
     /// When nothing runs and the first in line cannot start either, nothing ever will: it is
     /// refused.
     fn drop_stuck(&mut self) {
-        let Some((place, sequence)) = self.waiting.pop_first() else { return };
+        let stuck = self.waiting.keys().copied().find(|place| !self.held.contains(place));
+        let Some((place, sequence)) = stuck.and_then(|place| self.waiting.remove_entry(&place)) else {
+            return;
+        };
         self.queue_changed = true;
         tracing::error!(tenant = sequence.tenant, "a request finds too few blocks in an idle engine");
         self.forget(place, &sequence);
@@ -250,7 +260,9 @@ impl<R: Runner> EngineCore<R> {
         for share in shares {
             let Some(live) = self.running.get_mut(&share.place) else { continue };
             live.sequence.computed += share.tokens;
+            let from = live.sequence.sealed;
             seal(&self.pool, self.root, self.limits.block_tokens, live);
+            write_through(&mut self.tiers, &mut self.runner, &mut self.spare, live, from);
             let sequence = &mut live.sequence;
             if !share.last {
                 continue;
@@ -290,6 +302,26 @@ pub(super) fn keep<R: Runner>(
         }
     }
     taken.block
+}
+
+/// Saves the blocks of the prompt that have been published since the block `from`, where the tiers want them at once.
+fn write_through<R: Runner>(
+    tiers: &mut Tiers,
+    runner: &mut R,
+    spare: &mut Vec<f32>,
+    live: &Live,
+    from: usize,
+) {
+    let Live { sequence, blocks } = live;
+    let block_tokens = runner.kv_shape().block_tokens;
+    let to = sequence.sealed.min(sequence.prompt_tokens / block_tokens);
+    for at in from..to {
+        let (key, Some(block)) = (&sequence.keys[at], blocks.get(at)) else { return };
+        if tiers.wants(key) {
+            runner.export(block.id(), spare);
+            tiers.save(*key, spare);
+        }
+    }
 }
 
 /// Publishes the blocks of a sequence that are full and written.

@@ -102,6 +102,7 @@ impl LocalModel {
             cached_tokens: 0,
             tier_tokens: [0; 3],
             keep: None,
+            held_until: None,
             admitted: None,
             first_token: None,
         })

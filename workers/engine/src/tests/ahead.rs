@@ -1,6 +1,7 @@
 //! What is brought ahead of need: found on the device, changes no answer, and takes nobody's place.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
@@ -13,7 +14,7 @@ use crate::kv::pool::Pool;
 use crate::kv::quota::Quotas;
 use crate::kv::tier::remote::RemoteTier;
 use crate::kv::tier::remote_tests::Fake;
-use crate::kv::tier::{TierOptions, Tiers};
+use crate::kv::tier::{TierOptions, TierWrite, Tiers};
 use crate::prefetch::Outlook;
 use crate::sched::{Limits, Reserve};
 
@@ -146,15 +147,47 @@ fn wrong_and_right_forecasts_change_no_answer() {
     }
 }
 
+fn shared(store: &Arc<Fake>) -> TierOptions {
+    // A machine under load must not make a good store look slow.
+    let within = Duration::from_secs(600);
+    let remote = RemoteTier { within, ..RemoteTier::new(store.clone(), [3; 32]) };
+    TierOptions { remote: Some(remote), ..TierOptions::default() }
+}
+
+/// The same with a model that takes so long for a token.
+fn slow(options: &TierOptions, token_s: f64) -> Factory {
+    let mut tiers = Tiers::open(options, shape(LIMITS), "sim", Box::new(|| {})).unwrap();
+    tiers.costs.token_s = token_s;
+    Factory::with_tiers(LIMITS, Pool::new(40), tiers)
+}
+
+#[test]
+fn a_lone_request_waits_for_what_is_on_its_way() {
+    let store = Fake::new();
+    let through = TierOptions { write: TierWrite::Through, ..shared(&store) };
+    let mut first = slow(&through, f64::INFINITY);
+    hits(&mut first, 0);
+    while store.len() < 18 {
+        std::thread::yield_now();
+    }
+    let mut other = slow(&shared(&store), f64::INFINITY);
+    assert_eq!(hits(&mut other, 100), (0, 72));
+}
+
+#[test]
+fn a_store_that_hangs_costs_a_request_less_than_its_prompt() {
+    let store = Fake::new();
+    store.hang(true);
+    // 28 tokens of a prompt: 14 ms, and not the ten minutes of the store's own limit.
+    let mut factory = slow(&shared(&store), 0.001);
+    assert_eq!(hits(&mut factory, 0), (0, 0));
+    store.hang(false);
+}
+
 #[test]
 fn a_prefix_that_another_engine_computed_comes_before_it_is_needed() {
     let store = Fake::new();
-    let options = || {
-        // A machine under load must not make a good store look slow.
-        let remote =
-            RemoteTier { within: Duration::from_secs(600), ..RemoteTier::new(store.clone(), [3; 32]) };
-        TierOptions { remote: Some(remote), ..TierOptions::default() }
-    };
+    let options = || shared(&store);
     let mut first = factory(40, &options());
     hits(&mut first, 0);
     first.core.save_all();

@@ -135,6 +135,7 @@ impl Factory {
             cached_tokens: 0,
             tier_tokens: [0; 3],
             keep: None,
+            held_until: None,
             admitted: None,
             first_token: None,
         }

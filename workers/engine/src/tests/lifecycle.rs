@@ -13,7 +13,7 @@ use crate::kv::pin::{Keep, PinName};
 use crate::kv::pool::Pool;
 use crate::kv::precision::KvPrecision;
 use crate::kv::tier::codec::Codec;
-use crate::kv::tier::{TierOptions, Tiers};
+use crate::kv::tier::{TierOptions, TierWrite, Tiers};
 use crate::open::EngineOptions;
 use crate::sched::{Limits, Reserve};
 use crate::testing;
@@ -39,7 +39,11 @@ fn tiers(host_bytes_max: usize, disk: Option<PathBuf>) -> Tiers {
         disk_bytes_max: 1 << 20,
         ..TierOptions::default()
     };
-    let mut tiers = Tiers::open(&options, shape(LIMITS), "sim", Box::new(|| {})).unwrap();
+    open(&options)
+}
+
+fn open(options: &TierOptions) -> Tiers {
+    let mut tiers = Tiers::open(options, shape(LIMITS), "sim", Box::new(|| {})).unwrap();
     // The simulated model computes faster than a file is read; here everything that was kept is worth its reading.
     tiers.costs.token_s = f64::INFINITY;
     tiers
@@ -66,6 +70,33 @@ fn restored_is_as_if_never_evicted() {
         assert_eq!(report.host_tokens > 0, with_host, "{report:?}");
         assert_eq!(report.disk_tokens > 0, with_disk, "{report:?}");
         assert!(report.host_tokens + report.disk_tokens <= report.cached_tokens);
+    }
+}
+
+/// An engine that is killed has written nothing at its end.
+#[test]
+fn written_through_a_prompt_outlives_an_engine_that_is_killed() {
+    for (write, expected) in [(TierWrite::Back, 0), (TierWrite::Through, 28)] {
+        let directory = tempfile::tempdir().unwrap();
+        let options = TierOptions {
+            write,
+            disk_directory: Some(directory.path().to_path_buf()),
+            disk_bytes_max: 1 << 20,
+            ..TierOptions::default()
+        };
+        let factory = || Factory::with_tiers(LIMITS, Pool::new(60), open(&options));
+        let mut first = factory();
+        first.run(&job(0));
+        // 31 tokens of the prompt fill seven blocks, which are written once; those of the answer are not.
+        let written = first.core.report().disk_bytes;
+        first.run(&Job { seed: 5, ..job(0) });
+        assert_eq!(first.core.report().disk_bytes, written);
+        drop(first);
+        let mut second = factory();
+        let again = second.run(&Job { seed: 77, ..job(0) });
+        assert_eq!(again.receipt.disk_tokens, expected, "{write:?}: {:?}", again.receipt);
+        assert_eq!(again.text, second.expected(&Job { seed: 77, ..job(0) }).0);
+        second.assert_nothing_leaked();
     }
 }
 

@@ -2,13 +2,14 @@
 //!
 //! A block goes down when it is evicted and comes back when a prompt asks for it, unless computing
 //! it again is the faster way. Everything happens between two steps on the engine's thread, so a
-//! block under way can be neither evicted nor seen half done; only the shared store has a thread of its own, and what
-//! it has not brought yet is a miss. Invariant: what comes back was written for this key by this model, or does not
+//! block under way can be neither evicted nor seen half done; only the shared store has a thread of its own. A
+//! request waits for it as long as that is sure to be less than computing; what has not come by then is a miss. Invariant: what comes back was written for this key by this model, or does not
 //! come back.
 
 mod clerk;
 pub(crate) mod codec;
 pub(crate) mod compression;
+mod costs;
 pub(crate) mod disk;
 pub(crate) mod host;
 pub(crate) mod remote;
@@ -18,10 +19,11 @@ pub(crate) mod remote_tests;
 mod tests;
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use codec::Codec;
 use compression::{Compression, unpack};
+use costs::Costs;
 use disk::Disk;
 use host::Host;
 use remote::{Remote, RemoteCounts, RemoteTier, Wake};
@@ -32,9 +34,37 @@ use super::precision::KvPrecision;
 use crate::model::arithmetic;
 use crate::prefetch::Below;
 
+/// When a block goes down.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TierWrite {
+    /// When it is evicted, and at an orderly end: the least work. A process that is killed takes its cache along, and a new one
+    /// finds only what others had no room for.
+    #[default]
+    Back,
+    /// As soon as it is computed, where it belongs to a prompt: others find it at once, and a crash loses nothing. Blocks of
+    /// answers, which are seldom asked for again, go when they are evicted.
+    Through,
+}
+
+impl TierWrite {
+    /// Names as they are written in a configuration.
+    pub const NAMES: [&'static str; 2] = ["back", "through"];
+
+    /// Reads one of [`Self::NAMES`].
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "back" => Some(Self::Back),
+            "through" => Some(Self::Through),
+            _ => None,
+        }
+    }
+}
+
 /// Where evicted blocks go.
 #[derive(Debug, Clone, Default)]
 pub struct TierOptions {
+    /// When they go there.
+    pub write: TierWrite,
     /// Bytes of compressed blocks in memory, besides the engine's own; 0 for none.
     pub host_bytes_max: usize,
     /// Directory of block files, one per model at a time; `None` for none. They hold text of
@@ -78,76 +108,6 @@ pub(crate) enum Kind {
     Remote,
 }
 
-/// Seconds of each way to a block, as measured.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Costs {
-    /// Of computing one token; 0 until known.
-    pub token_s: f64,
-    host_byte_s: f64,
-    disk_byte_s: f64,
-    /// Of unpacking what has come.
-    remote_byte_s: f64,
-    /// Of having it come.
-    fetch_byte_s: f64,
-}
-
-impl Default for Costs {
-    fn default() -> Self {
-        // Hopeful at first: one try tells more than a guess.
-        Self { token_s: 0.0, host_byte_s: 1e-9, disk_byte_s: 2e-9, remote_byte_s: 1e-9, fetch_byte_s: 5e-9 }
-    }
-}
-
-impl Costs {
-    fn byte_s(&mut self, kind: Kind) -> &mut f64 {
-        match kind {
-            Kind::Host => &mut self.host_byte_s,
-            Kind::Disk => &mut self.disk_byte_s,
-            Kind::Remote => &mut self.remote_byte_s,
-        }
-    }
-
-    /// Is reading `bytes` faster than computing `tokens`?
-    pub fn worth(&mut self, kind: Kind, bytes: usize, tokens: usize) -> bool {
-        // Not known yet: then whatever was kept is used.
-        let token_s = self.token_s;
-        let byte_s = self.byte_s(kind);
-        let worth = token_s == 0.0 || bytes as f64 * *byte_s < tokens as f64 * token_s;
-        if !worth {
-            // A disk that was slow once, say with cold files, is tried again some time.
-            *byte_s *= 0.999;
-        }
-        worth
-    }
-
-    /// Takes a measurement in.
-    pub fn measured(&mut self, kind: Kind, bytes: usize, seconds: f64) {
-        let old = self.byte_s(kind);
-        *old = 0.8 * *old + 0.2 * seconds / bytes.max(1) as f64;
-    }
-
-    /// Is having a block of about `bytes` come faster than computing its `tokens`?
-    pub fn worth_fetching(&mut self, bytes: usize, tokens: usize) -> bool {
-        let worth = self.token_s == 0.0 || bytes as f64 * self.fetch_byte_s < tokens as f64 * self.token_s;
-        if !worth {
-            // A store that was slow once is tried again some time.
-            self.fetch_byte_s *= 0.999;
-        }
-        worth
-    }
-
-    /// Blocks of `bytes` came within `seconds`.
-    pub fn fetched(&mut self, bytes: usize, seconds: f64) {
-        self.fetch_byte_s = 0.8 * self.fetch_byte_s + 0.2 * seconds / bytes.max(1) as f64;
-    }
-
-    /// A step computed `tokens`.
-    pub fn computed(&mut self, tokens: usize, seconds: f64) {
-        let now = seconds / tokens.max(1) as f64;
-        self.token_s = if self.token_s == 0.0 { now } else { 0.9 * self.token_s + 0.1 * now };
-    }
-}
-
 /// What tiers did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct TierCounts {
@@ -165,6 +125,7 @@ pub(crate) struct Tiers {
     host: Option<Host>,
     disk: Option<Disk>,
     remote: Option<Remote>,
+    write: TierWrite,
     codec: Codec,
     host_compression: Compression,
     disk_compression: Compression,
@@ -182,6 +143,7 @@ impl Tiers {
             host: None,
             disk: None,
             remote: None,
+            write: TierWrite::Back,
             codec: Codec::F32,
             host_compression: Compression::default(),
             disk_compression: Compression::default(),
@@ -205,7 +167,7 @@ impl Tiers {
         wake: Wake,
     ) -> std::io::Result<Self> {
         let mut tiers = Self::none(shape);
-        tiers.codec = options.codec;
+        (tiers.codec, tiers.write) = (options.codec, options.write);
         (tiers.host_compression, tiers.disk_compression) =
             (options.host_compression, options.disk_compression);
         // Blocks of another precision or size are as useless as those of another model.
@@ -269,6 +231,33 @@ impl Tiers {
         }
     }
 
+    /// Is there a store that engines share?
+    pub fn is_shared(&self) -> bool {
+        self.remote.is_some()
+    }
+
+    /// How long a request may wait for the shared store to bring `tokens` of its prompt: half of what computing them would
+    /// take, so that a store that is slow or hangs costs no more than that.
+    pub fn patience(&self, tokens: usize) -> Duration {
+        let Some(remote) = &self.remote else { return Duration::ZERO };
+        let compute = Duration::try_from_secs_f64(self.costs.token_s * tokens as f64 / 2.0);
+        match compute {
+            Ok(Duration::ZERO) | Err(_) => remote.within(),
+            Ok(compute) => compute.min(remote.within()),
+        }
+    }
+
+    /// Whether the block of `key` is kept here.
+    pub fn finds(&self, key: &BlockKey) -> bool {
+        self.find(key).is_some()
+    }
+
+    /// Whether the first of `keys` is on its way from the shared store, which is asked for those that nobody has asked for.
+    pub fn coming(&mut self, keys: &[BlockKey]) -> bool {
+        self.ask(keys);
+        keys.first().is_some_and(|key| self.remote.as_ref().is_some_and(|remote| remote.is_asked(key)))
+    }
+
     fn find(&self, key: &BlockKey) -> Option<(Kind, usize)> {
         let host = self.host.as_ref().and_then(|host| host.find(key)).map(|len| (Kind::Host, len));
         let disk = || self.disk.as_ref()?.find(key).map(|len| (Kind::Disk, len));
@@ -276,13 +265,21 @@ impl Tiers {
         host.or_else(disk).or_else(remote)
     }
 
-    /// Keeps an evicted block, unless it is kept already.
-    pub fn save(&mut self, key: BlockKey, values: &[f32]) {
-        if self.is_empty() || values.is_empty() || self.find(&key).is_some() {
-            return;
-        }
+    /// Whether the block of `key`, which has just been computed, is to be saved now.
+    pub fn wants(&self, key: &BlockKey) -> bool {
+        self.write == TierWrite::Through && !self.is_empty() && !self.holds(key)
+    }
+
+    /// Whether there is nothing to gain from saving the block of `key`.
+    fn holds(&self, key: &BlockKey) -> bool {
         let is_local = self.host.is_some() || self.disk.is_some();
-        if !is_local && self.remote.as_ref().is_some_and(|remote| remote.is_written(&key)) {
+        let is_remote = || self.remote.as_ref().is_some_and(|remote| remote.is_written(key));
+        self.find(key).is_some() || (!is_local && is_remote())
+    }
+
+    /// Keeps a block, unless it is kept already.
+    pub fn save(&mut self, key: BlockKey, values: &[f32]) {
+        if self.is_empty() || values.is_empty() || self.holds(&key) {
             return;
         }
         self.counts.saved += 1;

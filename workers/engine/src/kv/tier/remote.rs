@@ -1,7 +1,7 @@
 //! Evicted blocks at a store that several engines share, for example Redis.
 //!
-//! The engine's thread never waits for it: a thread of its own asks and writes, what came lands in memory, and what has
-//! not come yet counts as missing. Nothing of the store is believed: each block carries a keyed digest over name and
+//! The engine's thread never waits for it: a thread of its own asks and writes, and what came lands in memory. Only a request
+//! may wait for a moment, while others go on. Nothing of the store is believed: each block carries a keyed digest over name and
 //! bytes, its size is bounded, and a store that fails, is slow or hands out forged bytes is left alone for a while.
 
 use std::sync::Arc;
@@ -303,6 +303,16 @@ impl Remote {
                 self.counts.skipped += batch.len() as u64;
             }
         }
+    }
+
+    /// Time limit of one call.
+    pub fn within(&self) -> Duration {
+        self.within
+    }
+
+    /// Whether the block of `key` was asked for and has not come yet.
+    pub fn is_asked(&self, key: &BlockKey) -> bool {
+        self.known.get(key) == Some(&Known::Asked)
     }
 
     /// Whether the block of `key` is at the store, as far as is known here.

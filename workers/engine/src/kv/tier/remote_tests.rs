@@ -43,6 +43,11 @@ impl Fake {
         self.blocks.lock().len()
     }
 
+    /// From now on calls do not return, or those that wait do.
+    pub fn hang(&self, hangs: bool) {
+        self.set(if hangs { Mood::Hangs } else { Mood::Works });
+    }
+
     fn set(&self, mood: Mood) {
         *self.mood.lock() = mood;
         self.changed.notify_all();

@@ -1,0 +1,95 @@
+//! Workers that share keys and values over Redis: what one has computed the next need not, and a text is the same either way.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bul_harness::Redis;
+use bul_tests::{Server, ServerOptions, request};
+
+const SECRET: &str = "a secret of the workers";
+const AREAS: [(&str, &str); 3] = [("marketing", "strategy"), ("sales", "process"), ("hr", "policy")];
+
+/// A system of its own that computes every text, and writes blocks of prompts to Redis at once.
+fn start(redis: &str, secret: &str, write: &str) -> Server {
+    Server::start(
+        ServerOptions::default()
+            .with("BUL_REDIS", redis)
+            .with("BUL_MODEL_REMOTE_SECRET", secret)
+            .with("BUL_MODEL_TIER_WRITE", write)
+            .with("BUL_CACHE_MEMORY_MIB_MAX", "0"),
+    )
+}
+
+/// Writes a document of each area; what came of it, by file name without the job's id.
+fn write_documents(server: &Server) -> BTreeMap<String, String> {
+    let jobs: String = AREAS
+        .iter()
+        .map(|(area, kind)| {
+            format!(
+                "{{\"query\": \"Plan of the year\", \"business_area\": \"{area}\", \"doc_type\": \"{kind}\", \"formats\": [\"md\"], \"params\": {{\"seed\": 7}}}}\n"
+            )
+        })
+        .collect();
+    let file = server.home().join("jobs.jsonl");
+    std::fs::write(&file, jobs).expect("a file can be written");
+    let out = server.home().join("out");
+    let arguments = ["submit", &file.display().to_string(), "--wait", "--out", &out.display().to_string()];
+    server.cli(&arguments).expect(0);
+    let texts: BTreeMap<String, String> = std::fs::read_dir(out)
+        .expect("documents")
+        .map(|entry| {
+            let path = entry.expect("a file").path();
+            let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+            let name = name.rsplit_once('-').expect("an id at its end").0.to_owned();
+            (name, std::fs::read_to_string(path).expect("a text"))
+        })
+        .collect();
+    assert_eq!(texts.len(), AREAS.len(), "{texts:?}");
+    texts
+}
+
+/// The value of a line of `/metrics`.
+fn metric(server: &Server, name: &str) -> u64 {
+    let text = String::from_utf8(request(server.port(), "GET", "/metrics", &[], b"").body).expect("UTF-8");
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.unwrap_or_else(|| panic!("{name} is not in {text}")).trim().parse().expect("a whole number")
+}
+
+const WRITTEN: &str = "bul_engine_remote_blocks_total{outcome=\"written\"}";
+const FORGED: &str = "bul_engine_remote_blocks_total{outcome=\"forged\"}";
+const TOKENS: &str = "bul_engine_tier_tokens_total{tier=\"remote\"}";
+
+/// What has been written is counted when the engine looks next, at the latest with another document.
+fn wait_for_written(server: &Server) {
+    let end = Instant::now() + Duration::from_secs(120);
+    while metric(server, WRITTEN) == 0 {
+        assert!(Instant::now() < end, "no block was written");
+        server.cli(&["submit", "--query", "Another", "--format", "md", "--wait"]).expect(0);
+    }
+}
+
+#[test]
+fn a_new_worker_begins_with_the_prompts_of_one_that_was_killed() {
+    let redis = Redis::start().expect("Redis starts");
+    let mut first = start(&redis.url(), SECRET, "through");
+    let texts = write_documents(&first);
+    wait_for_written(&first);
+    first.kill();
+    let second = start(&redis.url(), SECRET, "back");
+    assert_eq!(write_documents(&second), texts);
+    assert!(metric(&second, TOKENS) > 0, "nothing came from Redis");
+    // Whoever has another secret neither finds nor believes any of it.
+    let stranger = start(&redis.url(), "another secret altogether", "through");
+    assert_eq!(write_documents(&stranger), texts);
+    assert_eq!((metric(&stranger, TOKENS), metric(&stranger, FORGED)), (0, 0));
+}
+
+#[test]
+fn without_its_redis_a_worker_goes_on() {
+    let mut redis = Redis::start().expect("Redis starts");
+    let server = start(&redis.url(), SECRET, "through");
+    let texts = write_documents(&server);
+    redis.kill();
+    std::fs::remove_dir_all(server.home().join("out")).expect("a folder");
+    assert_eq!(write_documents(&server), texts);
+}
