@@ -30,19 +30,11 @@ pub fn options(config: &Config, tier: Option<PathBuf>) -> anyhow::Result<EngineO
         let known = names(KvPrecision::ALL.iter().map(|precision| precision.name()).collect());
         Fault::usage(format!("model.kv: {:?} is none of {known}", model.kv))
     })?;
-    let device = ComputeDevice::parse(&model.device).ok_or_else(|| {
-        Fault::usage(format!("model.device: {:?} is none of cpu, cuda, cuda:<number>, auto", model.device))
-    })?;
     let shares = shares(config).map_err(|(option, why)| Fault::usage(format!("{option}: {why}")))?;
     let prefetch_bytes_max = model.prefetch_mib_max << 20;
-    let mut options = EngineOptions {
-        device,
-        eviction,
-        kv_precision,
-        prefetch_bytes_max,
-        shares,
-        ..EngineOptions::preset(preset)
-    };
+    devices(config)?;
+    let mut options =
+        EngineOptions { eviction, kv_precision, prefetch_bytes_max, shares, ..EngineOptions::preset(preset) };
     if model.running_max > 0 {
         options.running_max = model.running_max;
     }
@@ -63,6 +55,21 @@ pub fn options(config: &Config, tier: Option<PathBuf>) -> anyhow::Result<EngineO
         (options.tiers.disk_directory, options.tiers.disk_bytes_max) = (tier, model.disk_mib_max << 20);
     }
     Ok(options)
+}
+
+/// What computes; an engine for each.
+pub fn devices(config: &Config) -> anyhow::Result<Vec<ComputeDevice>> {
+    let device = &config.model.device;
+    let devices = ComputeDevice::parse_all(device).ok_or_else(|| {
+        Fault::usage(format!("model.device: {device:?} is none of cpu, cuda, cuda:<number>, auto"))
+    })?;
+    let twice = |(at, device): (usize, &ComputeDevice)| {
+        matches!(device, ComputeDevice::Cuda(_)) && devices[..at].contains(device)
+    };
+    if devices.iter().enumerate().any(twice) {
+        return Err(Fault::usage(format!("model.device: {device:?} names a card twice")).into());
+    }
+    Ok(devices)
 }
 
 /// Shares of the configuration. A cap of 0 percent stands for "none of its own".

@@ -288,11 +288,13 @@ pub async fn open_model(
     tier: Option<PathBuf>,
 ) -> anyhow::Result<Arc<dyn Generate>> {
     let (spec, mut options) = (model_spec(config)?, engine::options(config, tier)?);
+    let devices = engine::devices(config)?;
     options.tiers.remote = blocks::remote_tier(config)?;
     let registry = registry.cloned();
-    let opened =
-        tokio::task::spawn_blocking(move || bul_engine::open_with(&spec, &options, registry.as_ref()))
-            .await?;
+    let opened = tokio::task::spawn_blocking(move || {
+        bul_engine::open_on(&spec, &options, &devices, registry.as_ref())
+    })
+    .await?;
     Ok(opened.map_err(|e| Fault::unavailable(format!("model: {e}")))?)
 }
 

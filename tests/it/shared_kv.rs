@@ -1,4 +1,5 @@
-//! Workers that share keys and values over Redis: what one has computed the next need not, and a text is the same either way.
+//! Engines that share: keys and values over Redis, or the work of one process. What one has computed the next need not, and a
+//! text is the same either way.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -92,4 +93,20 @@ fn without_its_redis_a_worker_goes_on() {
     redis.kill();
     std::fs::remove_dir_all(server.home().join("out")).expect("a folder");
     assert_eq!(write_documents(&server), texts);
+}
+
+#[test]
+fn engines_of_one_process_share_out_the_work() {
+    let options = |device| {
+        ServerOptions::default().with("BUL_MODEL_DEVICE", device).with("BUL_CACHE_MEMORY_MIB_MAX", "0")
+    };
+    let (one, two) = (Server::start(options("cpu")), Server::start(options("cpu,cpu")));
+    assert_eq!(write_documents(&one), write_documents(&two));
+    let generated = |engine: usize| {
+        metric(&two, &format!("bul_engine_tokens_total{{engine=\"{engine}\",kind=\"generated\"}}"))
+    };
+    assert!(generated(0) > 0 && generated(1) > 0, "{} and {}", generated(0), generated(1));
+    let all = metric(&one, "bul_engine_tokens_total{kind=\"generated\"}");
+    assert_eq!(generated(0) + generated(1), all);
+    assert!(two.cli(&["model", "info"]).expect(0).out.contains("shipped"));
 }

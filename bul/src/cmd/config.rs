@@ -19,10 +19,11 @@ use crate::exit::Exit;
 const VALUE_CHARS_MAX: usize = 44;
 
 /// Options that only the engine's own settings can judge; its faults begin with their names.
-const ENGINE_OPTIONS: [&str; 6] = [
+const ENGINE_OPTIONS: [&str; 7] = [
     "model.preset",
     "model.eviction",
     "model.kv",
+    "model.device",
     "model.tier_write",
     "model.tenants",
     "model.tenant_cap_percent",
@@ -304,6 +305,8 @@ mod tests {
         check(|c| c.model.preset = "fast".into(), Some("model.preset"));
         check(|c| c.model.eviction = "random".into(), Some("model.eviction"));
         check(|c| c.model.kv = "int2".into(), Some("model.kv"));
+        check(|c| c.model.device = "cuda:0,gpu".into(), Some("model.device"));
+        check(|c| c.model.device = "cuda,cuda:0".into(), Some("model.device"));
         check(|c| c.model.tier_write = "twice".into(), Some("model.tier_write"));
         check(|c| c.model.tenant_cap_percent = 101, Some("model.tenant_cap_percent"));
         let floors = |c: &mut Config| {

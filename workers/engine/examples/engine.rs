@@ -1,9 +1,9 @@
 //! The engine with random weights at real shapes.
 //!
 //! Under a factory's load:
-//! `cargo run -p bul-engine --release --example engine -- SHAPE [TEMPLATES DOCUMENTS PREFIX DATA OUT CONCURRENT]`;
-//! then, if wanted, `f16` or `int8` for keys and values, `kv=MIB` for their memory, `alone` for attention
-//! without shared reads, and in a build with CUDA `cuda:0` or `auto` for the device.
+//! `cargo run -p bul-engine --release --example engine -- SHAPE [TEMPLATES DOCUMENTS PREFIX DATA OUT CONCURRENT]`, or a file
+//! `….gguf` in the place of `SHAPE`; then, if wanted, `f16` or `int8` for keys and values, `kv=MIB` for their memory, `alone`
+//! for attention without shared reads, `threads=N`, `json`, and in a build with CUDA `cuda:0` or `auto` for the device.
 //! The decoder alone, own kernels and the library's in turn, as JSON:
 //! `… engine -- speed SHAPE PRECISION [both|own|library] [THREADS] [ROUNDS]`, and on a file
 //! `… engine -- speed-file FILE.gguf [THREADS] [ROUNDS] [PROMPT CONTEXT ANSWER BATCHES [SHARED KV]]`.
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use bul_engine::{
     ComputeDevice, EngineLoad, EngineOptions, Kernels, KvPrecision, ModelShape, Precision, SpeedModel,
-    SpeedOptions, bench_engine, bench_speed, write_random_gguf,
+    SpeedOptions, bench_engine, bench_engine_file, bench_speed, write_random_gguf,
 };
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -87,20 +87,24 @@ fn speed_file(args: &[String]) -> Outcome<()> {
 }
 
 async fn load(args: &[String]) -> Outcome<()> {
-    let shape = shape(args.first())?;
     let mut options = EngineOptions::default();
     let mut numbers: Vec<usize> = Vec::new();
+    let mut is_json = false;
     for arg in args.iter().skip(1) {
-        match KvPrecision::parse(arg) {
-            Some(precision) => options.kv_precision = precision,
-            None if arg == "alone" => options.group_attention = false,
-            None => match arg.strip_prefix("kv=") {
-                Some(mib) => options.kv_bytes_max = mib.parse::<usize>()? << 20,
-                None => match ComputeDevice::parse(arg) {
-                    Some(device) => options.device = device,
-                    None => numbers.push(arg.parse()?),
-                },
-            },
+        if let Some(precision) = KvPrecision::parse(arg) {
+            options.kv_precision = precision;
+        } else if let Some(device) = ComputeDevice::parse(arg) {
+            options.device = device;
+        } else if let Some(mib) = arg.strip_prefix("kv=") {
+            options.kv_bytes_max = mib.parse::<usize>()? << 20;
+        } else if let Some(threads) = arg.strip_prefix("threads=") {
+            options.threads = threads.parse()?;
+        } else {
+            match arg.as_str() {
+                "alone" => options.group_attention = false,
+                "json" => is_json = true,
+                _ => numbers.push(arg.parse()?),
+            }
         }
     }
     let mut load = EngineLoad::default();
@@ -116,6 +120,15 @@ async fn load(args: &[String]) -> Outcome<()> {
         };
     }
     options.running_max = load.concurrent;
-    println!("{:#?}", bench_engine(shape, &load, &options).await?);
+    let file = args.first().filter(|name| name.ends_with(".gguf"));
+    let report = match file {
+        Some(file) => bench_engine_file(&PathBuf::from(file), &load, &options).await?,
+        None => bench_engine(shape(args.first())?, &load, &options).await?,
+    };
+    if is_json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        println!("{report:#?}");
+    }
     Ok(())
 }

@@ -43,6 +43,13 @@ impl ComputeDevice {
     }
 }
 
+impl ComputeDevice {
+    /// Parses one or several, with commas between them: an engine for each.
+    pub fn parse_all(text: &str) -> Option<Vec<Self>> {
+        text.split(',').map(|part| Self::parse(part.trim())).collect()
+    }
+}
+
 impl std::fmt::Display for ComputeDevice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -14,6 +14,7 @@ mod constraint;
 mod cuda;
 mod detokenise;
 mod engine;
+mod fleet;
 mod forecast;
 mod generate;
 mod grammar;
@@ -50,8 +51,8 @@ pub use bench::{Agreement, BatchSpeed, DeviceLoad, DeviceReport, bench_cuda};
 pub use bench::{
     AttentionLoad, AttentionReport, BenchOptions, BenchReport, DecodeRate, EngineBenchError,
     EngineBenchReport, EngineLoad, Kernels, ModelShape, Percentiles, Precision, Rate, SpeedModel,
-    SpeedOptions, SpeedReport, StepTime, bench, bench_attention, bench_engine, bench_speed,
-    write_random_gguf,
+    SpeedOptions, SpeedReport, StepTime, bench, bench_attention, bench_engine, bench_engine_file,
+    bench_speed, write_random_gguf,
 };
 pub use compute::ComputeDevice;
 pub use forecast::{ExpectedPrefix, Forecast};
@@ -67,7 +68,7 @@ pub use kv::tier::remote::{BlockName, RemoteBlocks, RemoteError, RemoteTier};
 pub use kv::tier::{TierOptions, TierWrite};
 pub use local::LocalModel;
 pub use metrics::{ALL as METRICS, MetricInfo};
-pub use open::{EmbeddedModel, EngineOptions, ModelSpec, OpenError, open, open_with};
+pub use open::{EmbeddedModel, EngineOptions, ModelSpec, Observed, OpenError, open, open_on, open_with};
 pub use policies::{CacheModel, PolicyWorkload, PrefetchRate, compare_policies, compare_prefetch};
 pub use preset::Preset;
 pub use report::CacheReport;

@@ -12,7 +12,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use prometheus::Registry;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +31,7 @@ use crate::kv::shadow::Shadows;
 use crate::kv::tier::Tiers;
 use crate::metrics::Metrics;
 use crate::model::weights::SafetensorsSource;
-use crate::open::{EmbeddedModel, EngineOptions, OpenError};
+use crate::open::{EmbeddedModel, EngineOptions, Observed, OpenError};
 use crate::report::CacheReport;
 use crate::request::warm_up_request;
 use crate::runner::Runner;
@@ -67,7 +66,7 @@ impl LocalModel {
     pub fn from_bytes(
         files: &EmbeddedModel<'_>,
         options: &EngineOptions,
-        registry: Option<&Registry>,
+        observed: Observed<'_>,
     ) -> Result<Self, OpenError> {
         let checkpoint = Checkpoint {
             name: "shipped".into(),
@@ -79,7 +78,7 @@ impl LocalModel {
             source: SafetensorsSource::from_bytes(files.weights)?,
         };
         let (loaded, parts) = checkpoint.load(options)?;
-        Self::start(loaded, parts, options, registry)
+        Self::start(loaded, parts, options, observed)
     }
 
     /// Opens a directory with `config.json`, `tokenizer.json`, `tokenizer_config.json` or
@@ -91,10 +90,10 @@ impl LocalModel {
     pub fn from_directory(
         path: &Path,
         options: &EngineOptions,
-        registry: Option<&Registry>,
+        observed: Observed<'_>,
     ) -> Result<Self, OpenError> {
         let (loaded, parts) = Checkpoint::read(path)?.load(options)?;
-        Self::start(loaded, parts, options, registry)
+        Self::start(loaded, parts, options, observed)
     }
 
     /// Opens a GGUF file, which holds configuration and tokenizer too.
@@ -104,10 +103,10 @@ impl LocalModel {
     pub fn from_gguf(
         path: &Path,
         options: &EngineOptions,
-        registry: Option<&Registry>,
+        observed: Observed<'_>,
     ) -> Result<Self, OpenError> {
         let (loaded, parts) = load_gguf(path, options)?;
-        Self::start(loaded, parts, options, registry)
+        Self::start(loaded, parts, options, observed)
     }
 
     /// Sets up pool, store and thread for a loaded model.
@@ -115,7 +114,7 @@ impl LocalModel {
         loaded: Loaded,
         parts: Parts,
         options: &EngineOptions,
-        registry: Option<&Registry>,
+        observed: Observed<'_>,
     ) -> Result<Self, OpenError> {
         let options = &EngineOptions { kv_precision: loaded.kv_precision(options)?, ..options.clone() };
         let config = loaded.config();
@@ -160,7 +159,7 @@ impl LocalModel {
         let language =
             Language { vocabulary: Arc::new(parts.vocabulary), eos: eos.into(), phrases: parts.phrases };
         let runner = loaded.runner(shape, blocks, options)?;
-        Self::spawn(runner, blocks, info, language, parts.chat, context, options, registry)
+        Self::spawn(runner, blocks, info, language, parts.chat, context, options, observed)
     }
 
     #[expect(clippy::too_many_arguments, reason = "private constructor; tests pass another runner")]
@@ -172,11 +171,12 @@ impl LocalModel {
         chat: Chat,
         context: usize,
         options: &EngineOptions,
-        registry: Option<&Registry>,
+        observed: Observed<'_>,
     ) -> Result<Self, OpenError> {
         let setup = |e: &dyn std::fmt::Display| OpenError::Setup(e.to_string());
         options.shares.check().map_err(|e| setup(&e))?;
-        let metrics = registry.map(Metrics::register).transpose().map_err(|e| setup(&e))?;
+        let metrics = observed.registry.map(|registry| Metrics::register(registry, observed.engine));
+        let metrics = metrics.transpose().map_err(|e| setup(&e))?;
         let block_tokens = options.block_tokens.max(1);
         let root = BlockKey::root(&info.fingerprint, options.kv_precision.name(), block_tokens);
         let limits = Limits {

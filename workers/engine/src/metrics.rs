@@ -77,16 +77,20 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Creates and registers all metrics.
+    /// Creates and registers all metrics; of one of several engines with its number as the label `engine`.
     ///
     /// # Errors
     /// When one of the names is taken.
-    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+    pub fn register(registry: &Registry, engine: Option<usize>) -> prometheus::Result<Self> {
+        let opts = |metric: MetricInfo| {
+            let opts = Opts::new(metric.name, metric.help);
+            engine.into_iter().fold(opts, |opts, number| opts.const_label("engine", number.to_string()))
+        };
         let counters = |metric| add(registry, IntCounterVec::new(opts(metric), &labels(metric))?);
         let gauges = |metric| add(registry, IntGaugeVec::new(opts(metric), &labels(metric))?);
         let counter = |metric| add(registry, IntCounter::with_opts(opts(metric))?);
         let gauge = |metric| add(registry, IntGauge::with_opts(opts(metric))?);
-        let steps = HistogramOpts::new(STEP_SECONDS.name, STEP_SECONDS.help)
+        let steps = HistogramOpts::from(opts(STEP_SECONDS))
             .buckets(prometheus::exponential_buckets(0.0005, 2.0, 14)?);
         Ok(Self {
             tokens: counters(TOKENS)?,
@@ -157,10 +161,6 @@ fn add<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> pro
     Ok(collector)
 }
 
-fn opts(metric: MetricInfo) -> Opts {
-    Opts::new(metric.name, metric.help)
-}
-
 fn labels(metric: MetricInfo) -> Vec<&'static str> {
     metric.label.map(|(name, _)| name).into_iter().collect()
 }
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn what_is_registered_is_what_is_listed() {
         let registry = Registry::new();
-        let metrics = Metrics::register(&registry).unwrap();
+        let metrics = Metrics::register(&registry, None).unwrap();
         let described: Vec<prometheus::core::Desc> = [
             metrics.tokens.desc(),
             metrics.requests.desc(),
@@ -211,7 +211,7 @@ mod tests {
         listed.sort_by_key(|name| policies.iter().position(|policy| policy == name));
         assert_eq!(listed, policies);
         let registry = Registry::new();
-        let metrics = Metrics::register(&registry).unwrap();
+        let metrics = Metrics::register(&registry, None).unwrap();
         metrics.count_tokens(&crate::job::Receipt { output_tokens: 1, ..Default::default() });
         metrics.count_ahead(PrefetchCounts::default(), RemoteCounts::default());
         for family in registry.gather() {

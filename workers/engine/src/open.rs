@@ -10,6 +10,7 @@ use crate::backend::openai::OpenAi;
 use crate::backend::options::OpenAiOptions;
 use crate::backend::scripted::{Scripted, ScriptedOptions};
 use crate::compute::ComputeDevice;
+use crate::fleet::Fleet;
 use crate::generate::Generate;
 use crate::kv::policy::Eviction;
 use crate::kv::precision::KvPrecision;
@@ -258,6 +259,20 @@ impl Default for EngineOptions {
     }
 }
 
+impl EngineOptions {
+    /// What engine `number` of `engines` in one process has: a part of what they share, and files of its own.
+    fn share(&self, number: usize, engines: usize, device: ComputeDevice) -> Self {
+        let tiers = &self.tiers;
+        let tiers = TierOptions {
+            host_bytes_max: tiers.host_bytes_max / engines,
+            disk_directory: tiers.disk_directory.as_ref().map(|all| all.join(format!("engine-{number}"))),
+            disk_bytes_max: tiers.disk_bytes_max / engines as u64,
+            ..tiers.clone()
+        };
+        Self { device, threads: (self.threads / engines).max(1), tiers, ..self.clone() }
+    }
+}
+
 /// Opens a model with default settings and without metrics.
 ///
 /// # Errors
@@ -276,12 +291,58 @@ pub fn open_with(
     registry: Option<&prometheus::Registry>,
 ) -> Result<Arc<dyn Generate>, OpenError> {
     Ok(match spec {
-        ModelSpec::Embedded(files) => Arc::new(LocalModel::from_bytes(files, options, registry)?),
-        ModelSpec::Directory(path) => Arc::new(LocalModel::from_directory(path, options, registry)?),
-        ModelSpec::Gguf(path) => Arc::new(LocalModel::from_gguf(path, options, registry)?),
         ModelSpec::OpenAi(openai) => Arc::new(OpenAi::new(openai.clone(), registry)?),
         ModelSpec::Scripted(scripted) => Arc::new(Scripted::with(scripted.clone())),
+        local => Arc::new(open_local(local, options, Observed { registry, engine: None })?),
     })
+}
+
+/// Opens a local model on several devices, an engine for each; requests go to the one that holds their prefix. Memory for keys
+/// and values is that of each engine; threads and places for evicted blocks are shared out. With one device, and for other
+/// models, it is [`open_with`].
+///
+/// # Errors
+/// [`OpenError`], naming what is missing or wrong.
+pub fn open_on(
+    spec: &ModelSpec,
+    options: &EngineOptions,
+    devices: &[ComputeDevice],
+    registry: Option<&prometheus::Registry>,
+) -> Result<Arc<dyn Generate>, OpenError> {
+    if devices.len() < 2 || matches!(spec, ModelSpec::OpenAi(_) | ModelSpec::Scripted(_)) {
+        let device = devices.first().copied().unwrap_or(options.device);
+        return open_with(spec, &EngineOptions { device, ..options.clone() }, registry);
+    }
+    let engine = |(number, device): (usize, &ComputeDevice)| {
+        let observed = Observed { registry, engine: Some(number) };
+        open_local(spec, &options.share(number, devices.len(), *device), observed)
+    };
+    let engines = devices.iter().enumerate().map(engine).collect::<Result<Vec<_>, _>>()?;
+    Ok(Arc::new(Fleet::new(engines)))
+}
+
+/// Where an engine's metrics go; nowhere by default.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Observed<'a> {
+    /// What they are registered with.
+    pub registry: Option<&'a prometheus::Registry>,
+    /// Its number among several, which their label `engine` tells.
+    pub engine: Option<usize>,
+}
+
+fn open_local(
+    spec: &ModelSpec,
+    options: &EngineOptions,
+    observed: Observed<'_>,
+) -> Result<LocalModel, OpenError> {
+    match spec {
+        ModelSpec::Embedded(files) => LocalModel::from_bytes(files, options, observed),
+        ModelSpec::Directory(path) => LocalModel::from_directory(path, options, observed),
+        ModelSpec::Gguf(path) => LocalModel::from_gguf(path, options, observed),
+        ModelSpec::OpenAi(_) | ModelSpec::Scripted(_) => {
+            Err(OpenError::Setup("this model is not computed in this process".into()))
+        }
+    }
 }
 
 #[cfg(test)]

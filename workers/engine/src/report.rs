@@ -56,6 +56,34 @@ pub struct CacheReport {
 }
 
 impl CacheReport {
+    /// Adds what another engine with the same settings holds and found.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.blocks += other.blocks;
+        self.held_blocks += other.held_blocks;
+        self.cached_blocks += other.cached_blocks;
+        self.evicted_blocks += other.evicted_blocks;
+        self.prompt_tokens += other.prompt_tokens;
+        self.cached_tokens += other.cached_tokens;
+        self.host_tokens += other.host_tokens;
+        self.disk_tokens += other.disk_tokens;
+        self.remote_tokens += other.remote_tokens;
+        self.host_bytes += other.host_bytes;
+        self.disk_bytes += other.disk_bytes;
+        self.pinned_blocks += other.pinned_blocks;
+        self.prefetched_blocks += other.prefetched_blocks;
+        self.prefetch_used_blocks += other.prefetch_used_blocks;
+        self.prefetch_wasted_blocks += other.prefetch_wasted_blocks;
+        self.computed_tokens += other.computed_tokens;
+        self.steps += other.steps;
+        self.planning_seconds += other.planning_seconds;
+        self.model_seconds += other.model_seconds;
+        self.preemptions += other.preemptions;
+        for (own, more) in self.shadows.iter_mut().zip(&other.shadows) {
+            own.prompt_tokens += more.prompt_tokens;
+            own.hit_tokens += more.hit_tokens;
+        }
+    }
+
     /// Part of the prompt tokens found, 0 to 1.
     pub fn hit_rate(&self) -> f64 {
         if self.prompt_tokens == 0 { 0.0 } else { self.cached_tokens as f64 / self.prompt_tokens as f64 }

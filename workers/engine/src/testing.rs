@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::job::{Message, Request, Role, Sampling, Scope};
 use crate::local::LocalModel;
-use crate::open::{EmbeddedModel, EngineOptions, OpenError};
+use crate::open::{EmbeddedModel, EngineOptions, Observed, OpenError};
 use crate::vocabulary::{Vocabulary, char_of_byte};
 
 pub(crate) const SPECIAL: [&str; 5] = ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<|pad|>"];
@@ -119,7 +119,7 @@ pub(crate) fn open(
         weights: &weights,
         phrases: None,
     };
-    LocalModel::from_bytes(&files, options, registry)
+    LocalModel::from_bytes(&files, options, Observed { registry, engine: None })
 }
 
 /// A request with a public system message and `text` of tenant `acme`.

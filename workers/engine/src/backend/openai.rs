@@ -92,7 +92,7 @@ impl OpenAi {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|e| OpenError::Setup(format!("HTTP client: {e}")))?;
-        let metrics = registry.map(Metrics::register).transpose();
+        let metrics = registry.map(|registry| Metrics::register(registry, None)).transpose();
         let metrics = metrics.map_err(|e| OpenError::Setup(e.to_string()))?;
         let breaker = Mutex::new(Breaker::new(options.breaker.clone()));
         Ok(Self { options, client, breaker, started: Instant::now(), metrics })

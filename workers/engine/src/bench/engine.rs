@@ -3,6 +3,7 @@
 //! A model of a real shape with random weights writes answers of fixed length; every stream is
 //! read to its end and the time of each piece is taken. Called by `bul bench engine`.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,12 +19,13 @@ use super::precision::Precision;
 use super::random::{Kernels, ModelShape, RandomSource, byte_vocabulary};
 use crate::chat::Chat;
 use crate::checkpoint::kv_shape;
-use crate::compute::Place;
+use crate::compute::{Loaded, Place};
 use crate::forecast::{ExpectedPrefix, Forecast};
 use crate::generate::{Generate, GenerateError, ModelInfo};
 use crate::job::{Message, Receipt, Request, Role, Sampling, Scope};
 use crate::local::LocalModel;
-use crate::open::{EngineOptions, OpenError};
+use crate::model::gguf::GgufFile;
+use crate::open::{EngineOptions, Observed, OpenError};
 use crate::report::CacheReport;
 use crate::sequence::Language;
 
@@ -96,8 +98,8 @@ pub struct Percentiles {
 /// What was measured.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EngineBenchReport {
-    /// Shape of the model.
-    pub shape: &'static str,
+    /// Shape or file of the model.
+    pub shape: String,
     /// Its parameters.
     pub parameters: u64,
     /// Threads of the model.
@@ -141,11 +143,32 @@ pub enum EngineBenchError {
     Generate(#[from] GenerateError),
 }
 
-/// A model of `shape` with random weights, whose answers never end by themselves.
-fn open(shape: ModelShape, precision: Precision, options: &EngineOptions) -> Result<LocalModel, OpenError> {
+/// A model of `shape` with random weights.
+fn open_shape(
+    shape: ModelShape,
+    precision: Precision,
+    options: &EngineOptions,
+) -> Result<LocalModel, OpenError> {
     let config = shape.config()?;
     let mut source = RandomSource::new(7, precision, Kernels::Own, config.layers);
     let loaded = Place::find(options.device)?.load(config, &mut source)?;
+    open(loaded, shape.name(), precision.name(), options)
+}
+
+/// The model of a GGUF file; its vocabulary is left out, since the load is made of single bytes.
+fn open_file(path: &Path, options: &EngineOptions) -> Result<LocalModel, OpenError> {
+    let mut file = GgufFile::open(path)?;
+    let loaded = Place::find(options.device)?.load(file.config()?, &mut file)?;
+    open(loaded, &path.file_stem().unwrap_or_default().to_string_lossy(), "", options)
+}
+
+/// Answers never end by themselves.
+fn open(
+    loaded: Loaded,
+    name: &str,
+    precision: &str,
+    options: &EngineOptions,
+) -> Result<LocalModel, OpenError> {
     let options = &EngineOptions { kv_precision: loaded.kv_precision(options)?, ..options.clone() };
     let config = loaded.config();
     let layout = kv_shape(config, options);
@@ -153,18 +176,18 @@ fn open(shape: ModelShape, precision: Precision, options: &EngineOptions) -> Res
     let context = config.context.min(blocks * layout.block_tokens);
     let info = ModelInfo {
         kind: "local",
-        name: shape.name().into(),
+        name: name.into(),
         architecture: config.architecture.name().into(),
         parameters: Some(config.parameters()),
         context_tokens: Some(context),
-        precision: loaded.precision(precision.name().into()),
-        fingerprint: format!("random {} {}", shape.name(), precision.name()),
+        precision: loaded.precision(precision.into()),
+        fingerprint: format!("random {name} {precision}"),
     };
     let language =
         Language { vocabulary: Arc::new(byte_vocabulary()?), eos: [u32::MAX].into(), phrases: None };
     let chat = Chat::new(TEMPLATE, String::new(), String::new())?;
     let runner = loaded.runner(layout, blocks, options)?;
-    LocalModel::spawn(runner, blocks, info, language, chat, context, options, None)
+    LocalModel::spawn(runner, blocks, info, language, chat, context, options, Observed::default())
 }
 
 /// As many letters as tokens are wanted.
@@ -233,13 +256,33 @@ pub async fn bench_engine(
     options: &EngineOptions,
 ) -> Result<EngineBenchReport, EngineBenchError> {
     let options = &EngineOptions { queue_max: options.queue_max.max(load.concurrent), ..options.clone() };
-    let model = open(shape, load.precision, options)?;
+    measure(&open_shape(shape, load.precision, options)?, load, options).await
+}
+
+/// The same on a GGUF file, whose own precision counts.
+///
+/// # Errors
+/// When the file is no model, does not fit its options, or a request fails.
+pub async fn bench_engine_file(
+    path: &Path,
+    load: &EngineLoad,
+    options: &EngineOptions,
+) -> Result<EngineBenchReport, EngineBenchError> {
+    let options = &EngineOptions { queue_max: options.queue_max.max(load.concurrent), ..options.clone() };
+    measure(&open_file(path, options)?, load, options).await
+}
+
+async fn measure(
+    model: &LocalModel,
+    load: &EngineLoad,
+    options: &EngineOptions,
+) -> Result<EngineBenchReport, EngineBenchError> {
     let requests = requests(load);
     if load.announce {
         model.announce(&forecast(&requests));
     }
     let started = Instant::now();
-    let mut runs = futures::stream::iter(requests.into_iter().map(|request| run(&model, request)))
+    let mut runs = futures::stream::iter(requests.into_iter().map(|request| run(model, request)))
         .buffer_unordered(load.concurrent.max(1));
     let (mut receipts, mut gaps) = (Vec::new(), Vec::new());
     while let Some(done) = runs.next().await {
@@ -254,7 +297,7 @@ pub async fn bench_engine(
     let (cached, host, disk) = (sum(|r| r.cached_tokens), sum(|r| r.host_tokens), sum(|r| r.disk_tokens));
     let output = sum(|r| r.output_tokens);
     Ok(EngineBenchReport {
-        shape: shape.name(),
+        shape: model.info().name,
         parameters: model.info().parameters.unwrap_or(0),
         threads: options.threads,
         load: *load,

@@ -20,7 +20,9 @@ use tokio_util::sync::CancellationToken;
 pub use attention::{AttentionLoad, AttentionReport, StepTime, bench_attention};
 #[cfg(feature = "cuda")]
 pub use device::{Agreement, BatchSpeed, DeviceLoad, DeviceReport, bench_cuda};
-pub use engine::{EngineBenchError, EngineBenchReport, EngineLoad, Percentiles, bench_engine};
+pub use engine::{
+    EngineBenchError, EngineBenchReport, EngineLoad, Percentiles, bench_engine, bench_engine_file,
+};
 pub use gguf::write_random_gguf;
 pub use precision::Precision;
 pub use random::{Kernels, ModelShape};

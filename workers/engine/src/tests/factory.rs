@@ -20,7 +20,7 @@ use crate::kv::quota::ANYONE;
 use crate::kv::shadow::Shadows;
 use crate::kv::tier::Tiers;
 use crate::local::LocalModel;
-use crate::open::EngineOptions;
+use crate::open::{EngineOptions, Observed};
 use crate::prefetch::{Chain, Outlook};
 use crate::runner::Runner;
 use crate::sample::Sampler;
@@ -73,7 +73,7 @@ pub(super) fn serve(runner: SimRunner, blocks: usize, options: &EngineOptions) -
         fingerprint: "sim".into(),
     };
     let context = blocks * options.block_tokens;
-    LocalModel::spawn(runner, blocks, info, language(), chat, context, options, None).unwrap()
+    LocalModel::spawn(runner, blocks, info, language(), chat, context, options, Observed::default()).unwrap()
 }
 
 pub(super) fn language() -> Language {

@@ -13,7 +13,7 @@ use crate::generate::{Generate, GenerateError};
 use crate::grammar::Grammars;
 use crate::job::{Completion, Constraint, Finish, Request, Sampling};
 use crate::local::LocalModel;
-use crate::open::EngineOptions;
+use crate::open::{EngineOptions, Observed};
 use crate::sample::Sampler;
 use crate::sim::SimRunner;
 use crate::testing;
@@ -347,7 +347,7 @@ async fn the_shipped_model_keeps_to_schemas() {
         println!("skipped: there is no shipped model yet");
         return;
     }
-    let model = LocalModel::from_directory(&folder, &EngineOptions::default(), None).unwrap();
+    let model = LocalModel::from_directory(&folder, &EngineOptions::default(), Observed::default()).unwrap();
     let schemas = schemas();
     let runs = (0..3 * schemas.len())
         .map(|i| run(&model, request(&schemas[i % schemas.len()], "Invoice 7", i as u64)));

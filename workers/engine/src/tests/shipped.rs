@@ -19,7 +19,7 @@ use crate::model::config::ModelConfig;
 use crate::model::decoder::{Decoder, Logits, Scratch, Span};
 use crate::model::threads::Threads;
 use crate::model::weights::SafetensorsSource;
-use crate::open::EngineOptions;
+use crate::open::{EngineOptions, Observed};
 use crate::testing::request;
 use crate::vocabulary::Vocabulary;
 use tokio_util::sync::CancellationToken;
@@ -101,7 +101,9 @@ fn prompts_and_logits_agree_with_the_reference() {
 #[tokio::test]
 async fn it_writes_in_the_asked_shape() {
     let Some(folder) = folder() else { return };
-    let model = LocalModel::from_directory(&folder.join("weights"), &EngineOptions::default(), None).unwrap();
+    let model =
+        LocalModel::from_directory(&folder.join("weights"), &EngineOptions::default(), Observed::default())
+            .unwrap();
     for (seed, case) in cases(&folder).iter().enumerate() {
         let outline = case.user.contains("outline");
         let constraint = if outline {

@@ -9,7 +9,7 @@ use crate::job::Completion;
 use crate::kv::tier::TierOptions;
 use crate::kv::tier::codec::Codec;
 use crate::local::LocalModel;
-use crate::open::EngineOptions;
+use crate::open::{EngineOptions, Observed};
 use crate::sequence::Language;
 use crate::testing::{SPECIAL, TEMPLATE, request, vocabulary};
 
@@ -28,7 +28,7 @@ fn model(blocks: usize, options: &EngineOptions) -> LocalModel {
     let eos = vocabulary.id(SPECIAL[3]).into_iter().collect();
     let language = Language { vocabulary: vocabulary.into(), eos, phrases: None };
     let chat = Chat::new(TEMPLATE, String::new(), SPECIAL[3].into()).unwrap();
-    LocalModel::spawn(runner, blocks, info, language, chat, 256, options, None).unwrap()
+    LocalModel::spawn(runner, blocks, info, language, chat, 256, options, Observed::default()).unwrap()
 }
 
 async fn ask(model: &LocalModel, text: &str) -> Completion {
