@@ -1,13 +1,17 @@
 # make demo  builds and runs the main job: no server, no network, no download
+# make dist  builds the executable for production: a tenth to a fifth faster, and three times as long in the making
 # make cuda  builds the executable that can also compute on an NVIDIA card; needs no CUDA itself
 # make test  installs what the tests need, then runs everything
-.PHONY: demo build cuda test check fmt lint docs deny test-deps bench clean
+.PHONY: demo build dist cuda test check fmt lint docs deny test-deps bench clean
 
 demo: build
 	./scripts/run-built demo --out out
 
 build:
 	cargo build --release --locked -p bul
+
+dist:
+	cargo build --profile dist --locked -p bul
 
 cuda:
 	cargo build --release --locked -p bul --features cuda
@@ -33,7 +37,7 @@ test-deps:
 	./scripts/test-deps
 
 # The pipeline beside other job queues, on the same servers in one run.
-bench: build
+bench: dist
 	./bench/pipeline
 
 clean:
