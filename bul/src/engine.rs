@@ -33,8 +33,14 @@ pub fn options(config: &Config, tier: Option<PathBuf>) -> anyhow::Result<EngineO
     let shares = shares(config).map_err(|(option, why)| Fault::usage(format!("{option}: {why}")))?;
     let prefetch_bytes_max = model.prefetch_mib_max << 20;
     devices(config)?;
-    let mut options =
-        EngineOptions { eviction, kv_precision, prefetch_bytes_max, shares, ..EngineOptions::preset(preset) };
+    let mut options = EngineOptions {
+        eviction,
+        kv_precision,
+        prefetch_bytes_max,
+        tune: model.tune,
+        shares,
+        ..EngineOptions::preset(preset)
+    };
     if model.running_max > 0 {
         options.running_max = model.running_max;
     }

@@ -96,6 +96,10 @@ pub struct ModelOptions {
     pub preset: String,
     /// Which cached blocks go first when memory is short: `planned`, `lru`, `lfu`, `adaptive`, `segmented`, `ttl`.
     pub eviction: String,
+    /// Whether the engine changes the eviction policy and the length of its steps where it has measured on its own traffic that
+    /// this helps. Answers stay the same; comparing the policies costs a little of the processor and about 100 bytes for each
+    /// block and policy.
+    pub tune: bool,
     /// How the engine holds keys and values: `f32`, `f16` in half the memory, `int8` in about a quarter. The smaller, the
     /// more prefixes stay; answers change a little (`KL` of 2e-5 with `int8` on the shipped model).
     pub kv: String,
@@ -150,6 +154,7 @@ impl Default for ModelOptions {
             key: Secret::default(),
             preset: "balanced".into(),
             eviction: "planned".into(),
+            tune: false,
             kv: "f32".into(),
             prefetch_mib_max: 64,
             host_mib_max: 0,
@@ -351,6 +356,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("BUL_MODEL_KEY", "model.key"),
     ("BUL_MODEL_PRESET", "model.preset"),
     ("BUL_MODEL_EVICTION", "model.eviction"),
+    ("BUL_MODEL_TUNE", "model.tune"),
     ("BUL_MODEL_KV", "model.kv"),
     ("BUL_MODEL_PREFETCH_MIB_MAX", "model.prefetch_mib_max"),
     ("BUL_MODEL_HOST_MIB_MAX", "model.host_mib_max"),

@@ -3,7 +3,7 @@
 //! Under a factory's load:
 //! `cargo run -p bul-engine --release --example engine -- SHAPE [TEMPLATES DOCUMENTS PREFIX DATA OUT CONCURRENT]`, or a file
 //! `….gguf` in the place of `SHAPE`; then, if wanted, `f16` or `int8` for keys and values, `kv=MIB` for their memory, `alone`
-//! for attention without shared reads, `threads=N`, `json`, and in a build with CUDA `cuda:0` or `auto` for the device.
+//! for attention without shared reads, `tune` for automatic tuning, `threads=N`, `json`, and in a build with CUDA `cuda:0` or `auto` for the device.
 //! The decoder alone, own kernels and the library's in turn, as JSON:
 //! `… engine -- speed SHAPE PRECISION [both|own|library] [THREADS] [ROUNDS]`, and on a file
 //! `… engine -- speed-file FILE.gguf [THREADS] [ROUNDS] [PROMPT CONTEXT ANSWER BATCHES [SHARED KV]]`.
@@ -102,6 +102,7 @@ async fn load(args: &[String]) -> Outcome<()> {
         } else {
             match arg.as_str() {
                 "alone" => options.group_attention = false,
+                "tune" => options.tune = true,
                 "json" => is_json = true,
                 _ => numbers.push(arg.parse()?),
             }

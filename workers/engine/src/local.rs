@@ -202,7 +202,9 @@ impl LocalModel {
         let core = {
             let (language, metrics, queued) = (language.clone(), metrics.clone(), queued.clone());
             let (eviction, quotas) = (options.eviction, options.shares.quotas(blocks));
-            let watched: &'static [Eviction] = if options.shadow_policies { &Eviction::ALL } else { &[] };
+            let tune_step_s_max = options.tune.then_some(options.tune_step_s_max);
+            let is_watched = options.shadow_policies || options.tune;
+            let watched: &'static [Eviction] = if is_watched { &Eviction::ALL } else { &[] };
             // Blocks are counted without locks, so their pool is born on the thread that owns it.
             move || {
                 EngineCore::new(Setup {
@@ -210,6 +212,7 @@ impl LocalModel {
                     pool: Pool::with(blocks, eviction.policy(blocks), &quotas),
                     eviction,
                     shadows: Shadows::new(watched, blocks, block_tokens),
+                    tune_step_s_max,
                     tiers,
                     pinned_blocks_max,
                     prefetch_blocks_max,

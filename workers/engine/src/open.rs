@@ -210,6 +210,11 @@ pub struct EngineOptions {
     pub prefill_chunk_tokens: usize,
     /// Which cached blocks go first when memory is short.
     pub eviction: Eviction,
+    /// Changes the eviction policy and the tokens of a step where it has measured that this helps; answers stay the same. Counts
+    /// what the policies would have found, as the next one does.
+    pub tune: bool,
+    /// Longest step that tuning may bring about, seconds: answers under way wait that long for their next token.
+    pub tune_step_s_max: f64,
     /// Also counts what the other policies would have found: six caches of keys, without bytes.
     pub shadow_policies: bool,
     /// Shares of the blocks that tenants may hold and can always get.
@@ -246,6 +251,8 @@ impl Default for EngineOptions {
             queue_max: 256,
             prefill_chunk_tokens: 256,
             eviction: Eviction::Planned,
+            tune: false,
+            tune_step_s_max: 0.5,
             shadow_policies: false,
             shares: TenantShares::default(),
             tiers: TierOptions::default(),

@@ -8,9 +8,10 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::kv::key::{BlockKey, KeyMap, chain};
 use crate::kv::policy::{Eviction, Segment};
-use crate::kv::pool::{BlockRef, Pool, Table, Taken};
+use crate::kv::pool::{BlockRef, Pool, Taken};
 use crate::kv::quota::{ANYONE, Quotas};
 use crate::kv::shadow::{Seen, ShadowRate, Shadows};
+use crate::kv::table::Table;
 use crate::prefetch::{Below, Chain, Outlook, Prefetch, QUEUE_MAX};
 
 /// A queue of documents of some templates, in random order.

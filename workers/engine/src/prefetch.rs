@@ -235,8 +235,8 @@ impl Prefetch {
 mod tests {
     use super::*;
     use crate::kv::policy::{Eviction, Segment};
-    use crate::kv::pool::Table;
     use crate::kv::quota::{ANYONE, Quotas};
+    use crate::kv::table::Table;
 
     #[derive(Default)]
     struct Store {

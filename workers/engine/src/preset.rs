@@ -45,9 +45,13 @@ impl EngineOptions {
         let base = Self::default();
         match preset {
             Preset::Balanced => base,
-            Preset::LowLatency => {
-                Self { running_max: 4, prefill_chunk_tokens: 96, session_ttl_ms: 1_800_000, ..base }
-            }
+            Preset::LowLatency => Self {
+                running_max: 4,
+                prefill_chunk_tokens: 96,
+                session_ttl_ms: 1_800_000,
+                tune_step_s_max: 0.1,
+                ..base
+            },
             Preset::MemoryEfficient => Self {
                 kv_bytes_max: 64 << 20,
                 running_max: 8,
@@ -60,6 +64,7 @@ impl EngineOptions {
                 running_max: 64,
                 queue_max: 4096,
                 prefill_chunk_tokens: 1024,
+                tune_step_s_max: 5.0,
                 reserve_longest: true,
                 pinned_bytes_max: 0,
                 ..base

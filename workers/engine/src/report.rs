@@ -9,6 +9,8 @@ use crate::kv::shadow::ShadowRate;
 pub struct CacheReport {
     /// Eviction policy.
     pub policy: &'static str,
+    /// Tokens that one step may have, where they were tuned as it has turned out best.
+    pub step_tokens_max: usize,
     /// Blocks in all.
     pub blocks: usize,
     /// Tokens per block.

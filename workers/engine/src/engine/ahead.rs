@@ -1,4 +1,4 @@
-//! Bringing blocks to the device before a request asks for them.
+//! Bringing blocks to the device before a request asks for them, and keeping them for the next start.
 
 use std::time::Instant;
 
@@ -6,8 +6,8 @@ use super::EngineCore;
 use super::step::{LOOKAHEAD_MAX, keep};
 use crate::kv::key::BlockKey;
 use crate::kv::policy::Segment;
-use crate::kv::pool::Table;
 use crate::kv::precision::KvPrecision;
+use crate::kv::table::Table;
 use crate::prefetch::{Chain, QUEUE_MAX};
 use crate::runner::Runner;
 use crate::sequence::Sequence;
@@ -105,5 +105,17 @@ impl<R: Runner> EngineCore<R> {
                 sequence.held_until = None;
             }
         }
+    }
+
+    /// Keeps the cache for the next start, where there is a tier that outlives this one.
+    pub fn save_all(&mut self) {
+        if self.tiers.is_empty() {
+            return;
+        }
+        for (key, block) in self.pool.published() {
+            self.runner.export(block, &mut self.spare);
+            self.tiers.save(key, &self.spare);
+        }
+        self.tiers.close();
     }
 }

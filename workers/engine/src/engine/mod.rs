@@ -6,6 +6,7 @@
 
 mod ahead;
 mod step;
+mod tune;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -16,6 +17,7 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
+use self::tune::Tuning;
 use crate::generate::GenerateError;
 use crate::job::Finish;
 use crate::kv::key::BlockKey;
@@ -52,6 +54,8 @@ pub(crate) struct Setup<R> {
     pub pool: Pool,
     pub eviction: Eviction,
     pub shadows: Shadows,
+    /// Longest step that automatic tuning may bring about, seconds; `None` to leave all settings as they are.
+    pub tune_step_s_max: Option<f64>,
     pub tiers: Tiers,
     /// Blocks that sessions and warmed-up prefixes may keep.
     pub pinned_blocks_max: usize,
@@ -72,6 +76,7 @@ pub(crate) struct EngineCore<R> {
     pool: Pool,
     eviction: Eviction,
     shadows: Shadows,
+    tuning: Option<Tuning>,
     tiers: Tiers,
     pins: Pins,
     prefetch: Prefetch,
@@ -126,7 +131,10 @@ impl<R: Runner> EngineCore<R> {
         let limits = setup.limits;
         // Each running answer gets its token in each step.
         let step_tokens_max = limits.step_tokens_max.max(limits.running_max);
+        let limits = Limits { step_tokens_max, ..limits };
+        let tuning = setup.tune_step_s_max.map(|max| Tuning::new(setup.pool.capacity(), limits, max));
         Self {
+            tuning,
             runner: setup.runner,
             pool: setup.pool,
             eviction: setup.eviction,
@@ -139,7 +147,7 @@ impl<R: Runner> EngineCore<R> {
             more_ahead: false,
             spare: Vec::new(),
             root: setup.root,
-            limits: Limits { step_tokens_max, ..limits },
+            limits,
             language: setup.language,
             metrics: setup.metrics,
             inbox: setup.inbox,
@@ -171,18 +179,6 @@ impl<R: Runner> EngineCore<R> {
             }
         }
         self.save_all();
-    }
-
-    /// Keeps the cache for the next start, where there is a tier that outlives this one.
-    pub fn save_all(&mut self) {
-        if self.tiers.is_empty() {
-            return;
-        }
-        for (key, block) in self.pool.published() {
-            self.runner.export(block, &mut self.spare);
-            self.tiers.save(key, &self.spare);
-        }
-        self.tiers.close();
     }
 
     /// Nothing waits or runs.
@@ -230,6 +226,9 @@ impl<R: Runner> EngineCore<R> {
             Command::Forecast(outlook) => {
                 self.pool.forecast(&outlook.needs);
                 self.shadows.forecast(&outlook.needs);
+                if let Some(tuning) = &mut self.tuning {
+                    tuning.needs.clone_from(&outlook.needs);
+                }
                 self.prefetch.forecast(outlook);
             }
             // Nothing to do but to look, which each step does.
@@ -356,6 +355,7 @@ impl<R: Runner> EngineCore<R> {
     fn answer(&mut self, sequence: Sequence, outcome: &Result<Finish, GenerateError>) {
         if outcome.is_ok() {
             self.watch(&sequence);
+            self.tune_policy();
         }
         if let Some(metrics) = &self.metrics {
             metrics.outcome(outcome);

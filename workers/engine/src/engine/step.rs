@@ -9,7 +9,8 @@ use crate::generate::GenerateError;
 use crate::grammar::Grammar;
 use crate::job::Finish;
 use crate::kv::key::BlockKey;
-use crate::kv::pool::{BlockRef, Pool, Table, Taken};
+use crate::kv::pool::{BlockRef, Pool, Taken};
+use crate::kv::table::Table;
 use crate::kv::tier::{Kind, Tiers};
 use crate::model::decoder::{Logits, Span};
 use crate::prefetch::{Below, Prefetch};
@@ -51,6 +52,7 @@ impl<R: Runner> EngineCore<R> {
         if tokens > 2 * shares.len() {
             // Steps of answers alone say nothing about the time of a prompt.
             self.tiers.costs.computed(tokens, seconds);
+            self.tune_steps(tokens, seconds);
         }
         if let Some(metrics) = &self.metrics {
             metrics.step_seconds.observe(seconds);

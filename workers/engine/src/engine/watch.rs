@@ -1,6 +1,7 @@
 //! What the engine tells about its cache, and what other policies would have found in it.
 
 use super::EngineCore;
+use super::tune::Tuning;
 use crate::kv::shadow::Seen;
 use crate::report::CacheReport;
 use crate::runner::Runner;
@@ -24,10 +25,35 @@ impl<R: Runner> EngineCore<R> {
         }
     }
 
+    /// Changes the eviction policy where another one has proven better.
+    pub(super) fn tune_policy(&mut self) {
+        let Some(tuning) = &mut self.tuning else { return };
+        let (prompt, found) = self.shadows.found();
+        let Some(better) = tuning.policy.look(self.eviction, prompt, &found) else { return };
+        tracing::info!(from = self.eviction.name(), to = better.name(), "another eviction policy finds more");
+        self.eviction = better;
+        self.pool.set_policy(better.policy(self.pool.capacity()));
+        self.pool.forecast(&tuning.needs);
+    }
+
+    /// Takes in how long a step with prompts took, and changes the length of steps where that has proven faster.
+    pub(super) fn tune_steps(&mut self, tokens: usize, seconds: f64) {
+        let Some(Tuning { steps: tuner, .. }) = &mut self.tuning else { return };
+        let before = tuner.settled();
+        if tuner.computed(tokens, seconds) {
+            tracing::info!(from = before, to = tuner.settled(), "steps of another length are faster");
+        }
+        self.limits.step_tokens_max = tuner.tokens().max(self.limits.running_max);
+    }
+
     /// What the cache holds and found.
     pub fn report(&self) -> CacheReport {
         CacheReport {
             policy: self.eviction.name(),
+            step_tokens_max: self
+                .tuning
+                .as_ref()
+                .map_or(self.limits.step_tokens_max, |tuning| tuning.steps.settled()),
             blocks: self.pool.capacity(),
             block_tokens: self.limits.block_tokens,
             held_blocks: self.pool.held(),

@@ -13,6 +13,7 @@ pub(crate) mod quota;
 pub(crate) mod shadow;
 pub(crate) mod shares;
 mod store;
+pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tier;

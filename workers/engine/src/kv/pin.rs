@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::key::BlockKey;
-use super::pool::Table;
+use super::table::Table;
 
 /// What a pin is for. A new pin of the same name replaces the old one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

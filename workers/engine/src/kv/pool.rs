@@ -23,6 +23,8 @@ struct Slot {
     owner: Option<TenantId>,
     /// Set while published.
     key: Option<BlockKey>,
+    /// What it holds, while published.
+    segment: Option<Segment>,
 }
 
 #[derive(Debug)]
@@ -242,6 +244,12 @@ impl Pool {
         self.state.borrow().index.is_computing(key)
     }
 
+    /// Changes the eviction policy. The new one learns of all blocks, the idle ones in the order in which the old one would have
+    /// let go of them; what that knew of their use is lost.
+    pub fn set_policy(&self, policy: Box<dyn Evict>) {
+        self.state.borrow_mut().set_policy(policy);
+    }
+
     fn guard(&self, id: BlockId) -> BlockRef {
         BlockRef { id, state: self.state.clone() }
     }
@@ -287,8 +295,20 @@ impl State {
         if let Some(owner) = owner {
             self.book.account_mut(owner).used += 1;
         }
-        self.slots[block.0 as usize] = Slot { holders: 1, owner, key: None };
+        self.slots[block.0 as usize] = Slot { holders: 1, owner, ..Slot::default() };
         Some((block, evicted))
+    }
+
+    fn set_policy(&mut self, policy: Box<dyn Evict>) {
+        let mut old = std::mem::replace(&mut self.policy, policy);
+        let idle: Vec<BlockId> = std::iter::from_fn(|| old.evict(&|_| true)).collect();
+        for (at, slot) in self.slots.iter().enumerate() {
+            if let (Some(key), Some(segment)) = (slot.key, slot.segment) {
+                self.policy.publish(BlockId(at as u32), Entry { key, segment });
+            }
+        }
+        debug_assert_eq!(idle.len(), self.idle, "a policy has lost idle blocks");
+        idle.into_iter().for_each(|block| self.policy.idle(block, self.now_ms));
     }
 
     /// Books an idle block out, after its policy let go of it.
@@ -327,7 +347,7 @@ impl State {
         let slot = &mut self.slots[block.0 as usize];
         debug_assert!(slot.holders > 0, "a block that nobody holds was published");
         if slot.key.is_none() && self.index.insert(key, block) {
-            slot.key = Some(key);
+            (slot.key, slot.segment) = (Some(key), Some(segment));
             self.policy.publish(block, Entry { key, segment });
         }
     }
@@ -351,50 +371,5 @@ impl State {
             }
             self.free.push(block);
         }
-    }
-}
-
-/// The blocks of one sequence, in order. Dropping it gives back the last one first, so that
-/// prefixes stay matchable longest.
-#[derive(Debug, Default)]
-pub(crate) struct Table {
-    blocks: Vec<BlockRef>,
-    ids: Vec<BlockId>,
-}
-
-impl Table {
-    /// Appends a block.
-    pub fn push(&mut self, block: BlockRef) {
-        self.ids.push(block.id());
-        self.blocks.push(block);
-    }
-
-    /// Number of blocks.
-    pub fn len(&self) -> usize {
-        self.blocks.len()
-    }
-
-    /// Ids, in order.
-    pub fn ids(&self) -> &[BlockId] {
-        &self.ids
-    }
-
-    /// The block at `index`.
-    pub fn get(&self, index: usize) -> Option<&BlockRef> {
-        self.blocks.get(index)
-    }
-
-    /// Gives back all but the first `len` blocks.
-    pub fn truncate(&mut self, len: usize) {
-        while self.blocks.len() > len {
-            self.blocks.pop();
-            self.ids.pop();
-        }
-    }
-}
-
-impl Drop for Table {
-    fn drop(&mut self) {
-        self.truncate(0);
     }
 }

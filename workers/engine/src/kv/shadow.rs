@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use super::key::{BlockKey, KeyMap};
 use super::policy::{Eviction, Segment};
-use super::pool::{Pool, Table};
+use super::pool::Pool;
 use super::quota::{ANYONE, Quotas};
+use super::table::Table;
 
 /// Blocks of a shadow at most; larger engines are judged by this many.
 const BLOCKS_MAX: usize = 1 << 16;
@@ -89,6 +90,11 @@ impl Shadows {
         for shadow in &self.shadows {
             shadow.pool.forecast(needs);
         }
+    }
+
+    /// Prompt tokens seen, and those that each policy would have found.
+    pub fn found(&self) -> (u64, Vec<(Eviction, u64)>) {
+        (self.prompt_tokens, self.shadows.iter().map(|s| (s.policy, s.hit_tokens)).collect())
     }
 
     /// What each policy would have found so far.

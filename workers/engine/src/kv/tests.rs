@@ -4,8 +4,9 @@ use proptest::prelude::*;
 
 use super::key::{BlockKey, BlockScope, chain};
 use super::policy::{Eviction, Segment};
-use super::pool::{BlockRef, Match, Pool, Table};
+use super::pool::{BlockRef, Match, Pool};
 use super::quota::{ANYONE, Quotas};
+use super::table::Table;
 
 fn keys(n: usize) -> Vec<BlockKey> {
     let tokens: Vec<u32> = (0..n as u32).collect();
@@ -84,6 +85,7 @@ enum Op {
     Share(u8),
     Publish(u8, u8),
     Drop(u8),
+    Policy(u8),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -92,6 +94,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => any::<u8>().prop_map(Op::Share),
         2 => (any::<u8>(), any::<u8>()).prop_map(|(a, b)| Op::Publish(a, b)),
         3 => any::<u8>().prop_map(Op::Drop),
+        1 => any::<u8>().prop_map(Op::Policy),
     ]
 }
 
@@ -146,6 +149,12 @@ proptest! {
                 }
                 Op::Drop(at) if !held.is_empty() => {
                     held.swap_remove(at as usize % held.len());
+                }
+                Op::Policy(which) => {
+                    let (available, cached) = (pool.available(), pool.cached());
+                    let policy = Eviction::ALL[which as usize % Eviction::ALL.len()];
+                    pool.set_policy(policy.policy(capacity));
+                    prop_assert_eq!((pool.available(), pool.cached()), (available, cached));
                 }
                 Op::Publish(..) | Op::Drop(_) => {}
             }

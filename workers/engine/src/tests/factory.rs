@@ -89,13 +89,24 @@ impl Factory {
 
     /// With places for evicted blocks.
     pub fn with_tiers(limits: Limits, pool: Pool, tiers: Tiers) -> Self {
+        Self::build(limits, pool, tiers, None)
+    }
+
+    /// One that tunes itself.
+    pub fn tuned(limits: Limits, pool: Pool) -> Self {
+        Self::build(limits, pool, Tiers::none(shape(limits)), Some(1.0))
+    }
+
+    fn build(limits: Limits, pool: Pool, tiers: Tiers, tune_step_s_max: Option<f64>) -> Self {
+        let watched: &[Eviction] = if tune_step_s_max.is_some() { &Eviction::ALL } else { &[] };
         let language = language();
         let (sender, inbox) = mpsc::channel(1);
         let queued = Arc::new(AtomicUsize::new(0));
         let root = BlockKey::root("sim", "f32", limits.block_tokens);
         let core = EngineCore::new(Setup {
             runner: SimRunner::new(language.vocabulary.size(), limits.block_tokens),
-            shadows: Shadows::new(&[], pool.capacity(), limits.block_tokens),
+            shadows: Shadows::new(watched, pool.capacity(), limits.block_tokens),
+            tune_step_s_max,
             pool,
             eviction: Eviction::Lru,
             tiers,

@@ -274,3 +274,23 @@ async fn precisions_do_not_share_what_is_on_disk() {
     fingerprints.dedup();
     assert_eq!(fingerprints.len(), 3, "kept texts must not pass from one to another either");
 }
+
+/// Templates in a circle, one more than there is room for: the longest unused is always the one that comes next.
+#[test]
+fn an_engine_that_tunes_itself_leaves_a_policy_that_finds_nothing() {
+    let round = |factory: &mut Factory, n: u32| {
+        let job = Job { public: text(n % 9, 24), ..job(n) };
+        assert_eq!(factory.run(&job).text, factory.expected(&job).0);
+    };
+    let found = |factory: &mut Factory, jobs: std::ops::Range<u32>| {
+        let before = factory.core.report().cached_tokens;
+        jobs.for_each(|n| round(factory, n));
+        factory.core.report().cached_tokens - before
+    };
+    let (mut fixed, mut tuned) = (Factory::new(LIMITS, Pool::new(60)), Factory::tuned(LIMITS, Pool::new(60)));
+    assert_eq!((found(&mut fixed, 0..2_000), fixed.core.report().policy), (0, "lru"));
+    found(&mut tuned, 0..2_000);
+    assert_ne!(tuned.core.report().policy, "lru");
+    assert!(found(&mut tuned, 2_000..2_200) > 1_000, "{:?}", tuned.core.report());
+    tuned.assert_nothing_leaked();
+}
