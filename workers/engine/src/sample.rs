@@ -14,6 +14,10 @@ const LOGIT_RANGE: f32 = 25.0;
 /// How many of the best are tried before all are sorted.
 const BEST_FIRST: usize = 128;
 
+/// Refused draws after which all candidates that are left are tested at once: striking out one by one takes time in the square
+/// of their number where most of a large vocabulary is refused.
+const STRIKES_MAX: usize = 64;
+
 /// The random state of one sequence.
 #[derive(Debug)]
 pub(crate) struct Sampler {
@@ -48,6 +52,7 @@ impl Sampler {
     fn draw(&mut self, logits: &[f32], allowed: &mut impl FnMut(u32) -> bool) -> Option<u32> {
         let mut nucleus = self.nucleus(logits);
         let mut mass: f32 = nucleus.iter().map(|(p, _)| p).sum();
+        let mut strikes = 0;
         while !nucleus.is_empty() {
             let mut point = self.rng.random::<f32>() * mass;
             let at = nucleus.iter().position(|(p, _)| {
@@ -59,6 +64,10 @@ impl Sampler {
                 return Some(nucleus[at].1);
             }
             nucleus.remove(at);
+            strikes += 1;
+            if strikes == STRIKES_MAX {
+                nucleus.retain(|(_, token)| allowed(*token));
+            }
             mass = nucleus.iter().map(|(p, _)| p).sum();
         }
         None
@@ -149,6 +158,29 @@ mod tests {
         }
         assert_eq!(sampler(0.8, 0.9, 0).choose(&logits, |_| false), None);
         assert_eq!(sampler(0.0, 1.0, 0).choose(&[f32::NAN, 1.0], |_| true), Some(1));
+    }
+
+    /// Drawn over and over from what is allowed, each has its share, whether few or nearly all others are refused.
+    #[test]
+    fn what_is_allowed_keeps_its_share_however_much_is_refused() {
+        for (size, is_allowed) in [(20_u32, 10_u32), (20_000, 3)] {
+            let logits: Vec<f32> = (0..size).map(|id| if id < 3 { id as f32 } else { 1.0 }).collect();
+            let mut counts = [0_u32; 3];
+            for seed in 0..3_000 {
+                let mut tested = 0;
+                let token = sampler(1.0, 1.0, seed).choose(&logits, |id| {
+                    tested += 1;
+                    id < 3 || (size < 100 && id < is_allowed)
+                });
+                if let Some(count) = counts.get_mut(token.unwrap() as usize) {
+                    *count += 1;
+                }
+                assert!(tested <= size as usize + STRIKES_MAX, "{tested} tests");
+            }
+            // e^0 : e^1 : e^2
+            let [a, b, c] = counts.map(f64::from);
+            assert!((b / a - 1.0_f64.exp()).abs() < 0.6 && (c / b - 1.0_f64.exp()).abs() < 0.6, "{counts:?}");
+        }
     }
 
     #[test]

@@ -183,10 +183,13 @@ fn open(
         precision: loaded.precision(precision.into()),
         fingerprint: format!("random {name} {precision}"),
     };
-    let language =
-        Language { vocabulary: Arc::new(byte_vocabulary()?), eos: [u32::MAX].into(), phrases: None };
-    let chat = Chat::new(TEMPLATE, String::new(), String::new())?;
     let runner = loaded.runner(layout, blocks, options)?;
+    let language = Language {
+        vocabulary: Arc::new(byte_vocabulary(runner.vocab())?),
+        eos: [u32::MAX].into(),
+        phrases: None,
+    };
+    let chat = Chat::new(TEMPLATE, String::new(), String::new())?;
     LocalModel::spawn(runner, blocks, info, language, chat, context, options, Observed::default())
 }
 

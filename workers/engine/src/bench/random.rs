@@ -203,10 +203,12 @@ impl Source for RandomSource {
     }
 }
 
-/// One token per byte, so that a text of plain letters has as many tokens as letters.
-pub(super) fn byte_vocabulary() -> Result<Vocabulary, OpenError> {
-    let vocab: serde_json::Map<String, serde_json::Value> =
-        (0..=255u8).map(|byte| (char_of_byte(byte).to_string(), json!(byte))).collect();
+/// One token per byte, so that a text of plain letters has as many tokens as letters; up to `size` there are others, since a
+/// sampler that has to refuse nearly all that a model of random weights draws would be what is measured.
+pub(super) fn byte_vocabulary(size: usize) -> Result<Vocabulary, OpenError> {
+    let bytes = (0..=255u8).map(|byte| (char_of_byte(byte).to_string(), json!(byte)));
+    let others = (256..size).map(|id| (format!("a{id}"), json!(id)));
+    let vocab: serde_json::Map<String, serde_json::Value> = bytes.chain(others).collect();
     let level =
         json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
     let tokenizer = json!({
