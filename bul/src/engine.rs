@@ -69,9 +69,14 @@ pub fn devices(config: &Config) -> anyhow::Result<Vec<ComputeDevice>> {
     let devices = ComputeDevice::parse_all(device).ok_or_else(|| {
         Fault::usage(format!("model.device: {device:?} is none of cpu, cuda, cuda:<number>, auto"))
     })?;
-    let twice = |(at, device): (usize, &ComputeDevice)| {
-        matches!(device, ComputeDevice::Cuda(_)) && devices[..at].contains(device)
-    };
+    let is_card = |device: &ComputeDevice| matches!(device, ComputeDevice::Cuda(_));
+    if devices.len() > 1 && !devices.iter().all(is_card) && !devices.iter().all(|d| *d == ComputeDevice::Cpu)
+    {
+        // Another kind of device computes a little differently, and what is kept under a model's name would not be the same.
+        let why = format!("model.device: several must be cards by number, or all be cpu, not {device:?}");
+        return Err(Fault::usage(why).into());
+    }
+    let twice = |(at, device): (usize, &ComputeDevice)| is_card(device) && devices[..at].contains(device);
     if devices.iter().enumerate().any(twice) {
         return Err(Fault::usage(format!("model.device: {device:?} names a card twice")).into());
     }

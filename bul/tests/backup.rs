@@ -125,7 +125,8 @@ fn a_manifest_names_no_file_outside_of_its_backup() {
 fn a_store_or_cache_in_use_is_left_alone() {
     let bul = installation();
     let name = backup(&bul, "7");
-    for lock in ["bul.db.lock", "kv/lock", "texts/lock"] {
+    fs::create_dir_all(data(&bul).join("kv/engine-1")).unwrap();
+    for lock in ["bul.db.lock", "kv/lock", "kv/engine-1/lock", "texts/lock"] {
         let file = fs::File::options().write(true).create(true).truncate(false).open(data(&bul).join(lock));
         let file = file.unwrap();
         file.try_lock().unwrap();

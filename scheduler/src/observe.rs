@@ -51,7 +51,12 @@ impl Scheduler {
             }
         };
         if let (Some((ready, unacked)), Some(Counts { queued, running, .. })) = (held, jobs) {
-            self.reconcile(seen, Look { ready, unacked, queued, running }).await;
+            let stuck = match unacked > 0 && queued > 0 && running == 0 {
+                // A broker that does not say has none for now.
+                true => self.broker.stuck().await.unwrap_or(0),
+                false => 0,
+            };
+            self.reconcile(seen, Look { held: ready + unacked, stuck, queued, running }).await;
         }
         counting
     }

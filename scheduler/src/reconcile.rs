@@ -21,10 +21,10 @@ const EMPTY_FOR: Duration = Duration::from_secs(12);
 /// than it can begin.
 const EMPTY_FOR_BUSY: Duration = Duration::from_secs(60);
 
-/// How long messages may be in workers' hands, as the broker says, while no job is running. A worker holds one that long
-/// only with the job, and the broker takes those of dead workers back within 30 s. Seen on a NATS cluster whose nodes stood
-/// still in turn: a consumer that has changed its leader may forget to take messages back until the next one is
-/// handed out. Too low: messages on their way back are published twice. Too high: jobs wait that long in a lane without other traffic.
+/// How long messages may be in workers' hands, as the broker says, while no job is running and workers wait for one. A worker
+/// holds one that long only with the job, and the broker hands those of dead workers out again within 30 s. On a NATS cluster
+/// a consumer that has changed its leader may forget to do so until the next message comes. Too low: messages on their way back
+/// are published twice. Too high: jobs wait that long in a lane without other traffic.
 const STUCK_FOR: Duration = Duration::from_secs(75);
 /// The same after each publication that changed nothing, doubled up to here.
 const STUCK_FOR_MAX: Duration = Duration::from_secs(3600);
@@ -32,8 +32,9 @@ const STUCK_FOR_MAX: Duration = Duration::from_secs(3600);
 /// Fresh counts: messages that the broker is seen to hold, and jobs of the store.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Look {
-    pub(crate) ready: u64,
-    pub(crate) unacked: u64,
+    pub(crate) held: u64,
+    /// Of these, messages that seem to be in nobody's hands; see [`bul_broker::Broker::stuck`].
+    pub(crate) stuck: u64,
     pub(crate) queued: u64,
     pub(crate) running: u64,
 }
@@ -56,7 +57,7 @@ impl Seen {
 
     /// Whether the broker has held nothing for long although jobs are queued.
     fn is_drained(&mut self, look: Look, now: Instant) -> bool {
-        if look.ready + look.unacked > 0 || look.queued == 0 {
+        if look.held > 0 || look.queued == 0 {
             self.empty_since = None;
             return false;
         }
@@ -75,18 +76,18 @@ impl Seen {
             (self.stuck_since, self.stuck_times) = (None, 0);
             return false;
         }
-        if look.unacked == 0 {
+        if look.stuck == 0 {
             self.stuck_since = None;
             return false;
         }
         let since = *self.stuck_since.get_or_insert(now);
         let enough = (STUCK_FOR * (1 << self.stuck_times.min(16))).min(STUCK_FOR_MAX);
-        let stuck = now.duration_since(since) >= enough;
-        if stuck {
-            self.stuck_since = None;
-            self.stuck_times += 1;
-        }
-        stuck
+        now.duration_since(since) >= enough
+    }
+
+    /// Stuck messages were published again: should that not help, the next time comes later.
+    fn unstuck(&mut self) {
+        (self.stuck_since, self.stuck_times) = (None, self.stuck_times + 1);
     }
 }
 
@@ -110,6 +111,9 @@ impl Scheduler {
         match self.store.republish_queued().await {
             Ok(jobs) => {
                 seen.incarnation = Some(incarnation);
+                if is_stuck {
+                    seen.unstuck();
+                }
                 self.metrics.dispatched.with_label_values(&["reconciled"]).inc_by(jobs);
                 info!(jobs, why, "queued jobs are published again");
             }
@@ -141,7 +145,7 @@ mod tests {
         let mut seen = Seen::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        for (ready, queued, running, seconds, expected) in [
+        for (held, queued, running, seconds, expected) in [
             (0, 5, 0, 0, false),
             (0, 5, 0, 5, false),
             (1, 5, 0, 10, false),
@@ -158,7 +162,7 @@ mod tests {
             (0, 5, 0, 110, false),
             (0, 5, 0, 111, true),
         ] {
-            let look = Look { ready, unacked: 0, queued, running };
+            let look = Look { held, stuck: 0, queued, running };
             assert_eq!(seen.is_drained(look, at(seconds)), expected, "at {seconds} s");
         }
     }
@@ -167,7 +171,7 @@ mod tests {
     fn messages_in_nobodys_hands_count_after_a_while_and_then_less_often() {
         let mut seen = Seen::default();
         let start = Instant::now();
-        for (unacked, queued, running, seconds, expected) in [
+        for (stuck, queued, running, seconds, expected) in [
             (20, 20, 0, 0, false),
             (20, 20, 0, 74, false),
             (20, 20, 0, 75, true),
@@ -175,7 +179,7 @@ mod tests {
             (40, 20, 0, 80, false),
             (40, 20, 0, 229, false),
             (40, 20, 0, 230, true),
-            // The broker has taken them back, and somebody will fetch them.
+            // The broker has taken them back, or nobody waits for them.
             (0, 20, 0, 240, false),
             (20, 20, 0, 250, false),
             (20, 20, 0, 540, false),
@@ -189,8 +193,12 @@ mod tests {
             (20, 5, 0, 774, false),
             (20, 5, 0, 775, true),
         ] {
-            let look = Look { ready: 0, unacked, queued, running };
-            assert_eq!(seen.is_stuck(look, start + Duration::from_secs(seconds)), expected, "at {seconds} s");
+            let look = Look { held: stuck, stuck, queued, running };
+            let is_stuck = seen.is_stuck(look, start + Duration::from_secs(seconds));
+            assert_eq!(is_stuck, expected, "at {seconds} s");
+            if is_stuck {
+                seen.unstuck();
+            }
         }
     }
 }

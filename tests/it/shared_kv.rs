@@ -9,6 +9,8 @@ use bul_tests::{Server, ServerOptions, request};
 
 const SECRET: &str = "a secret of the workers";
 const AREAS: [(&str, &str); 3] = [("marketing", "strategy"), ("sales", "process"), ("hr", "policy")];
+/// Others, whose prompts no engine has seen yet.
+const MORE_AREAS: [(&str, &str); 3] = [("engineering", "manual"), ("finance", "forecast"), ("legal", "memo")];
 
 /// A system of its own that computes every text, and writes blocks of prompts to Redis at once.
 fn start(redis: &str, secret: &str, write: &str) -> Server {
@@ -23,7 +25,12 @@ fn start(redis: &str, secret: &str, write: &str) -> Server {
 
 /// Writes a document of each area; what came of it, by file name without the job's id.
 fn write_documents(server: &Server) -> BTreeMap<String, String> {
-    let jobs: String = AREAS
+    write_documents_of(server, AREAS, "out")
+}
+
+/// The same for these areas, into a folder of its own.
+fn write_documents_of(server: &Server, areas: [(&str, &str); 3], folder: &str) -> BTreeMap<String, String> {
+    let jobs: String = areas
         .iter()
         .map(|(area, kind)| {
             format!(
@@ -33,7 +40,7 @@ fn write_documents(server: &Server) -> BTreeMap<String, String> {
         .collect();
     let file = server.home().join("jobs.jsonl");
     std::fs::write(&file, jobs).expect("a file can be written");
-    let out = server.home().join("out");
+    let out = server.home().join(folder);
     let arguments = ["submit", &file.display().to_string(), "--wait", "--out", &out.display().to_string()];
     server.cli(&arguments).expect(0);
     let texts: BTreeMap<String, String> = std::fs::read_dir(out)
@@ -45,7 +52,7 @@ fn write_documents(server: &Server) -> BTreeMap<String, String> {
             (name, std::fs::read_to_string(path).expect("a text"))
         })
         .collect();
-    assert_eq!(texts.len(), AREAS.len(), "{texts:?}");
+    assert_eq!(texts.len(), areas.len(), "{texts:?}");
     texts
 }
 
@@ -57,6 +64,7 @@ fn metric(server: &Server, name: &str) -> u64 {
 }
 
 const WRITTEN: &str = "bul_engine_remote_blocks_total{outcome=\"written\"}";
+const SKIPPED: &str = "bul_engine_remote_blocks_total{outcome=\"skipped\"}";
 const FORGED: &str = "bul_engine_remote_blocks_total{outcome=\"forged\"}";
 const TOKENS: &str = "bul_engine_tier_tokens_total{tier=\"remote\"}";
 
@@ -89,10 +97,14 @@ fn a_new_worker_begins_with_the_prompts_of_one_that_was_killed() {
 fn without_its_redis_a_worker_goes_on() {
     let mut redis = Redis::start().expect("Redis starts");
     let server = start(&redis.url(), SECRET, "through");
-    let texts = write_documents(&server);
+    write_documents(&server);
+    wait_for_written(&server);
     redis.kill();
-    std::fs::remove_dir_all(server.home().join("out")).expect("a folder");
-    assert_eq!(write_documents(&server), texts);
+    // Prompts that it has to ask for, and would write.
+    let texts = write_documents_of(&server, MORE_AREAS, "more");
+    assert!(metric(&server, SKIPPED) > 0, "Redis was not asked");
+    let alone = Server::start(ServerOptions::default().with("BUL_CACHE_MEMORY_MIB_MAX", "0"));
+    assert_eq!(write_documents_of(&alone, MORE_AREAS, "more"), texts);
 }
 
 #[test]

@@ -100,13 +100,16 @@ fn replace(parts: &Parts, folder: &Path, name: &str, now: Timestamp) -> anyhow::
     Ok(before)
 }
 
-/// A cache that a process has open is locked by it.
+/// A cache that a process has open is locked by it; where it has several engines, by each in a folder of its own.
 fn check_free(cache: &Path) -> anyhow::Result<()> {
-    let Ok(file) = fs::File::options().write(true).open(cache.join("lock")) else { return Ok(()) };
-    match file.try_lock() {
-        Ok(()) => Ok(()),
-        Err(_) => Err(Fault::failed(format!("{} is in use", cache.display())).hint(STOP_FIRST).into()),
+    let inner = fs::read_dir(cache).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+    for folder in std::iter::once(cache.to_path_buf()).chain(inner) {
+        let Ok(file) = fs::File::options().write(true).open(folder.join("lock")) else { continue };
+        if file.try_lock().is_err() {
+            return Err(Fault::failed(format!("{} is in use", cache.display())).hint(STOP_FIRST).into());
+        }
     }
+    Ok(())
 }
 
 /// Sets aside what is at `place` and puts `fresh` there.

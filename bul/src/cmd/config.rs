@@ -307,6 +307,9 @@ mod tests {
         check(|c| c.model.kv = "int2".into(), Some("model.kv"));
         check(|c| c.model.device = "cuda:0,gpu".into(), Some("model.device"));
         check(|c| c.model.device = "cuda,cuda:0".into(), Some("model.device"));
+        check(|c| c.model.device = "auto,cuda:0".into(), Some("model.device"));
+        check(|c| c.model.device = "cpu,cuda:0".into(), Some("model.device"));
+        check(|c| c.model.device = "cpu,cpu".into(), None);
         check(|c| c.model.tier_write = "twice".into(), Some("model.tier_write"));
         check(|c| c.model.tenant_cap_percent = 101, Some("model.tenant_cap_percent"));
         let floors = |c: &mut Config| {

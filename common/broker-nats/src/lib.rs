@@ -81,13 +81,19 @@ impl NatsBroker {
     }
 
     async fn depth(&self, queue: Queue) -> Result<Depth, BrokerError> {
+        let [ready, unacked, _] = self.counts(queue).await?;
+        Ok(Depth { ready, unacked })
+    }
+
+    /// Messages waiting and handed out, and pulls that wait for one.
+    async fn counts(&self, queue: Queue) -> Result<[u64; 3], BrokerError> {
         let endpoint =
             format!("CONSUMER.INFO.{}.{}", self.link.names.stream, self.link.names.consumer(queue));
         let session = self.link.session().await?;
         match self.link.api(&endpoint, Bytes::new()).await {
             Ok(info) => {
                 let count = |key| info.get(key).and_then(Value::as_u64).unwrap_or(0);
-                Ok(Depth { ready: count("num_pending"), unacked: count("num_ack_pending") })
+                Ok(["num_pending", "num_ack_pending", "num_waiting"].map(count))
             }
             Err(error) => {
                 self.link.doubt(session, &error.to_string());
@@ -139,6 +145,13 @@ impl Broker for NatsBroker {
             (sum.ready, sum.unacked) = (sum.ready + depth.ready, sum.unacked + depth.unacked);
         }
         Ok(by_lane)
+    }
+
+    async fn stuck(&self) -> Result<u64, BrokerError> {
+        let counts = Queue::all(self.lanes.partitions).map(|queue| self.counts(queue));
+        let counts = try_join_all(counts).await?;
+        let is_stuck = |[ready, _, pulls]: &&[u64; 3]| *ready == 0 && *pulls > 0;
+        Ok(counts.iter().filter(is_stuck).map(|[_, unacked, _]| unacked).sum())
     }
 
     async fn incarnation(&self) -> Result<String, BrokerError> {

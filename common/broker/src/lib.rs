@@ -155,6 +155,12 @@ pub trait Broker: Send + Sync {
     /// Depth per lane, in the order of [`Lane::ALL`].
     async fn depths(&self) -> Result<[Depth; 4], BrokerError>;
 
+    /// Messages that are said to be handed out although nothing else lies in their queue and workers wait there: were they to be
+    /// had, or on their way back, one of these would have them. A broker that cannot be wrong about it knows of none.
+    async fn stuck(&self) -> Result<u64, BrokerError> {
+        Ok(0)
+    }
+
     /// Names the data that the broker holds. It stays the same across calls, connections and restarts;
     /// once it has changed, messages that were confirmed before may be gone, and whoever keeps the record
     /// publishes everything queued again.

@@ -3,7 +3,7 @@
 //! Under a factory's load:
 //! `cargo run -p bul-engine --release --example engine -- SHAPE [TEMPLATES DOCUMENTS PREFIX DATA OUT CONCURRENT]`, or a file
 //! `….gguf` in the place of `SHAPE`; then, if wanted, `f16` or `int8` for keys and values, `kv=MIB` for their memory, `alone`
-//! for attention without shared reads, `tune` for automatic tuning, `threads=N`, `json`, and in a build with CUDA `cuda:0` or `auto` for the device.
+//! for attention without shared reads, `unannounced` for an engine that does not know what is coming, `tune` for automatic tuning, `threads=N`, `json`, and in a build with CUDA `cuda:0` or `auto` for the device.
 //! The decoder alone, own kernels and the library's in turn, as JSON:
 //! `… engine -- speed SHAPE PRECISION [both|own|library] [THREADS] [ROUNDS]`, and on a file
 //! `… engine -- speed-file FILE.gguf [THREADS] [ROUNDS] [PROMPT CONTEXT ANSWER BATCHES [SHARED KV]]`.
@@ -89,7 +89,7 @@ fn speed_file(args: &[String]) -> Outcome<()> {
 async fn load(args: &[String]) -> Outcome<()> {
     let mut options = EngineOptions::default();
     let mut numbers: Vec<usize> = Vec::new();
-    let mut is_json = false;
+    let (mut is_json, mut announce) = (false, true);
     for arg in args.iter().skip(1) {
         if let Some(precision) = KvPrecision::parse(arg) {
             options.kv_precision = precision;
@@ -104,6 +104,7 @@ async fn load(args: &[String]) -> Outcome<()> {
                 "alone" => options.group_attention = false,
                 "tune" => options.tune = true,
                 "json" => is_json = true,
+                "unannounced" => announce = false,
                 _ => numbers.push(arg.parse()?),
             }
         }
@@ -120,6 +121,7 @@ async fn load(args: &[String]) -> Outcome<()> {
             ..load
         };
     }
+    load.announce &= announce;
     options.running_max = load.concurrent;
     let file = args.first().filter(|name| name.ends_with(".gguf"));
     let report = match file {

@@ -2,13 +2,15 @@
 //!
 //! A request goes to the engine that ranks first for the beginning of its prompt (rendezvous hashing, Thaler and Ravishankar
 //! 1998), so that a prefix is computed and kept once, unless that engine has more than its share of the load by a quarter:
-//! then to the next in rank (consistent hashing with bounded loads, Mirrokni, Thorup and Zadimoghaddam 2018). Invariant: a
-//! request is refused only when every engine refuses it. Opened by `open_on`.
+//! then to the next in rank (consistent hashing with bounded loads, Mirrokni, Thorup and Zadimoghaddam 2018). An engine that
+//! has failed ranks last for a while, or it would draw ever more requests by being rid of each at once. Invariant: a request is
+//! refused only when every engine refuses it. Opened by `open_on`.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::forecast::{ExpectedPrefix, Forecast};
@@ -19,10 +21,20 @@ use crate::report::CacheReport;
 /// Load above the mean that an engine takes before the next in rank gets a request, percent.
 const SLACK_PERCENT: usize = 25;
 
+/// How long an engine that has failed ranks last.
+const REST: Duration = Duration::from_secs(30);
+
 /// An engine and the requests it has in hand.
 struct Member<G> {
     engine: G,
     load: AtomicUsize,
+    rests_until: Mutex<Option<Instant>>,
+}
+
+impl<G> Member<G> {
+    fn rests(&self) -> bool {
+        self.rests_until.lock().is_some_and(|until| Instant::now() < until)
+    }
 }
 
 /// Engines that hold the same model.
@@ -65,8 +77,8 @@ fn affinity(tenant: &str, session: Option<&str>, messages: &[Message]) -> [u8; 3
 impl<G: Generate> Fleet<G> {
     /// Puts engines together; there must be one at least.
     pub fn new(engines: Vec<G>) -> Self {
-        let members = engines.into_iter().map(|engine| Member { engine, load: AtomicUsize::new(0) });
-        Self { members: members.collect() }
+        let member = |engine| Member { engine, load: AtomicUsize::new(0), rests_until: Mutex::new(None) };
+        Self { members: engines.into_iter().map(member).collect() }
     }
 
     /// All engines, the best for `affinity` first.
@@ -77,7 +89,7 @@ impl<G: Generate> Fleet<G> {
             *hasher.finalize().as_bytes()
         };
         let mut ranked: Vec<(usize, &Member<G>)> = self.members.iter().enumerate().collect();
-        ranked.sort_by_key(|(number, _)| score(*number));
+        ranked.sort_by_key(|(number, member)| (member.rests(), score(*number)));
         ranked.into_iter().map(|(_, member)| member).collect()
     }
 
@@ -86,7 +98,7 @@ impl<G: Generate> Fleet<G> {
         let load = |member: &&Member<G>| member.load.load(Ordering::Relaxed);
         let all: usize = self.members.iter().map(|member| load(&member)).sum();
         let share = ((all + 1) * (100 + SLACK_PERCENT)).div_ceil(100 * self.members.len());
-        if let Some(free) = ranked.iter().position(|member| load(member) < share) {
+        if let Some(free) = ranked.iter().position(|member| load(member) < share && !member.rests()) {
             ranked[..=free].rotate_right(1);
         }
     }
@@ -150,7 +162,11 @@ impl<G: Generate> Generate for Fleet<G> {
                 Err(error @ (GenerateError::Unavailable { .. } | GenerateError::BreakerOpen { .. })) => {
                     refused = Some(error);
                 }
-                done => return done,
+                done => {
+                    let rests = matches!(done, Err(GenerateError::Engine(_)));
+                    *member.rests_until.lock() = rests.then(|| Instant::now() + REST);
+                    return done;
+                }
             }
         }
         Err(refused.unwrap_or_else(|| GenerateError::Engine("there is no engine".into())))
@@ -169,18 +185,21 @@ mod tests {
 
     /// Counts what it is asked; answers when it may.
     struct Fake {
-        asked: parking_lot::Mutex<Vec<String>>,
+        asked: Mutex<Vec<String>>,
         announced: AtomicUsize,
         may_answer: Arc<Semaphore>,
         is_full: bool,
+        /// Answers with a failure of its own.
+        is_broken: bool,
     }
 
     fn fleet(engines: usize, may_answer: &Arc<Semaphore>, full: &[usize]) -> Fleet<Fake> {
         let engine = |number| Fake {
-            asked: parking_lot::Mutex::default(),
+            asked: Mutex::default(),
             announced: AtomicUsize::new(0),
             may_answer: may_answer.clone(),
             is_full: full.contains(&number),
+            is_broken: false,
         };
         Fleet::new((0..engines).map(engine).collect())
     }
@@ -213,6 +232,9 @@ mod tests {
                 return Err(GenerateError::Unavailable { reason: "full".into(), retry_after_ms: None });
             }
             self.asked.lock().push(request.id);
+            if self.is_broken {
+                return Err(GenerateError::Engine("the card has fallen off the bus".into()));
+            }
             let _may = self.may_answer.acquire().await;
             let receipt = Receipt::default();
             Ok(Completion { text: String::new(), finish: Finish::Stop, receipt })
@@ -290,6 +312,24 @@ mod tests {
         let none = fleet(3, &may_answer, &[0, 1, 2]);
         let error = ask(&none, request("x".into(), 1)).await.unwrap_err();
         assert!(matches!(error, GenerateError::Unavailable { .. }), "{error}");
+    }
+
+    /// Each of its prefixes would fail for ever, and those of others that have a moment's load.
+    #[tokio::test]
+    async fn an_engine_that_fails_is_left_to_rest() {
+        let mut fleet = fleet(3, &Arc::new(Semaphore::new(1_000)), &[]);
+        fleet.members[1].engine.is_broken = true;
+        let mut failures = 0;
+        for template in 0..60 {
+            failures += usize::from(ask(&fleet, request(template.to_string(), template)).await.is_err());
+        }
+        assert_eq!(failures, 1);
+        *fleet.members[1].rests_until.lock() = Some(Instant::now());
+        fleet.members[1].engine.is_broken = false;
+        for template in 0..60 {
+            ask(&fleet, request(template.to_string(), template)).await.unwrap();
+        }
+        assert!(fleet.members[1].engine.asked.lock().len() > 10);
     }
 
     #[test]

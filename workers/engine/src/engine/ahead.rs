@@ -88,18 +88,28 @@ impl<R: Runner> EngineCore<R> {
         if !self.tiers.is_shared() {
             return;
         }
-        if self.tiers.collect() {
+        let has_come = self.tiers.collect();
+        if has_come {
             self.prefetch.again();
         }
         let (now, block_tokens) = (Instant::now(), self.limits.block_tokens);
-        for (place, sequence) in self.waiting.iter_mut().take(LOOKAHEAD_MAX) {
+        for (at, (place, sequence)) in self.waiting.iter_mut().enumerate() {
             if sequence.held_until.is_none_or(|until| until <= now) {
+                continue;
+            }
+            if at >= LOOKAHEAD_MAX {
+                // Not looked at yet; it must not pass those before it and compute what they wait for.
+                self.held.insert(*place);
                 continue;
             }
             let keys = sequence.matchable(block_tokens);
             let is_here = |key: &&BlockKey| self.pool.is_published(key) || self.tiers.finds(key);
             let here = keys.iter().take_while(is_here).count();
-            if self.tiers.coming(&keys[here..]) {
+            if has_come {
+                // There is room for further questions.
+                self.tiers.ask(&keys[here..]);
+            }
+            if self.tiers.is_coming(&keys[here..]) {
                 self.held.insert(*place);
             } else {
                 sequence.held_until = None;

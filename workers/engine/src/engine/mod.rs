@@ -373,6 +373,7 @@ impl<R: Runner> EngineCore<R> {
     }
 
     fn fail_all(&mut self, reason: &str) {
+        self.step_failed();
         while let Some(place) = self.running.keys().next_back().copied() {
             self.end(place, &Err(GenerateError::Engine(reason.to_string())));
         }

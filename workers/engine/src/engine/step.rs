@@ -13,7 +13,7 @@ use crate::kv::pool::{BlockRef, Pool, Taken};
 use crate::kv::table::Table;
 use crate::kv::tier::{Kind, Tiers};
 use crate::model::decoder::{Logits, Span};
-use crate::prefetch::{Below, Prefetch};
+use crate::prefetch::Prefetch;
 use crate::runner::Runner;
 use crate::sched::{Facts, Place, Plan, Progress, Share, Waiting, plan};
 use crate::sequence::{Live, Sequence, Step};
@@ -48,17 +48,19 @@ impl<R: Runner> EngineCore<R> {
         let seconds = started.elapsed().as_secs_f64();
         self.counts.planning_s += started.duration_since(began).as_secs_f64();
         self.counts.model_s += seconds;
-        let tokens: usize = shares.iter().map(|share| share.tokens).sum();
-        if tokens > 2 * shares.len() {
-            // Steps of answers alone say nothing about the time of a prompt.
-            self.tiers.costs.computed(tokens, seconds);
-            self.tune_steps(tokens, seconds);
-        }
         if let Some(metrics) = &self.metrics {
             metrics.step_seconds.observe(seconds);
         }
         match logits {
-            Ok(logits) => self.apply(&shares, &logits),
+            Ok(logits) => {
+                let tokens: usize = shares.iter().map(|share| share.tokens).sum();
+                if tokens > 2 * shares.len() {
+                    // Steps of answers alone say nothing about the time of a prompt.
+                    self.tiers.costs.computed(tokens, seconds);
+                    self.tune_steps(tokens, seconds);
+                }
+                self.apply(&shares, &logits);
+            }
             Err(error) => {
                 tracing::error!(%error, "a model step failed");
                 self.fail_all(&error);
@@ -123,7 +125,8 @@ impl<R: Runner> EngineCore<R> {
 
     /// Is the first in line of a better lane than somebody who runs?
     fn may_make_room(&self, running: &[Progress]) -> bool {
-        let first = self.waiting.first_key_value().map(|(_, sequence)| sequence.lane());
+        let mut ready = self.waiting.iter().filter(|(place, _)| !self.held.contains(*place));
+        let first = ready.next().map(|(_, sequence)| sequence.lane());
         first.is_some_and(|lane| running.iter().any(|p| p.lane > lane))
     }
 
@@ -298,7 +301,7 @@ pub(super) fn keep<R: Runner>(
     if let Some(key) = taken.evicted {
         prefetch.evicted(&key);
         // Exporting a block that is kept already would be for nothing.
-        if !tiers.is_empty() && !tiers.has(&key) {
+        if !tiers.is_empty() && !tiers.holds(&key) {
             runner.export(taken.block.id(), spare);
             tiers.save(key, spare);
         }

@@ -82,8 +82,13 @@ impl PolicyTuner {
             .map(|((policy, tokens), before)| (*policy, tokens - before))
             .collect();
         self.began = Some((prompt, counts()));
+        // Whoever asks for an end by time does not want it for speed, nor is to lose it for that.
+        if matches!(now, Eviction::Ttl(_)) {
+            return None;
+        }
         let own = gains.iter().find(|(policy, _)| policy.name() == now.name())?.1;
-        let (best, most) = gains.into_iter().max_by_key(|(_, tokens)| *tokens)?;
+        let others = gains.into_iter().filter(|(policy, _)| !matches!(policy, Eviction::Ttl(_)));
+        let (best, most) = others.max_by_key(|(_, tokens)| *tokens)?;
         if most * 100 < own * 100 + seen * GAIN_PERCENT {
             self.ahead = None;
             return None;
@@ -126,6 +131,8 @@ impl Trial {
 #[derive(Debug)]
 pub(super) struct StepTuner {
     now: usize,
+    /// The preset's value.
+    began: usize,
     least: usize,
     most: usize,
     /// Longest step that a change may bring about, seconds: others wait that long for their next token.
@@ -145,6 +152,7 @@ impl StepTuner {
     pub fn new(tokens: usize, least: usize, step_s_max: f64) -> Self {
         Self {
             now: tokens,
+            began: tokens,
             least: (tokens / TIMES).max(least),
             most: tokens * TIMES,
             step_s_max,
@@ -180,7 +188,14 @@ impl StepTuner {
         if self.round.0 < ROUND_STEPS {
             return false;
         }
-        let (_, tokens, seconds) = std::mem::replace(&mut self.round, (0, 0, 0.0));
+        let (steps, tokens, seconds) = std::mem::replace(&mut self.round, (0, 0, 0.0));
+        if !is_others && self.now > self.began && seconds > self.step_s_max * steps as f64 {
+            // What was short enough when it was chosen is not with the traffic of now.
+            self.now = (self.now / 2).max(self.began);
+            self.trial = None;
+            self.rest = self.pause;
+            return true;
+        }
         let Some(trial) = &mut self.trial else {
             self.rest = self.rest.saturating_sub(1);
             if self.rest == 0 {
@@ -191,6 +206,14 @@ impl StepTuner {
         trial.rounds.push(seconds / tokens.max(1) as f64);
         let verdict = trial.verdict();
         verdict.is_some_and(|is_faster| self.end_trial(is_faster))
+    }
+
+    /// A step has failed, whatever the reason: nothing of its length or beyond is tried again.
+    pub fn failed(&mut self) {
+        if let Some(trial) = self.trial.as_ref().filter(|trial| trial.is_others_turn()) {
+            self.most = self.most.min(trial.other.max(self.now + 1) - 1);
+        }
+        self.end_trial(false);
     }
 
     fn begin_trial(&mut self) {
@@ -283,6 +306,38 @@ mod tests {
         // About 400 trials, of which one or two are won by chance.
         assert!(changes <= 5, "{changes} changes");
         assert!(others <= 5, "{others} that still try often");
+    }
+
+    #[test]
+    fn a_length_that_fails_is_not_tried_again_and_one_that_has_become_too_long_is_left() {
+        let mut tuner = StepTuner::new(64, 16, 1.0);
+        let mut failures = 0;
+        for _ in 0..20_000 {
+            if tuner.tokens() > 64 {
+                failures += 1;
+                tuner.failed();
+            } else {
+                tuner.computed(tuner.tokens(), with_overhead(tuner.tokens()));
+            }
+        }
+        assert_eq!((failures, tuner.settled()), (1, 64));
+        let mut tuner = StepTuner::new(64, 16, 0.1);
+        run(&mut tuner, 1, 20_000, 0.05, with_overhead);
+        assert_eq!(tuner.settled(), 256);
+        // Longer contexts: ten times as long for each token.
+        run(&mut tuner, 1, 200, 0.05, |tokens| 10.0 * with_overhead(tokens));
+        assert_eq!(tuner.settled(), 64);
+    }
+
+    #[test]
+    fn an_end_by_time_is_neither_left_nor_chosen_for_speed() {
+        for (now, better) in [(Eviction::Ttl(1), Eviction::Lru), (Eviction::Lru, Eviction::Ttl(1))] {
+            let mut tuner = PolicyTuner::new(1_000);
+            for window in 0..10 {
+                let found = [(now, 0), (better, window * 20_000)];
+                assert_eq!(tuner.look(now, window * 20_000, &found), None);
+            }
+        }
     }
 
     #[test]

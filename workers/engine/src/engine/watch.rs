@@ -46,6 +46,13 @@ impl<R: Runner> EngineCore<R> {
         self.limits.step_tokens_max = tuner.tokens().max(self.limits.running_max);
     }
 
+    /// A step has failed or panicked: should it have been a longer one on trial, it is the last of its length.
+    pub(super) fn step_failed(&mut self) {
+        let Some(Tuning { steps: tuner, .. }) = &mut self.tuning else { return };
+        tuner.failed();
+        self.limits.step_tokens_max = tuner.tokens().max(self.limits.running_max);
+    }
+
     /// What the cache holds and found.
     pub fn report(&self) -> CacheReport {
         CacheReport {

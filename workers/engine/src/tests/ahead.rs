@@ -167,7 +167,8 @@ fn a_lone_request_waits_for_what_is_on_its_way() {
     let through = TierOptions { write: TierWrite::Through, ..shared(&store) };
     let mut first = slow(&through, f64::INFINITY);
     hits(&mut first, 0);
-    while store.len() < 18 {
+    // Eight blocks of each of three prompts.
+    while store.len() < 24 {
         std::thread::yield_now();
     }
     let mut other = slow(&shared(&store), f64::INFINITY);

@@ -76,10 +76,12 @@ fn restored_is_as_if_never_evicted() {
 /// An engine that is killed has written nothing at its end.
 #[test]
 fn written_through_a_prompt_outlives_an_engine_that_is_killed() {
-    for (write, expected) in [(TierWrite::Back, 0), (TierWrite::Through, 28)] {
+    let cases = [(TierWrite::Back, 0, 0), (TierWrite::Through, 0, 28), (TierWrite::Through, 1 << 20, 28)];
+    for (write, host_bytes_max, expected) in cases {
         let directory = tempfile::tempdir().unwrap();
         let options = TierOptions {
             write,
+            host_bytes_max,
             disk_directory: Some(directory.path().to_path_buf()),
             disk_bytes_max: 1 << 20,
             ..TierOptions::default()

@@ -3,10 +3,11 @@
 //! Invariant: what it hands over was written for this key by an engine with the same secret, model and precision.
 //! Called by `remote`.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Instant;
 
 use bul_runtime::breaker::{Breaker, Outcome};
@@ -58,18 +59,27 @@ impl Clerk {
         }
     }
 
-    /// Works until the engine's side is gone.
+    /// Works until the engine's side is gone and what it wanted written is. Requests wait for blocks and none for a write, so
+    /// that writes stand back; their number is bounded by the bytes that may wait.
     pub fn run(mut self, inbox: &Receiver<Call>) {
-        while let Ok(call) = inbox.recv() {
+        let mut writes: VecDeque<(BlockKey, Vec<u8>)> = VecDeque::new();
+        loop {
+            let call = match writes.is_empty() {
+                true => inbox.recv().map_err(|_| TryRecvError::Disconnected),
+                false => inbox.try_recv(),
+            };
             if self.shared.stopping.load(Ordering::Relaxed) {
                 return;
             }
-            match call {
-                Call::Get(keys) => self.get(&keys),
-                Call::Put(key, bytes) => {
-                    let len = bytes.len();
-                    self.put(key, &bytes);
-                    self.shared.queued_bytes.fetch_sub(len, Ordering::Relaxed);
+            match (call, writes.is_empty()) {
+                (Ok(Call::Get(keys)), _) => self.get(&keys),
+                (Ok(Call::Put(key, bytes)), _) => writes.push_back((key, bytes)),
+                (Err(TryRecvError::Disconnected), true) => return,
+                (Err(_), _) => {
+                    if let Some((key, bytes)) = writes.pop_front() {
+                        self.put(key, &bytes);
+                        self.shared.queued_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
+                    }
                 }
             }
         }

@@ -252,9 +252,8 @@ impl Tiers {
         self.find(key).is_some()
     }
 
-    /// Whether the first of `keys` is on its way from the shared store, which is asked for those that nobody has asked for.
-    pub fn coming(&mut self, keys: &[BlockKey]) -> bool {
-        self.ask(keys);
+    /// Whether the first of `keys` is on its way from the shared store.
+    pub fn is_coming(&self, keys: &[BlockKey]) -> bool {
         keys.first().is_some_and(|key| self.remote.as_ref().is_some_and(|remote| remote.is_asked(key)))
     }
 
@@ -271,7 +270,7 @@ impl Tiers {
     }
 
     /// Whether there is nothing to gain from saving the block of `key`.
-    fn holds(&self, key: &BlockKey) -> bool {
+    pub fn holds(&self, key: &BlockKey) -> bool {
         let is_local = self.host.is_some() || self.disk.is_some();
         let is_remote = || self.remote.as_ref().is_some_and(|remote| remote.is_written(key));
         self.find(key).is_some() || (!is_local && is_remote())
@@ -286,6 +285,13 @@ impl Tiers {
         let bytes = self.codec.encode(self.shape, values);
         if let Some(remote) = &mut self.remote {
             remote.put(key, || bytes.clone());
+        }
+        if self.write == TierWrite::Through
+            && self.host.is_some()
+            && let Some(disk) = &mut self.disk
+        {
+            // Memory ends with the process.
+            disk.put(key, &self.disk_compression.pack(&bytes));
         }
         let dropped = match (&mut self.host, &self.disk) {
             (Some(host), _) => {
