@@ -181,6 +181,11 @@ fn set(table: &mut Table, path: &str, text: &str, origin: &str) -> Result<(), Co
             .parse::<u32>()
             .map(|n| Value::Integer(n.into()))
             .map_err(|_| error(format!("{path} must be a whole number, not {text:?}")))?,
+        Some(Value::Boolean(_)) => text
+            .trim()
+            .parse::<bool>()
+            .map(Value::Boolean)
+            .map_err(|_| error(format!("{path} must be true or false, not {text:?}")))?,
         Some(Value::Array(_)) => Value::Array(
             text.split(',')
                 .map(str::trim)
