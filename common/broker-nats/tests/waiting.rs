@@ -3,11 +3,14 @@
 mod kit;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bul_broker::Broker;
 use bul_broker_nats::Options;
 use bul_job::Lane;
+use serde_json::Value;
+use tokio::sync::Notify;
 
 use kit::*;
 
@@ -47,7 +50,9 @@ async fn a_woken_process_that_does_not_fetch_keeps_nothing() {
     let (server, idle) = start(Options::default()).await;
     let other = open(&server, Options::default()).await;
     let (woken, sent) = tokio::join!(idle.ready(&[Lane::Critical]), async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        let consumer = async || ask(&server, "CONSUMER.INFO.BUL_JOBS.bul-critical", Value::Null).await;
+        let is_waited_for = async || consumer().await["num_waiting"].as_u64() > Some(0);
+        eventually("a pull lies at the server", is_waited_for).await;
         let sent = message(Lane::Critical);
         other.publish(std::slice::from_ref(&sent)).await.unwrap();
         sent
@@ -82,8 +87,10 @@ async fn a_closed_process_gives_back() {
 async fn processes_share_a_lane() {
     let (server, producer) = start(Options::default()).await;
     let mut workers = Vec::new();
+    let progress = Arc::new(Notify::new());
     for _ in 0..4 {
         let broker = open(&server, Options::default()).await;
+        let progress = Arc::clone(&progress);
         workers.push(tokio::spawn(async move {
             let mut done = Vec::new();
             loop {
@@ -97,6 +104,7 @@ async fn processes_share_a_lane() {
                 for delivery in fetched {
                     done.push(delivery.payload().ready().unwrap().job);
                     delivery.ack().await.unwrap();
+                    progress.notify_one();
                 }
             }
         }));
@@ -106,7 +114,8 @@ async fn processes_share_a_lane() {
         let batch: Vec<_> = (0..20).map(|_| message(Lane::Normal)).collect();
         producer.publish(&batch).await.unwrap();
         sent.extend(batch.iter().map(|message| message.job));
-        tokio::time::sleep(Duration::from_millis(3)).await;
+        // The next ones come while some are at work, and others wait.
+        tokio::time::timeout(SOON, progress.notified()).await.expect("nobody takes anything");
     }
     let mut done = Vec::new();
     for worker in workers {

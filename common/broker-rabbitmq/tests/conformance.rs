@@ -22,6 +22,7 @@ impl Fixture for Rabbit {
         Arc::clone(&self.broker)
     }
 
+    /// The deadline is the broker's own timer, of which it tells nobody: what passes here is time alone.
     async fn pass_ack_deadline(&self) {
         tokio::time::sleep(ACK_WAIT + Duration::from_millis(200)).await;
     }

@@ -24,7 +24,7 @@ pub enum LogFormat {
 /// Installs the log subscriber on stderr. `filter` is in the syntax of `RUST_LOG`; an invalid one is
 /// an error, since a silent default would hide what somebody wanted to see.
 pub fn init_logs(format: LogFormat, filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|e| format!("log filter {filter:?}: {e}"))?;
+    let filter = EnvFilter::try_new(directives(filter)).map_err(|e| format!("log filter {filter:?}: {e}"))?;
     let terminal = std::io::stderr().is_terminal();
     let colour = terminal && std::env::var_os("NO_COLOR").is_none();
     let builder =
@@ -35,6 +35,12 @@ pub fn init_logs(format: LogFormat, filter: &str) -> Result<(), String> {
         LogFormat::Auto | LogFormat::Text => builder.compact().with_target(false).try_init(),
     };
     result.map_err(|e| format!("logging cannot be set up: {e}"))
+}
+
+/// The filter's directives. AMQP answers the question whether a queue is there with an error and an end of the channel, which
+/// the library logs as if something were wrong; the adapter tells what is. Whoever names the library sees all of it.
+fn directives(filter: &str) -> String {
+    if filter.contains("lapin") { filter.into() } else { format!("lapin::channel=off,{filter}") }
 }
 
 /// Registers a counter under a name from [`names`].
@@ -72,4 +78,22 @@ fn registered<C: prometheus::core::Collector + Clone + 'static>(
     let collector = collector.unwrap_or_else(|e| panic!("metric {}: {e}", metric.name));
     registry.register(Box::new(collector.clone())).unwrap_or_else(|e| panic!("metric {}: {e}", metric.name));
     collector
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_that_cries_wolf_is_heard_only_when_it_is_named() {
+        for (filter, expected) in [
+            ("info", "lapin::channel=off,info"),
+            ("warn,bul_worker=debug", "lapin::channel=off,warn,bul_worker=debug"),
+            ("info,lapin=debug", "info,lapin=debug"),
+        ] {
+            assert_eq!(directives(filter), expected);
+            assert!(EnvFilter::try_new(directives(filter)).is_ok());
+        }
+        assert!(EnvFilter::try_new(directives("info,,=")).is_err());
+    }
 }

@@ -18,14 +18,10 @@ const BUSY_BYTES: usize = 1 << 20;
 const IDLE_BYTES: usize = 16 << 20;
 
 impl<R: Runner> EngineCore<R> {
-    /// Takes in what the shared store has brought, and brings what requests that still wait and the forecast need next.
-    /// Runs when the step's own blocks are taken: what is free or idle then was promised to nobody.
+    /// Brings what requests that still wait and the forecast need next. Runs when the step's own blocks are taken: what is free or idle then was promised to nobody.
     pub(super) fn look_ahead(&mut self) {
         if self.tiers.is_empty() {
             return;
-        }
-        if self.tiers.collect() {
-            self.prefetch.again();
         }
         if std::mem::take(&mut self.queue_changed) {
             let ahead = self.waiting.values().take(QUEUE_MAX);
@@ -82,7 +78,8 @@ impl<R: Runner> EngineCore<R> {
         sequence.held_until = Some(Instant::now() + self.tiers.patience(missing.len() * block_tokens));
     }
 
-    /// Finds the requests that do not start yet, since the next block of their prompts is on its way.
+    /// Takes in what the shared store has brought, and finds the requests that do not start yet, since the next block of their
+    /// prompts is on its way.
     pub(super) fn hold_back(&mut self) {
         self.held.clear();
         if !self.tiers.is_shared() {
