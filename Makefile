@@ -1,5 +1,5 @@
 # make demo  builds and runs the main job: no server, no network, no download
-# make dist  builds the executable for production: a tenth to a fifth faster, and three times as long in the making
+# make dist  builds the executable for production: up to a quarter more jobs a second, nearly twice the processor time to build
 # make cuda  builds the executable that can also compute on an NVIDIA card; needs no CUDA itself
 # make test  installs what the tests need, then runs everything
 .PHONY: demo build dist cuda test check fmt lint docs deny test-deps bench clean
