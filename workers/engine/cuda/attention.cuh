@@ -1,23 +1,31 @@
-// Causal attention over paged keys and values (Kwon et al. 2023), online softmax (Milakov and Gimelshein 2018), grouped queries.
+// Causal attention over paged keys and values (Kwon et al. 2023), online softmax (Milakov and Gimelshein 2018), grouped queries,
+// shared prefixes read once for several sequences (Juravsky et al. 2024).
 //
-// A tile is up to 16 query vectors: consecutive rows of one sequence, times the query heads that share a key head. Keys are read in
-// steps of 64 for all of them. Each chunk of 256 keys is summed on its own, and the chunks are folded together in their order, by one
-// block or, when there are few tiles, by a second kernel over what several blocks found. The cut depends on positions alone and both
-// ways fold alike, so a row's result does not depend on its company here either.
+// Query vectors are rows of the step times the query heads that share a key head; a warp holds 16 of them. The keys of a row are cut
+// into chunks of 128 and these into pieces of 32. Each piece is summed on its own, the pieces of a chunk are folded together in their
+// order, and so are the chunks of a row: by one warp, by the four of a block, or by `bul_fold` over what several blocks found. The
+// cut depends on positions alone and all ways fold alike, so a row's result does not depend on its company here either.
+//
+// Keys and values go from the pool into registers as tensor-core products want them: 16 bytes of a key for four lanes each, and 8
+// neighbouring keys' values of one column, which is why a block holds its values by columns.
 
 #pragma once
 
-#define VECTORS 16             // query vectors of a tile
-#define KEYS 64                // keys read at once
-#define CHUNK 256              // keys summed before they are folded in
-#define SCORE_PITCH (KEYS + 4)
-#define WEIGHT_PITCH (KEYS + 8)
+#define PIECE_KEYS 32
+#define CHUNK_PIECES 4
+#define CHUNK (PIECE_KEYS * CHUNK_PIECES)
+#define VECTORS 16             // query vectors of a warp
 #define NONE (-INFINITY)
+#define NO_ROW 0xffffffffu
 
+// What a block, or a warp of `bul_attend_wide`, has to do.
 struct Tile {
-    unsigned row;              // first row
+    unsigned members;          // where the pairs (row, place among the found) of its rows start
     unsigned rows;             // how many
-    unsigned table;            // where the block table of their sequence starts
+    unsigned table;            // where the block table of their sequence starts, or of one of them
+    unsigned longest;          // keys that the row sees that sees most
+    unsigned first, end;       // chunks
+    unsigned found;            // whether `bul_fold` follows
     unsigned unused;
 };
 
@@ -39,232 +47,420 @@ __device__ inline Fold fold(float most_before, float most_now) {
     return f;
 }
 
-// Written out, so that both ways of folding round alike.
+// Written out, so that all ways of folding round alike.
 __device__ inline float folded(const Fold& f, float before, float now) {
     return __fmaf_rn(before, f.before, __fmul_rn(now, f.now));
 }
 
-struct Space {
-    __half* q;                 // [VECTORS, half_pitch]
-    __half* kv;                // [KEYS, half_pitch]
-    float* scores;             // [VECTORS, SCORE_PITCH]
-    __half* weights;           // [VECTORS, WEIGHT_PITCH]
-    float* sums;               // [VECTORS, float_pitch], of this chunk
-    float* totals;             // the same, of all chunks
-    float *most, *weight;      // [VECTORS], of this chunk
-    float *most_total, *weight_total;
-    float* scale;              // [VECTORS], of `sums` at this step
-    unsigned padded, half_pitch, float_pitch;
+// Sums of one or several pieces for 16 vectors, as products leave them: rows g and g + 8, columns 8n + 2q and the next.
+template <int WIDTH>
+struct Sums {
+    float of[WIDTH / 8][4];
+    float most[2], weight[2];
 };
 
-// Bytes: see `attend_bytes` in src/cuda/kernel.rs.
-__device__ inline Space carve(unsigned char* memory, unsigned head_dim) {
-    Space s;
-    s.padded = (head_dim + MMA - 1) / MMA * MMA;
-    s.half_pitch = s.padded + 8;
-    s.float_pitch = s.padded + 4;
-    s.q = (__half*)memory;
-    s.kv = s.q + VECTORS * s.half_pitch;
-    s.scores = (float*)(s.kv + KEYS * s.half_pitch);
-    s.weights = (__half*)(s.scores + VECTORS * SCORE_PITCH);
-    s.sums = (float*)(s.weights + VECTORS * WEIGHT_PITCH);
-    s.totals = s.sums + VECTORS * s.float_pitch;
-    s.most = s.totals + VECTORS * s.float_pitch;
-    s.weight = s.most + VECTORS;
-    s.most_total = s.weight + VECTORS;
-    s.weight_total = s.most_total + VECTORS;
-    s.scale = s.weight_total + VECTORS;
-    return s;
+template <int WIDTH>
+__device__ inline void clear(Sums<WIDTH>& sums) {
+    for (int n = 0; n < WIDTH / 8; ++n) {
+        for (int i = 0; i < 4; ++i) {
+            sums.of[n][i] = 0.0f;
+        }
+    }
+    for (int i = 0; i < 2; ++i) {
+        sums.most[i] = NONE;
+        sums.weight[i] = 0.0f;
+    }
 }
 
-// Keys (`kind` 0) or values (1) from position `at` on into shared memory; zeros from `end` on and beside the head.
-__device__ inline void read_kv(const Space& s, const __half* pool, const unsigned* table, const Shape& shape, unsigned kind,
-                               unsigned kv_head, unsigned at, unsigned end) {
-    const unsigned pieces = s.padded / PIECE;
-    for (unsigned i = threadIdx.x; i < KEYS * pieces; i += blockDim.x) {
-        const unsigned key = i / pieces, d = i % pieces * PIECE, position = at + key;
-        __half* to = s.kv + key * s.half_pitch + d;
-        const __half* from = pool;
-        unsigned valid = 0;
-        if (position < end && d < shape.head_dim) {
-            const unsigned block = table[position / shape.block_tokens], slot = position % shape.block_tokens;
-            from += in_pool(block, slot, shape.layer, kind, kv_head, shape.layers, shape.kv_heads, shape.block_tokens, shape.head_dim) + d;
-            valid = shape.head_dim - d < PIECE ? shape.head_dim - d : PIECE;
+template <int WIDTH>
+__device__ inline void fold_in(Sums<WIDTH>& sums, const Sums<WIDTH>& now) {
+    const Fold f[2] = {fold(sums.most[0], now.most[0]), fold(sums.most[1], now.most[1])};
+#pragma unroll
+    for (int n = 0; n < WIDTH / 8; ++n) {
+        for (int i = 0; i < 4; ++i) {
+            sums.of[n][i] = folded(f[i / 2], sums.of[n][i], now.of[n][i]);
         }
-        if (valid == PIECE && shape.head_dim % PIECE == 0) {
-            *(uint4*)to = *(const uint4*)from;
-        } else {
-            for (unsigned j = 0; j < PIECE; ++j) {
-                to[j] = j < valid ? from[j] : __float2half_rn(0.0f);
+    }
+    for (int i = 0; i < 2; ++i) {
+        sums.weight[i] = folded(f[i], sums.weight[i], now.weight[i]);
+        sums.most[i] = f[i].most;
+    }
+}
+
+// Where the values of a lane's two vectors lie, and how many keys they see.
+struct Vectors {
+    const __half* q[2];
+    unsigned seen[2];          // none without a vector; then it stands for the first one
+};
+
+// `first`: the lane's warp's first vector, counted in the tile.
+__device__ inline Vectors vectors_of(const Tile& tile, const unsigned* members, const unsigned* positions, const __half* q,
+                                     const Shape& shape, unsigned kv_head, unsigned first) {
+    const unsigned group = shape.heads / shape.kv_heads;
+    Vectors v;
+    for (unsigned i = 0; i < 2; ++i) {
+        const unsigned wanted = first + threadIdx.x % 32 / LANES + 8 * i;
+        const bool is_there = wanted < tile.rows * group;
+        const unsigned vector = is_there ? wanted : 0, row = members[tile.members + 2 * (vector / group)];
+        v.q[i] = q + ((size_t)row * shape.heads + kv_head * group + vector % group) * shape.head_dim;
+        v.seen[i] = is_there ? positions[row] + 1 : 0;
+    }
+    return v;
+}
+
+// How the pool is laid out decides how it is read: in pieces of 16 bytes where heads and blocks are whole pieces, as those of all known
+// models are, and half by half otherwise. Reads of pieces have no branches, so that all of them are under way at once.
+template <int WIDTH>
+__device__ inline bool whole_pieces(const Shape& shape) {
+    return shape.head_dim == WIDTH && shape.block_tokens % PIECE == 0;
+}
+
+__device__ inline uint4 packed(const __half* halves) {
+    const unsigned short* bits = (const unsigned short*)halves;
+    return {bits[0] | (unsigned)bits[1] << 16, bits[2] | (unsigned)bits[3] << 16, bits[4] | (unsigned)bits[5] << 16,
+            bits[6] | (unsigned)bits[7] << 16};
+}
+
+// 8 numbers of a vector or key, from `at` on; zeros beside the head.
+template <bool WHOLE>
+__device__ inline uint4 read_head(const __half* from, unsigned at, unsigned head_dim) {
+    if constexpr (WHOLE) {
+        return *(const uint4*)(from + at);
+    } else {
+        __half halves[PIECE];
+        for (unsigned i = 0; i < PIECE; ++i) {
+            halves[i] = at + i < head_dim ? from[at + i] : __float2half_rn(0.0f);
+        }
+        return packed(halves);
+    }
+}
+
+// The values of 8 keys from position `at` on, by columns; zeros from `end` on, whatever lies there.
+struct Values {
+    const __half* from;        // of the first column, where they lie in one piece
+    uint4 there;               // all ones where a key is there
+};
+
+__device__ inline Values find_values(const __half* pool, const unsigned* table, const Shape& shape, unsigned kv_head, unsigned at,
+                                     unsigned end) {
+    const unsigned tokens = shape.block_tokens, count = at < end ? end - at : 0, first = at < end ? at : 0;
+    const size_t plane = in_plane(table[first / tokens], shape.layer, 1, kv_head, shape.layers, shape.kv_heads);
+    Values v;
+    v.from = pool + plane * tokens * shape.head_dim + first % tokens;
+    unsigned there[4];
+    for (unsigned i = 0; i < 4; ++i) {
+        there[i] = (count > 2 * i ? 0xffffu : 0) | (count > 2 * i + 1 ? 0xffff0000u : 0);
+    }
+    v.there = {there[0], there[1], there[2], there[3]};
+    return v;
+}
+
+template <bool WHOLE>
+__device__ inline uint4 read_values(const Values& v, const __half* pool, const unsigned* table, const Shape& shape, unsigned kv_head,
+                                    unsigned d, unsigned at, unsigned end) {
+    if constexpr (WHOLE) {
+        const uint4 all = *(const uint4*)(v.from + (size_t)d * shape.block_tokens);
+        return {all.x & v.there.x, all.y & v.there.y, all.z & v.there.z, all.w & v.there.w};
+    } else {
+        __half halves[PIECE];
+        for (unsigned i = 0; i < PIECE; ++i) {
+            const unsigned key = at + i, tokens = shape.block_tokens;
+            halves[i] = __float2half_rn(0.0f);
+            if (key < end && d < shape.head_dim) {
+                const size_t plane = in_plane(table[key / tokens], shape.layer, 1, kv_head, shape.layers, shape.kv_heads);
+                halves[i] = pool[(plane * shape.head_dim + d) * tokens + key % tokens];
             }
         }
+        return packed(halves);
     }
 }
 
-// Scores of 16 vectors and 64 keys; each warp takes 16 keys.
-__device__ inline void score(const Space& s, unsigned warp) {
-    FragmentSum sum;
-    wmma::fill_fragment(sum, 0.0f);
-    for (unsigned d = 0; d < s.padded; d += MMA) {
-        FragmentA a;
-        FragmentBT b;
-        wmma::load_matrix_sync(a, s.q + d, s.half_pitch);
-        wmma::load_matrix_sync(b, s.kv + warp * MMA * s.half_pitch + d, s.half_pitch);
-        wmma::mma_sync(sum, a, b, sum);
-    }
-    wmma::store_matrix_sync(s.scores + warp * MMA, sum, SCORE_PITCH, wmma::mem_row_major);
-}
+// Sums the piece of keys from `at` on. `end`: keys behind it are not there.
+template <int WIDTH, bool WHOLE>
+__device__ inline void sum_piece(Sums<WIDTH>& sums, const Vectors& v, const __half* pool, const unsigned* table, const Shape& shape,
+                                 unsigned kv_head, unsigned at, unsigned end, float scale) {
+    constexpr unsigned SPANS = WIDTH / SPAN;
+    const unsigned lane = threadIdx.x % 32, g = lane / LANES, q = lane % LANES;
+    // Each lane finds one key. Keys that are not there have weight zero; the last one stands in for them.
+    const unsigned position = at + lane < end ? at + lane : end - 1;
+    const size_t plane = in_plane(table[position / shape.block_tokens], shape.layer, 0, kv_head, shape.layers, shape.kv_heads);
+    const unsigned mine = (unsigned)(plane * shape.block_tokens) + position % shape.block_tokens;
 
-// From scores to weights of the values; eight neighbouring lanes per vector. `seen`: keys that this thread's vector sees.
-__device__ inline void soften(const Space& s, unsigned at, unsigned seen, float scale) {
-    const unsigned vector = threadIdx.x / 8, part = threadIdx.x % 8;
-    const float* scores = s.scores + vector * SCORE_PITCH;
-    const float before = s.most[vector];
-    float most = before;
-    for (unsigned key = part; key < KEYS; key += 8) {
-        const float value = scores[key] * scale;
-        most = at + key < seen && value > most ? value : most;
-    }
-    for (int distance = 4; distance > 0; distance /= 2) {
-        const float other = __shfl_xor_sync(0xffffffffu, most, distance);
-        most = other > most ? other : most;
-    }
-    float sum = 0.0f;
-    for (unsigned key = part; key < KEYS; key += 8) {
-        const __half weight = __float2half_rn(at + key < seen ? expf(scores[key] * scale - most) : 0.0f);
-        s.weights[vector * WEIGHT_PITCH + key] = weight;
-        // As it will weigh, so that weights sum to one.
-        sum += __half2float(weight);
-    }
-    for (int distance = 4; distance > 0; distance /= 2) {
-        sum += __shfl_xor_sync(0xffffffffu, sum, distance);
-    }
-    if (part == 0) {
-        const float kept = before == NONE ? 0.0f : expf(before - most);
-        s.scale[vector] = kept;
-        s.weight[vector] = s.weight[vector] * kept + sum;
-        s.most[vector] = most;
-    }
-}
-
-// sums = sums * scale + weights * values; each warp takes every fourth 16 columns.
-__device__ inline void weigh(const Space& s, unsigned warp, unsigned lane) {
-    for (unsigned d = warp * MMA; d < s.padded; d += 4 * MMA) {
-        for (unsigned i = lane; i < VECTORS * MMA; i += 32) {
-            s.sums[i / MMA * s.float_pitch + d + i % MMA] *= s.scale[i / MMA];
+    // Column g of product t is key 8 (g / 2) + 2 t + g % 2, so that lane q is left with the scores of keys 8q to 8q + 7.
+    uint4 keys[SPANS][4];
+#pragma unroll
+    for (unsigned t = 0; t < 4; ++t) {
+        const __half* key = pool + (size_t)__shfl_sync(ALL_LANES, mine, g / 2 * 8 + 2 * t + g % 2) * shape.head_dim;
+#pragma unroll
+        for (unsigned span = 0; span < SPANS; ++span) {
+            keys[span][t] = read_head<WHOLE>(key, span * SPAN + q * PIECE, shape.head_dim);
         }
-        __syncwarp();
-        FragmentSum sum;
-        wmma::load_matrix_sync(sum, s.sums + d, s.float_pitch, wmma::mem_row_major);
-        for (unsigned key = 0; key < KEYS; key += MMA) {
-            FragmentA a;
-            FragmentB b;
-            wmma::load_matrix_sync(a, s.weights + key, WEIGHT_PITCH);
-            wmma::load_matrix_sync(b, s.kv + key * s.half_pitch + d, s.half_pitch);
-            wmma::mma_sync(sum, a, b, sum);
+    }
+    float scores[4][4];
+#pragma unroll
+    for (unsigned i = 0; i < 16; ++i) {
+        scores[i / 4][i % 4] = 0.0f;
+    }
+#pragma unroll
+    for (unsigned span = 0; span < SPANS; ++span) {
+        const unsigned d = span * SPAN + q * PIECE;
+        const uint4 low = read_head<WHOLE>(v.q[0], d, shape.head_dim), high = read_head<WHOLE>(v.q[1], d, shape.head_dim);
+        multiply_span<4>(scores, low, high, keys[span]);
+    }
+
+    // Under way while weights are computed.
+    const Values found = find_values(pool, table, shape, kv_head, at + 8 * q, end);
+    uint4 values[WIDTH / 8];
+#pragma unroll
+    for (unsigned n = 0; n < WIDTH / 8; ++n) {
+        values[n] = read_values<WHOLE>(found, pool, table, shape, kv_head, n * 8 + g, at + 8 * q, end);
+    }
+    unsigned weights[4][2];
+#pragma unroll
+    for (unsigned i = 0; i < 2; ++i) {
+        float most = NONE;
+#pragma unroll
+        for (unsigned j = 0; j < 8; ++j) {
+            float& score = scores[j / 2][2 * i + j % 2];
+            score = at + 8 * q + j < v.seen[i] ? score * scale : NONE;
+            most = score > most ? score : most;
         }
-        wmma::store_matrix_sync(s.sums + d, sum, s.float_pitch, wmma::mem_row_major);
+        for (int distance = 1; distance < LANES; distance *= 2) {
+            const float other = __shfl_xor_sync(ALL_LANES, most, distance);
+            most = other > most ? other : most;
+        }
+        float weight = 0.0f;
+#pragma unroll
+        for (unsigned t = 0; t < 4; ++t) {
+            float both[2];
+            for (unsigned j = 0; j < 2; ++j) {
+                const float score = scores[t][2 * i + j];
+                // As it will weigh, so that weights sum to one.
+                both[j] = __half2float(__float2half_rn(score == NONE ? 0.0f : expf(score - most)));
+                weight += both[j];
+            }
+            weights[t][i] = pair(both[0], both[1]);
+        }
+        for (int distance = 1; distance < LANES; distance *= 2) {
+            weight += __shfl_xor_sync(ALL_LANES, weight, distance);
+        }
+        sums.most[i] = most;
+        sums.weight[i] = weight;
+    }
+#pragma unroll
+    for (unsigned n = 0; n < WIDTH / 8; ++n) {
+        for (int i = 0; i < 4; ++i) {
+            sums.of[n][i] = 0.0f;
+        }
+        multiply(sums.of[n], weights[0][0], weights[0][1], weights[1][0], weights[1][1], values[n].x, values[n].y);
+    }
+#pragma unroll
+    for (unsigned n = 0; n < WIDTH / 8; ++n) {
+        multiply(sums.of[n], weights[2][0], weights[2][1], weights[3][0], weights[3][1], values[n].z, values[n].w);
     }
 }
 
-// One chunk: sums, largest score and weight of all keys from `chunk` times CHUNK on.
-__device__ inline void attend_chunk(const Space& s, const __half* pool, const unsigned* table, const Shape& shape, unsigned kv_head,
-                                    unsigned chunk, unsigned longest, unsigned seen, float scale) {
-    const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    for (unsigned i = threadIdx.x; i < VECTORS * s.float_pitch; i += blockDim.x) {
-        s.sums[i] = 0.0f;
-    }
-    if (threadIdx.x < VECTORS) {
-        s.most[threadIdx.x] = NONE;
-        s.weight[threadIdx.x] = 0.0f;
-    }
-    const unsigned first = chunk * CHUNK, end = first + CHUNK < longest ? first + CHUNK : longest;
-    for (unsigned at = first; at < end; at += KEYS) {
-        __syncthreads();
-        read_kv(s, pool, table, shape, 0, kv_head, at, end);
-        __syncthreads();
-        score(s, warp);
-        __syncthreads();
-        read_kv(s, pool, table, shape, 1, kv_head, at, end);
-        soften(s, at, seen, scale);
-        __syncthreads();
-        weigh(s, warp, lane);
-    }
-    __syncthreads();
-}
+// Shared memory of `attend`, per piece: see `attend_bytes` in src/cuda/kernel.rs.
+#define FOUND_PITCH(width) ((width) + 8)
+#define FOUND_FLOATS(width) (VECTORS * (FOUND_PITCH(width) + 2))
 
-// Grid (tiles, kv_heads, parts), blocks of 128. With one part a block folds all chunks and writes out[rows, pitch]; with more, each
-// block takes one chunk and writes what it found to `found`, [rows, heads, parts, head_dim + 2]: sums, largest score, weight.
-extern "C" __global__ void __launch_bounds__(128)
-    bul_attend(const __half* q, const __half* pool, const unsigned* tables, const unsigned* tiles, const unsigned* positions,
-               __half* out, float* found, unsigned heads, unsigned kv_heads, unsigned head_dim, unsigned layer, unsigned layers,
-               unsigned block_tokens, unsigned pitch, float scale) {
+// The pieces of a chunk, one for each warp; thread by thread then 1/8 of a vector. With `tile.found` there is one chunk, which goes to
+// found[place, heads, parts, head_dim + 2]: sums, largest score, weight.
+template <int WIDTH, bool WHOLE>
+__device__ inline void attend(const __half* q, const __half* pool, const unsigned* tables, const Tile& tile, const unsigned* members,
+                              const unsigned* positions, __half* out, float* found, const Shape& shape, unsigned parts, unsigned pitch,
+                              float scale) {
     BUL_SHARED(memory);
-    const Shape shape = {heads, kv_heads, head_dim, layer, layers, block_tokens};
-    const Space s = carve(memory, head_dim);
-    const Tile tile = ((const Tile*)tiles)[blockIdx.x];
-    const unsigned kv_head = blockIdx.y, group = heads / kv_heads, vectors = tile.rows * group;
-    const unsigned longest = positions[tile.row + tile.rows - 1] + 1;
-    const unsigned chunks = (longest + CHUNK - 1) / CHUNK;
-    if (gridDim.z > 1 && blockIdx.z >= chunks) {
+    const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / LANES, column = lane % LANES * 2;
+    const unsigned kv_head = blockIdx.y, group = shape.heads / shape.kv_heads;
+    const unsigned* table = tables + tile.table;
+    const Vectors v = vectors_of(tile, members, positions, q, shape, kv_head, 0);
+    const unsigned mine = threadIdx.x / 8, part = threadIdx.x % 8;
+    float totals[WIDTH / 8], most_total = NONE, weight_total = 0.0f;
+    for (int i = 0; i < WIDTH / 8; ++i) {
+        totals[i] = 0.0f;
+    }
+    float chunk_sums[WIDTH / 8], most = NONE, weight = 0.0f;
+    for (unsigned chunk = tile.first; chunk < tile.end; ++chunk) {
+        const unsigned start = chunk * CHUNK, end = start + CHUNK < tile.longest ? start + CHUNK : tile.longest;
+        const unsigned pieces = (end - start + PIECE_KEYS - 1) / PIECE_KEYS;
+        float* to = (float*)memory + warp * FOUND_FLOATS(WIDTH);
+        if (warp < pieces) {
+            Sums<WIDTH> sums;
+            sum_piece<WIDTH, WHOLE>(sums, v, pool, table, shape, kv_head, start + warp * PIECE_KEYS, end, scale);
+#pragma unroll
+            for (unsigned n = 0; n < WIDTH / 8; ++n) {
+                for (unsigned i = 0; i < 4; ++i) {
+                    to[(g + i / 2 * 8) * FOUND_PITCH(WIDTH) + n * 8 + column + i % 2] = sums.of[n][i];
+                }
+            }
+            if (column == 0) {
+                for (unsigned i = 0; i < 2; ++i) {
+                    float* ends = to + VECTORS * FOUND_PITCH(WIDTH) + 2 * (g + 8 * i);
+                    ends[0] = sums.most[i];
+                    ends[1] = sums.weight[i];
+                }
+            }
+        }
+        __syncthreads();
+        most = NONE;
+        weight = 0.0f;
+        for (int i = 0; i < WIDTH / 8; ++i) {
+            chunk_sums[i] = 0.0f;
+        }
+        for (unsigned piece = 0; piece < pieces; ++piece) {
+            const float* from = (const float*)memory + piece * FOUND_FLOATS(WIDTH);
+            const float* ends = from + VECTORS * FOUND_PITCH(WIDTH) + 2 * mine;
+            const Fold f = fold(most, ends[0]);
+#pragma unroll
+            for (unsigned i = 0; i < WIDTH / 8; ++i) {
+                chunk_sums[i] = folded(f, chunk_sums[i], from[mine * FOUND_PITCH(WIDTH) + part + 8 * i]);
+            }
+            weight = folded(f, weight, ends[1]);
+            most = f.most;
+        }
+        if (!tile.found) {
+            const Fold f = fold(most_total, most);
+            for (int i = 0; i < WIDTH / 8; ++i) {
+                totals[i] = folded(f, totals[i], chunk_sums[i]);
+            }
+            weight_total = folded(f, weight_total, weight);
+            most_total = f.most;
+        }
+        __syncthreads();
+    }
+    if (mine >= tile.rows * group) {
         return;
     }
-    for (unsigned i = threadIdx.x; i < VECTORS * s.half_pitch; i += blockDim.x) {
-        const unsigned vector = i / s.half_pitch, d = i % s.half_pitch;
-        const size_t row = tile.row + vector / group, head = kv_head * group + vector % group;
-        s.q[i] = vector < vectors && d < head_dim ? q[(row * heads + head) * head_dim + d] : __float2half_rn(0.0f);
-    }
-    for (unsigned i = threadIdx.x; i < VECTORS * s.float_pitch; i += blockDim.x) {
-        s.totals[i] = 0.0f;
-    }
-    if (threadIdx.x < VECTORS) {
-        s.most_total[threadIdx.x] = NONE;
-        s.weight_total[threadIdx.x] = 0.0f;
-    }
-    const unsigned mine = threadIdx.x / 8;
-    const unsigned seen = mine < vectors ? positions[tile.row + mine / group] + 1 : 0;
-    const unsigned first = gridDim.z > 1 ? blockIdx.z : 0, end = gridDim.z > 1 ? blockIdx.z + 1 : chunks;
-    for (unsigned chunk = first; chunk < end; ++chunk) {
-        attend_chunk(s, pool, tables + tile.table, shape, kv_head, chunk, longest, seen, scale);
-        if (gridDim.z > 1) {
-            continue;
+    const unsigned* member = members + tile.members + 2 * (mine / group);
+    const size_t head = kv_head * group + mine % group;
+    float* to = found + ((member[1] * (size_t)shape.heads + head) * parts + tile.first) * (shape.head_dim + 2);
+    __half* narrowed = out + (size_t)member[0] * pitch + head * shape.head_dim;
+    for (unsigned i = 0; i < WIDTH / 8; ++i) {
+        const unsigned d = part + 8 * i;
+        if (d < shape.head_dim && tile.found) {
+            to[d] = chunk_sums[i];
+        } else if (d < shape.head_dim) {
+            narrowed[d] = narrow(totals[i] / weight_total);
         }
-        for (unsigned i = threadIdx.x; i < VECTORS * s.padded; i += blockDim.x) {
-            const unsigned vector = i / s.padded, at = vector * s.float_pitch + i % s.padded;
-            s.totals[at] = folded(fold(s.most_total[vector], s.most[vector]), s.totals[at], s.sums[at]);
-        }
-        __syncthreads();
-        if (threadIdx.x < VECTORS) {
-            const Fold f = fold(s.most_total[threadIdx.x], s.most[threadIdx.x]);
-            s.weight_total[threadIdx.x] = folded(f, s.weight_total[threadIdx.x], s.weight[threadIdx.x]);
-            s.most_total[threadIdx.x] = f.most;
-        }
-        __syncthreads();
     }
-    for (unsigned i = threadIdx.x; i < vectors * head_dim; i += blockDim.x) {
-        const unsigned vector = i / head_dim, d = i % head_dim, at = vector * s.float_pitch + d;
-        const size_t row = tile.row + vector / group, head = kv_head * group + vector % group;
-        if (gridDim.z > 1) {
-            float* to = found + ((row * heads + head) * gridDim.z + blockIdx.z) * (head_dim + 2);
-            to[d] = s.sums[at];
-            if (d == 0) {
-                to[head_dim] = s.most[vector];
-                to[head_dim + 1] = s.weight[vector];
-            }
-        } else {
-            out[row * pitch + head * head_dim + d] = narrow(s.totals[at] / s.weight_total[vector]);
+    if (part == 0 && tile.found) {
+        to[shape.head_dim] = most;
+        to[shape.head_dim + 1] = weight;
+    }
+}
+
+// Rows of prompts: four times 16 vectors of one sequence, a warp each, and all keys that they see.
+template <int WIDTH, bool WHOLE>
+__device__ inline void attend_wide(const __half* q, const __half* pool, const unsigned* tables, const Tile& tile,
+                                   const unsigned* members, const unsigned* positions, __half* out, const Shape& shape, unsigned pitch,
+                                   float scale) {
+    BUL_SHARED(memory);
+    const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / LANES, column = lane % LANES * 2;
+    const unsigned kv_head = blockIdx.y, group = shape.heads / shape.kv_heads, first = warp * VECTORS;
+    const Vectors v = vectors_of(tile, members, positions, q, shape, kv_head, first);
+    // Of all chunks so far; in shared memory, since registers are few. Each lane has its own places.
+    float* totals = (float*)memory + warp * 32 * (WIDTH / 2) + lane;
+    float most[2] = {NONE, NONE}, weight[2] = {0.0f, 0.0f};
+    for (int i = 0; i < WIDTH / 2; ++i) {
+        totals[i * 32] = 0.0f;
+    }
+    unsigned longest = v.seen[0] > v.seen[1] ? v.seen[0] : v.seen[1];
+    for (int distance = LANES; distance < 32; distance *= 2) {
+        const unsigned other = __shfl_xor_sync(ALL_LANES, longest, distance);
+        longest = other > longest ? other : longest;
+    }
+    for (unsigned start = 0; start < longest; start += CHUNK) {
+        const unsigned end = start + CHUNK < longest ? start + CHUNK : longest;
+        Sums<WIDTH> chunk;
+        clear(chunk);
+        for (unsigned at = start; at < end; at += PIECE_KEYS) {
+            Sums<WIDTH> sums;
+            sum_piece<WIDTH, WHOLE>(sums, v, pool, tables + tile.table, shape, kv_head, at, end, scale);
+            fold_in(chunk, sums);
+        }
+        const Fold f[2] = {fold(most[0], chunk.most[0]), fold(most[1], chunk.most[1])};
+#pragma unroll
+        for (int i = 0; i < WIDTH / 2; ++i) {
+            totals[i * 32] = folded(f[i % 4 / 2], totals[i * 32], chunk.of[i / 4][i % 4]);
+        }
+        for (int i = 0; i < 2; ++i) {
+            weight[i] = folded(f[i], weight[i], chunk.weight[i]);
+            most[i] = f[i].most;
+        }
+    }
+    for (unsigned i = 0; i < WIDTH / 2; ++i) {
+        const unsigned vector = first + g + i % 4 / 2 * 8, d = i / 4 * 8 + column + i % 2;
+        if (vector < tile.rows * group && d < shape.head_dim) {
+            const size_t row = members[tile.members + 2 * (vector / group)], head = kv_head * group + vector % group;
+            out[row * pitch + head * shape.head_dim + d] = narrow(totals[i * 32] / weight[i % 4 / 2]);
         }
     }
 }
 
-// Folds what several blocks found. Grid (rows, heads); `parts` as it was the grid of `bul_attend`.
-extern "C" __global__ void bul_fold(const float* found, const unsigned* positions, __half* out, unsigned heads, unsigned head_dim,
-                                    unsigned parts, unsigned pitch) {
-    const size_t row = blockIdx.x, head = blockIdx.y;
-    const unsigned chunks = (positions[row] + CHUNK) / CHUNK;
-    const float* from = found + (row * heads + head) * parts * (head_dim + 2);
+#define ATTEND_ARGUMENTS \
+    const __half *q, const __half *pool, const unsigned *tables, const unsigned *tiles, const unsigned *members, \
+        const unsigned *positions, __half *out, float *found, unsigned heads, unsigned kv_heads, unsigned head_dim, unsigned layer, \
+        unsigned layers, unsigned block_tokens, unsigned parts, unsigned pitch, float scale
+#define ATTEND_SHAPE {heads, kv_heads, head_dim, layer, layers, block_tokens}
+
+template <int WIDTH>
+__device__ inline void attend_any(ATTEND_ARGUMENTS) {
+    const Shape shape = ATTEND_SHAPE;
+    const Tile tile = ((const Tile*)tiles)[blockIdx.x];
+    if (tile.rows == 0) {
+        return;
+    }
+    if (whole_pieces<WIDTH>(shape)) {
+        attend<WIDTH, true>(q, pool, tables, tile, members, positions, out, found, shape, parts, pitch, scale);
+    } else {
+        attend<WIDTH, false>(q, pool, tables, tile, members, positions, out, found, shape, parts, pitch, scale);
+    }
+}
+
+template <int WIDTH>
+__device__ inline void attend_wide_any(ATTEND_ARGUMENTS) {
+    const Shape shape = ATTEND_SHAPE;
+    const Tile tile = ((const Tile*)tiles)[blockIdx.x];
+    if (whole_pieces<WIDTH>(shape)) {
+        attend_wide<WIDTH, true>(q, pool, tables, tile, members, positions, out, shape, pitch, scale);
+    } else {
+        attend_wide<WIDTH, false>(q, pool, tables, tile, members, positions, out, shape, pitch, scale);
+    }
+}
+
+#define ATTEND_GIVEN \
+    q, pool, tables, tiles, members, positions, out, found, heads, kv_heads, head_dim, layer, layers, block_tokens, parts, pitch, scale
+
+// Grid (tiles, kv_heads), blocks of 128. Tiles without rows fill up a grid.
+extern "C" __global__ void __launch_bounds__(128) bul_attend_64(ATTEND_ARGUMENTS) {
+    attend_any<64>(ATTEND_GIVEN);
+}
+
+extern "C" __global__ void __launch_bounds__(128) bul_attend_128(ATTEND_ARGUMENTS) {
+    attend_any<128>(ATTEND_GIVEN);
+}
+
+extern "C" __global__ void __launch_bounds__(128) bul_attend_wide_64(ATTEND_ARGUMENTS) {
+    attend_wide_any<64>(ATTEND_GIVEN);
+}
+
+extern "C" __global__ void __launch_bounds__(128) bul_attend_wide_128(ATTEND_ARGUMENTS) {
+    attend_wide_any<128>(ATTEND_GIVEN);
+}
+
+// Folds what several blocks found. Grid (rows that were found in parts, heads); `folds`: row of each place, or NO_ROW to fill up.
+extern "C" __global__ void bul_fold(const float* found, const unsigned* folds, const unsigned* positions, __half* out, unsigned heads,
+                                    unsigned head_dim, unsigned parts, unsigned pitch) {
+    const size_t place = blockIdx.x, head = blockIdx.y, row = folds[place];
+    if (folds[place] == NO_ROW) {
+        return;
+    }
+    const unsigned chunks = positions[row] / CHUNK + 1;
+    const float* from = found + (place * heads + head) * parts * (head_dim + 2);
     for (unsigned d = threadIdx.x; d < head_dim; d += blockDim.x) {
         float most = NONE, weight = 0.0f, total = 0.0f;
+#pragma unroll 4
         for (unsigned chunk = 0; chunk < chunks; ++chunk) {
             const float* part = from + (size_t)chunk * (head_dim + 2);
             const Fold f = fold(most, part[head_dim]);

@@ -7,3 +7,4 @@
 #include "layers.cuh"
 #include "matmul.cuh"
 #include "attention.cuh"
+#include "candidates.cuh"

@@ -1,4 +1,4 @@
-// Everything between the matrix products: embedding, norms, rotation with the write into the pool, the gate.
+// Between the matrix products: embedding, norms, rotation with the write into the pool.
 
 #pragma once
 
@@ -12,6 +12,8 @@ extern "C" __global__ void bul_embed(const __half* table, const unsigned* tokens
     }
 }
 
+#define KEPT 4                 // numbers that a thread of `bul_rms_norm` reads at once
+
 // out[row, pitch] = x[pick[row]] / rms(x[pick[row]]) * weight (Zhang and Sennrich 2019); without `pick`, of the row itself. One
 // block of 256 per row; 32 bytes of shared memory.
 extern "C" __global__ void bul_rms_norm(const float* x, const float* weight, const unsigned* pick, __half* out, unsigned width,
@@ -20,8 +22,19 @@ extern "C" __global__ void bul_rms_norm(const float* x, const float* weight, con
     float* sums = (float*)memory;
     const unsigned row = pick ? pick[blockIdx.x] : blockIdx.x;
     const float* from = x + (size_t)row * width;
-    float sum = 0.0f;
-    for (unsigned i = threadIdx.x; i < width; i += blockDim.x) {
+    // The first numbers of each thread stay in registers, so that a row is read once and all at once; wider rows are read again.
+    float kept[KEPT], weights[KEPT], sum = 0.0f;
+#pragma unroll
+    for (unsigned i = 0; i < KEPT; ++i) {
+        const unsigned at = i * 256 + threadIdx.x, there = at < width ? at : 0;
+        kept[i] = from[there];
+        weights[i] = weight[there];
+    }
+#pragma unroll
+    for (unsigned i = 0; i < KEPT; ++i) {
+        sum += i * 256 + threadIdx.x < width ? kept[i] * kept[i] : 0.0f;
+    }
+    for (unsigned i = KEPT * 256 + threadIdx.x; i < width; i += 256) {
         sum += from[i] * from[i];
     }
     sum = warp_sum(sum);
@@ -30,21 +43,28 @@ extern "C" __global__ void bul_rms_norm(const float* x, const float* weight, con
     }
     __syncthreads();
     sum = 0.0f;
-    for (unsigned i = 0; i < blockDim.x / 32; ++i) {
+#pragma unroll
+    for (unsigned i = 0; i < 8; ++i) {
         sum += sums[i];
     }
     const float scale = 1.0f / sqrtf(sum / (float)width + epsilon);
     __half* to = out + (size_t)blockIdx.x * pitch;
-    for (unsigned i = threadIdx.x; i < width; i += blockDim.x) {
+#pragma unroll
+    for (unsigned i = 0; i < KEPT; ++i) {
+        const unsigned at = i * 256 + threadIdx.x;
+        if (at < width) {
+            to[at] = narrow(kept[i] * scale * weights[i]);
+        }
+    }
+    for (unsigned i = KEPT * 256 + threadIdx.x; i < width; i += 256) {
         to[i] = narrow(from[i] * scale * weight[i]);
     }
 }
 
-// Place of a key (`kind` 0) or value (1) in the pool, [blocks, layers, 2, kv_heads, block_tokens, head_dim].
-__device__ inline size_t in_pool(unsigned block, unsigned slot, unsigned layer, unsigned kind, unsigned head, unsigned layers,
-                                 unsigned kv_heads, unsigned block_tokens, unsigned head_dim) {
-    const size_t plane = (((size_t)block * layers + layer) * 2 + kind) * kv_heads + head;
-    return (plane * block_tokens + slot) * head_dim;
+// Number of a plane of keys (`kind` 0), [block_tokens, head_dim], or values (1), [head_dim, block_tokens], in the pool,
+// [blocks, layers, 2, kv_heads].
+__device__ inline size_t in_plane(unsigned block, unsigned layer, unsigned kind, unsigned head, unsigned layers, unsigned kv_heads) {
+    return (((size_t)block * layers + layer) * 2 + kind) * kv_heads + head;
 }
 
 // From qkv[rows, (heads + 2 kv_heads) head_dim]: queries into q[rows, heads, head_dim], keys and values into the pool at slots[row]
@@ -61,44 +81,46 @@ extern "C" __global__ void bul_rotate(const float* qkv, const unsigned* position
     const float* from = qkv + ((size_t)row * (heads + 2 * kv_heads) + blockIdx.y) * head_dim;
     const unsigned head = is_query ? blockIdx.y : (blockIdx.y - heads) % kv_heads;
     __half* to = q + ((size_t)row * heads + head) * head_dim;
+    unsigned stride = 1;
     if (!is_query) {
         const unsigned block = slots[row] / block_tokens, slot = slots[row] % block_tokens;
-        to = pool + in_pool(block, slot, layer, is_value ? 1 : 0, head, layers, kv_heads, block_tokens, head_dim);
+        to = pool + in_plane(block, layer, is_value ? 1 : 0, head, layers, kv_heads) * block_tokens * head_dim;
+        to += is_value ? slot : slot * head_dim;
+        stride = is_value ? block_tokens : 1;
     }
     const float* weight = is_value ? nullptr : is_query ? q_norm : k_norm;
-    float scale = 1.0f;
-    if (weight) {
-        float sum = 0.0f;
-        for (unsigned i = lane; i < head_dim; i += 32) {
-            sum += from[i] * from[i];
-        }
-        scale = 1.0f / sqrtf(warp_sum(sum) / (float)head_dim + epsilon);
+    // At most HEAD_DIM_MAX / 2 pairs, two of a lane; all are read at once.
+    float a[2], b[2], weights[2][2], turn[2], sum = 0.0f;
+#pragma unroll
+    for (unsigned i = 0; i < 2; ++i) {
+        const unsigned at = i * 32 + lane < half ? i * 32 + lane : 0;
+        const unsigned first = adjacent ? 2 * at : at, second = adjacent ? 2 * at + 1 : at + half;
+        a[i] = from[first];
+        b[i] = from[second];
+        turn[i] = frequencies[at];
+        weights[i][0] = weight ? weight[first] : 1.0f;
+        weights[i][1] = weight ? weight[second] : 1.0f;
     }
-    for (unsigned i = lane; i < half; i += 32) {
-        const unsigned first = adjacent ? 2 * i : i, second = adjacent ? 2 * i + 1 : i + half;
-        float a = from[first], b = from[second];
-        if (weight) {
-            a = a * scale * weight[first];
-            b = b * scale * weight[second];
+    const float position = (float)positions[row];
+#pragma unroll
+    for (unsigned i = 0; i < 2; ++i) {
+        sum += i * 32 + lane < half ? a[i] * a[i] + b[i] * b[i] : 0.0f;
+    }
+    const float scale = weight ? 1.0f / sqrtf(warp_sum(sum) / (float)head_dim + epsilon) : 1.0f;
+#pragma unroll
+    for (unsigned i = 0; i < 2; ++i) {
+        const unsigned at = i * 32 + lane;
+        if (at >= half) {
+            break;
         }
+        float x = a[i] * scale * weights[i][0], y = b[i] * scale * weights[i][1];
         if (!is_value) {
-            const float angle = (float)positions[row] * frequencies[i];
-            const float c = cosf(angle), s = sinf(angle), rotated = a * c - b * s;
-            b = b * c + a * s;
-            a = rotated;
+            const float angle = position * turn[i];
+            const float c = cosf(angle), s = sinf(angle), rotated = x * c - y * s;
+            y = y * c + x * s;
+            x = rotated;
         }
-        to[first] = narrow(a);
-        to[second] = narrow(b);
+        to[(adjacent ? 2 * at : at) * stride] = narrow(x);
+        to[(adjacent ? 2 * at + 1 : at + half) * stride] = narrow(y);
     }
-}
-
-// out[row, pitch] = silu(gate) * up for both[row, 2 width], gates first (Shazeer 2020). Grid (rows, parts of a row).
-extern "C" __global__ void bul_swiglu(const float* both, __half* out, unsigned width, unsigned pitch) {
-    const unsigned i = blockIdx.y * blockDim.x + threadIdx.x;
-    if (i >= width) {
-        return;
-    }
-    const float* from = both + (size_t)blockIdx.x * 2 * width;
-    const float gate = from[i];
-    out[(size_t)blockIdx.x * pitch + i] = narrow(gate / (1.0f + expf(-gate)) * from[width + i]);
 }

@@ -1,200 +1,314 @@
-// y[rows, outputs] = x[rows, inputs] * w[outputs, inputs]^T (+ bias) (+ y), halves in, f32 out, on tensor cores.
+// y[rows, outputs] = x[rows, inputs] * w[outputs, inputs]^T (+ bias) (+ y), halves in, f32 out, on tensor cores; or, of gates and what
+// they gate, silu(gate) * up (Shazeer 2020) as halves.
 //
-// `inputs` is a multiple of 64 and `w` has a multiple of 64 rows, both filled up with zeros; `x` has room for a multiple of 64 rows.
-// The inputs are cut into eight ranges, each summed in steps of 16 from its first on, and the eight sums are added in their order.
-// The cut depends on `inputs` alone. A few rows take the narrow kernel, where eight warps sum a range each and so keep enough of the
-// weights in flight; many rows take the wide one, where a warp sums all ranges, one after another. Both give the same bits, so a
-// row's result does not depend on how many others there are.
+// `inputs` is a multiple of 64 and `w` has a multiple of 64 rows, both filled up with zeros; `x` has room for a multiple of 128 rows.
+// The inputs are cut into eight ranges, each summed in steps of 64 from its first on, and the eight sums are added in their order.
+// The cut depends on `inputs` alone. A few rows take the narrow kernels, where eight warps sum a range each straight from memory and
+// so keep enough of the weights in flight; many rows take the wide ones, through shared memory. All give the same bits, so a row's
+// result does not depend on how many others there are. Blocks that read the same weights are neighbours: grid (rows, columns, ranges).
 
 #pragma once
 
-#define STEP 64                // inputs read at once
+#define STEP 64                // inputs
 #define RANGES 8               // sums that are added at the end
-#define PITCH (STEP + 8)       // of a row of halves in shared memory: neighbours lie in other banks
-#define PIECE 8                // halves in 16 bytes
 
 // First step of a range.
 __device__ inline unsigned range_at(unsigned steps, unsigned range) {
     return steps * range / RANGES;
 }
 
-__device__ inline void put(float* y, const float* bias, float total, size_t row, unsigned column, unsigned outputs, unsigned add) {
-    float* to = y + row * outputs + column;
-    if (bias) {
-        total += bias[column];
+// Where results go. `out` takes halves and is null for plain products, `y` takes all others.
+struct Result {
+    float* y;
+    const float* bias;
+    __half* out;
+    unsigned outputs, add, pitch;
+};
+
+__device__ inline void put(const Result& to, float total, size_t row, unsigned column) {
+    float* y = to.y + row * to.outputs + column;
+    if (to.bias) {
+        total += to.bias[column];
     }
-    *to = add ? *to + total : total;
+    *y = to.add ? *y + total : total;
 }
 
-// Blocks of 256: eight warps, one range each. A block computes ROW_TILES * 16 rows and COLUMN_TILES * 16 columns.
-template <int ROW_TILES, int COLUMN_TILES>
-__device__ void narrow_product(const __half* x, const __half* w, const float* bias, float* y, unsigned rows, unsigned outputs,
-                               unsigned inputs, unsigned add) {
-    BUL_SHARED(memory);
-    constexpr unsigned COLUMNS = COLUMN_TILES * MMA;
-    constexpr unsigned PIECES = COLUMNS * (STEP / PIECE) / 32;
-    const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const unsigned row_at = blockIdx.y * ROW_TILES * MMA, column_at = blockIdx.x * COLUMNS;
-    const unsigned steps = inputs / STEP, end = range_at(steps, warp + 1);
-    __half* tile = (__half*)memory + warp * COLUMNS * PITCH;
+// Half of the outputs are gates.
+__device__ inline void put_gated(const Result& to, float gate, float up, size_t row, unsigned column) {
+    if (to.bias) {
+        gate += to.bias[column];
+        up += to.bias[to.outputs / 2 + column];
+    }
+    to.out[row * to.pitch + column] = narrow(gate / (1.0f + expf(-gate)) * up);
+}
 
-    FragmentSum sums[ROW_TILES][COLUMN_TILES];
-    for (int r = 0; r < ROW_TILES; ++r) {
-        for (int c = 0; c < COLUMN_TILES; ++c) {
-            wmma::fill_fragment(sums[r][c], 0.0f);
+// Blocks of 256: eight warps, one range each. A block computes ROW_TILES * 16 rows and TILES * 8 columns, of which half are gates and
+// half what they gate where GATED. A lane has DEPTH steps of the weights under way.
+template <int ROW_TILES, int TILES, int DEPTH, bool GATED>
+__device__ void narrow_product(const __half* x, const __half* w, const Result& to, unsigned rows, unsigned inputs) {
+    BUL_SHARED(memory);
+    constexpr unsigned COLUMNS = TILES * 8, HALF = COLUMNS / 2;
+    const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / LANES, q = lane % LANES;
+    const unsigned row_at = blockIdx.x * ROW_TILES * MMA, column_at = blockIdx.y * (GATED ? HALF : COLUMNS);
+    const unsigned steps = inputs / STEP, first = range_at(steps, warp), end = range_at(steps, warp + 1);
+
+    const __half* from_w[TILES];
+#pragma unroll
+    for (unsigned n = 0; n < TILES; ++n) {
+        const unsigned shift = GATED && n >= TILES / 2 ? to.outputs / 2 - HALF : 0;
+        from_w[n] = w + (size_t)(column_at + shift + n * 8 + g) * inputs + q * PIECE;
+    }
+    const __half* from_x = x + (size_t)(row_at + g) * inputs + q * PIECE;
+    float sums[ROW_TILES][TILES][4];
+#pragma unroll
+    for (unsigned i = 0; i < ROW_TILES * TILES * 4; ++i) {
+        sums[i / 4 / TILES][i / 4 % TILES][i % 4] = 0.0f;
+    }
+    // Of `w` and, for few rows, of `x`, by halves of a step.
+    uint4 ahead[DEPTH][2][TILES], rows_ahead[DEPTH][2][ROW_TILES][2];
+    auto read = [&](unsigned d, unsigned step) {
+#pragma unroll
+        for (unsigned half = 0; half < 2; ++half) {
+            const size_t at = step * STEP + half * SPAN;
+#pragma unroll
+            for (unsigned n = 0; n < TILES; ++n) {
+                ahead[d][half][n] = *(const uint4*)(from_w[n] + at);
+            }
+        }
+    };
+    auto read_rows = [&](unsigned d, unsigned step) {
+#pragma unroll
+        for (unsigned i = 0; i < ROW_TILES * 4; ++i) {
+            const size_t row = (size_t)(i / 4 * MMA + i / 2 % 2 * 8) * inputs;
+            rows_ahead[d][i % 2][i / 4][i / 2 % 2] = *(const uint4*)(from_x + row + step * STEP + i % 2 * SPAN);
+        }
+    };
+    // The last step stands in where there are fewer, so that all of these reads are under way at once.
+#pragma unroll
+    for (unsigned d = 0; d < DEPTH; ++d) {
+        read(d, first + d < steps ? first + d : steps - 1);
+        if (ROW_TILES == 1) {
+            read_rows(d, first + d < steps ? first + d : steps - 1);
         }
     }
-    uint4 next[PIECES];
-    for (unsigned step = range_at(steps, warp), first = step; step < end; ++step) {
-        // The first is read here, each other one while the one before it is computed.
-        if (step == first) {
-            for (unsigned i = 0; i < PIECES; ++i) {
-                const unsigned piece = i * 32 + lane, column = column_at + piece / (STEP / PIECE);
-                const __half* from = w + (size_t)column * inputs + step * STEP + piece % (STEP / PIECE) * PIECE;
-                next[i] = *(const uint4*)from;
-            }
-        }
-        __syncwarp();
-        for (unsigned i = 0; i < PIECES; ++i) {
-            const unsigned piece = i * 32 + lane;
-            *(uint4*)(tile + piece / (STEP / PIECE) * PITCH + piece % (STEP / PIECE) * PIECE) = next[i];
-        }
-        __syncwarp();
-        if (step + 1 < end) {
-            for (unsigned i = 0; i < PIECES; ++i) {
-                const unsigned piece = i * 32 + lane, column = column_at + piece / (STEP / PIECE);
-                const __half* from = w + (size_t)column * inputs + (step + 1) * STEP + piece % (STEP / PIECE) * PIECE;
-                next[i] = *(const uint4*)from;
-            }
-        }
-        for (unsigned k = 0; k < STEP; k += MMA) {
-            FragmentBT b[COLUMN_TILES];
-            for (int c = 0; c < COLUMN_TILES; ++c) {
-                wmma::load_matrix_sync(b[c], tile + c * MMA * PITCH + k, PITCH);
-            }
-            for (int r = 0; r < ROW_TILES; ++r) {
-                FragmentA a;
-                wmma::load_matrix_sync(a, x + (size_t)(row_at + r * MMA) * inputs + step * STEP + k, inputs);
-                for (int c = 0; c < COLUMN_TILES; ++c) {
-                    wmma::mma_sync(sums[r][c], a, b[c], sums[r][c]);
+    for (unsigned at = first; at < end; at += DEPTH) {
+#pragma unroll
+        for (unsigned d = 0; d < DEPTH; ++d) {
+            const unsigned step = at + d;
+            if (step < end) {
+                if (ROW_TILES > 1) {
+                    read_rows(d, step);
+                }
+#pragma unroll
+                for (unsigned half = 0; half < 2; ++half) {
+#pragma unroll
+                    for (unsigned r = 0; r < ROW_TILES; ++r) {
+                        multiply_span<TILES>(sums[r], rows_ahead[d][half][r][0], rows_ahead[d][half][r][1], ahead[d][half]);
+                    }
+                }
+                if (step + DEPTH < end) {
+                    read(d, step + DEPTH);
+                    if (ROW_TILES == 1) {
+                        read_rows(d, step + DEPTH);
+                    }
                 }
             }
         }
     }
 
     float* ranges = (float*)memory;
-    for (int r = 0; r < ROW_TILES; ++r) {
+#pragma unroll
+    for (unsigned r = 0; r < ROW_TILES; ++r) {
         __syncthreads();
-        for (int c = 0; c < COLUMN_TILES; ++c) {
-            wmma::store_matrix_sync(ranges + warp * MMA * COLUMNS + c * MMA, sums[r][c], COLUMNS, wmma::mem_row_major);
+#pragma unroll
+        for (unsigned n = 0; n < TILES; ++n) {
+            for (unsigned i = 0; i < 4; ++i) {
+                ranges[(warp * MMA + g + i / 2 * 8) * COLUMNS + n * 8 + 2 * q + i % 2] = sums[r][n][i];
+            }
         }
         __syncthreads();
-        for (unsigned i = threadIdx.x; i < MMA * COLUMNS; i += blockDim.x) {
-            const unsigned row = row_at + r * MMA + i / COLUMNS, column = column_at + i % COLUMNS;
-            float total = 0.0f;
+        for (unsigned i = threadIdx.x; i < MMA * (GATED ? HALF : COLUMNS); i += blockDim.x) {
+            const unsigned row = i / (GATED ? HALF : COLUMNS), column = i % (GATED ? HALF : COLUMNS);
+            float total = 0.0f, up = 0.0f;
             for (unsigned range = 0; range < RANGES; ++range) {
-                total += ranges[range * MMA * COLUMNS + i];
+                total += ranges[(range * MMA + row) * COLUMNS + column];
+                up += GATED ? ranges[(range * MMA + row) * COLUMNS + HALF + column] : 0.0f;
             }
-            if (row < rows && column < outputs) {
-                put(y, bias, total, row, column, outputs, add);
+            const unsigned y_row = row_at + r * MMA + row, y_column = column_at + column;
+            if (y_row < rows && y_column < (GATED ? to.outputs / 2 : to.outputs)) {
+                if (GATED) {
+                    put_gated(to, total, up, y_row, y_column);
+                } else {
+                    put(to, total, y_row, y_column);
+                }
             }
         }
     }
 }
 
-// At most 16 rows a block: answers under way, where reading the weights is what takes time.
-extern "C" __global__ void __launch_bounds__(256) bul_matmul_16(const __half* x, const __half* w, const float* bias, float* y,
-                                                                unsigned rows, unsigned outputs, unsigned inputs, unsigned add) {
-    narrow_product<1, 1>(x, w, bias, y, rows, outputs, inputs, add);
+#define PRODUCT_ARGUMENTS \
+    const __half *x, const __half *w, const float *bias, float *y, __half *out, unsigned rows, unsigned outputs, unsigned inputs, \
+        unsigned add, unsigned pitch
+#define PRODUCT_RESULT {y, bias, out, outputs, add, pitch}
+
+// At most 16 rows a block: answers under way, where reading the weights is what takes time. Eight columns of matrices that are small,
+// for the sake of many blocks.
+extern "C" __global__ void __launch_bounds__(256) bul_matmul_16_8(PRODUCT_ARGUMENTS) {
+    narrow_product<1, 1, 4, false>(x, w, PRODUCT_RESULT, rows, inputs);
+}
+
+extern "C" __global__ void __launch_bounds__(256) bul_matmul_16_32(PRODUCT_ARGUMENTS) {
+    narrow_product<1, 4, 2, false>(x, w, PRODUCT_RESULT, rows, inputs);
+}
+
+extern "C" __global__ void __launch_bounds__(256) bul_gate_16(PRODUCT_ARGUMENTS) {
+    narrow_product<1, 2, 2, true>(x, w, PRODUCT_RESULT, rows, inputs);
 }
 
 // At most 64 rows a block.
-extern "C" __global__ void __launch_bounds__(256) bul_matmul_64(const __half* x, const __half* w, const float* bias, float* y,
-                                                                unsigned rows, unsigned outputs, unsigned inputs, unsigned add) {
-    narrow_product<4, 2>(x, w, bias, y, rows, outputs, inputs, add);
+extern "C" __global__ void __launch_bounds__(256) bul_matmul_64(PRODUCT_ARGUMENTS) {
+    narrow_product<4, 2, 2, false>(x, w, PRODUCT_RESULT, rows, inputs);
 }
 
-#define WIDE 64                // rows and columns of a block of the wide kernel
-#define WIDE_PIECES (WIDE * (STEP / PIECE) / 128)
-
-// Reads a [WIDE, STEP] part of a matrix of rows of `inputs` halves.
-__device__ inline void wide_read(uint4 (&to)[WIDE_PIECES], const __half* from, unsigned inputs) {
-    for (unsigned i = 0; i < WIDE_PIECES; ++i) {
-        const unsigned piece = i * 128 + threadIdx.x;
-        to[i] = *(const uint4*)(from + (size_t)(piece / (STEP / PIECE)) * inputs + piece % (STEP / PIECE) * PIECE);
-    }
+extern "C" __global__ void __launch_bounds__(256) bul_gate_64(PRODUCT_ARGUMENTS) {
+    narrow_product<4, 2, 2, true>(x, w, PRODUCT_RESULT, rows, inputs);
 }
 
-__device__ inline void wide_write(__half* to, const uint4 (&from)[WIDE_PIECES]) {
-    for (unsigned i = 0; i < WIDE_PIECES; ++i) {
-        const unsigned piece = i * 128 + threadIdx.x;
-        *(uint4*)(to + piece / (STEP / PIECE) * PITCH + piece % (STEP / PIECE) * PIECE) = from[i];
-    }
-}
+#define WIDE 128               // columns of a block of the wide kernels
+#define STAGES(rows) (6 * 256 / ((rows) + 128))  // parts of both matrices in shared memory: one in use, the others on their way
 
-// Many rows: prompts and large batches. Blocks of 128: four warps, 32 x 32 each.
-extern "C" __global__ void __launch_bounds__(128) bul_matmul_wide(const __half* x, const __half* w, const float* bias, float* y,
-                                                                  unsigned rows, unsigned outputs, unsigned inputs, unsigned add) {
+// Blocks of 256: eight warps, two rows of four. A warp computes half of ROWS and 32 columns, where GATED 16 gates and what they gate.
+// `split`: each of RANGES blocks sums one range, into y[range, rows, outputs]; `bul_gather` adds them.
+template <int ROWS, bool GATED, bool SPLIT>
+__device__ void wide_product(const __half* x, const __half* w, const Result& to, unsigned rows, unsigned inputs) {
     BUL_SHARED(memory);
-    __half* tile_x = (__half*)memory;
-    __half* tile_w = tile_x + WIDE * PITCH;
-    const unsigned warp = threadIdx.x / 32, steps = inputs / STEP;
-    const unsigned row_at = blockIdx.y * WIDE, column_at = blockIdx.x * WIDE;
-    const unsigned warp_row = warp / 2 * 32, warp_column = warp % 2 * 32;
-    const __half* from_x = x + (size_t)row_at * inputs;
-    const __half* from_w = w + (size_t)column_at * inputs;
+    constexpr unsigned TILES = ROWS / 2 / MMA, STAGE = (ROWS + WIDE) * SPAN, HALF = WIDE / 2, AHEAD = STAGES(ROWS) - 1;
+    const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / LANES, q = lane % LANES;
+    const unsigned row_at = blockIdx.x * ROWS, column_at = blockIdx.y * (GATED ? HALF : WIDE), steps = inputs / STEP;
+    const unsigned warp_row = warp / 4 * (ROWS / 2), warp_column = warp % 4;
+    // In spans of half a step.
+    const unsigned first = 2 * (SPLIT ? range_at(steps, blockIdx.z) : 0);
+    const unsigned end = 2 * (SPLIT ? range_at(steps, blockIdx.z + 1) : steps);
+    // Rows of `w` behind its last are left out.
+    const unsigned filled = (to.outputs + STEP - 1) / STEP * STEP;
 
-    FragmentSum totals[2][2], sums[2][2];
-    for (int i = 0; i < 4; ++i) {
-        wmma::fill_fragment(totals[i / 2][i % 2], 0.0f);
+    // What this thread copies of a stage: 16 bytes each.
+    constexpr unsigned COPIES = (ROWS + WIDE) * LANES / 256;
+    const __half* from[COPIES];
+#pragma unroll
+    for (unsigned i = 0; i < COPIES; ++i) {
+        const unsigned row = (i * 256 + threadIdx.x) / LANES, piece = threadIdx.x % LANES * PIECE;
+        const unsigned column = row - ROWS, wanted = column_at + column + (GATED && column >= HALF ? to.outputs / 2 - HALF : 0);
+        from[i] = row < ROWS ? x + (size_t)(row_at + row) * inputs : w + (size_t)(wanted < filled ? wanted : filled - 1) * inputs;
+        from[i] += piece;
     }
-    uint4 next_x[WIDE_PIECES], next_w[WIDE_PIECES];
-    wide_read(next_x, from_x, inputs);
-    wide_read(next_w, from_w, inputs);
+    auto fetch = [&](unsigned span) {
+        __half* stage = (__half*)memory + span % (AHEAD + 1) * STAGE + threadIdx.x * PIECE;
+#pragma unroll
+        for (unsigned i = 0; i < COPIES; ++i) {
+            copy_async(stage + i * 256 * PIECE, from[i] + span * SPAN);
+        }
+    };
+    float totals[TILES][4][4], sums[TILES][4][4];
+#pragma unroll
+    for (unsigned i = 0; i < TILES * 16; ++i) {
+        totals[i / 16][i / 4 % 4][i % 4] = sums[i / 16][i / 4 % 4][i % 4] = 0.0f;
+    }
+    for (unsigned span = first; span < first + AHEAD; ++span) {
+        if (span < end) {
+            fetch(span);
+        }
+        copy_group();
+    }
+    unsigned range = SPLIT ? blockIdx.z : 0;
+    for (unsigned span = first; span < end; ++span) {
+        copied<AHEAD - 1>();
+        __syncthreads();
+        if (span + AHEAD < end) {
+            fetch(span + AHEAD);
+        }
+        copy_group();
+        const __half* stage = (const __half*)memory + span % (AHEAD + 1) * STAGE;
+        uint4 columns[4];
+#pragma unroll
+        for (unsigned n = 0; n < 4; ++n) {
+            const unsigned column = GATED ? n / 2 * HALF + warp_column * 16 + n % 2 * 8 : warp_column * 32 + n * 8;
+            columns[n] = *(const uint4*)(stage + (ROWS + column + g) * SPAN + q * PIECE);
+        }
+#pragma unroll
+        for (unsigned r = 0; r < TILES; ++r) {
+            const __half* row = stage + (warp_row + r * MMA + g) * SPAN + q * PIECE;
+            const uint4 low = *(const uint4*)row, high = *(const uint4*)(row + 8 * SPAN);
+            multiply_span<4>(sums[r], low, high, columns);
+        }
+        // Ranges without a step are passed over; they would add nothing.
+        while (range + 1 < RANGES && 2 * range_at(steps, range + 1) <= span + 1) {
+            ++range;
+            if (!SPLIT && 2 * range_at(steps, range) == span + 1) {
+#pragma unroll
+                for (unsigned i = 0; i < TILES * 16; ++i) {
+                    totals[i / 16][i / 4 % 4][i % 4] += sums[i / 16][i / 4 % 4][i % 4];
+                    sums[i / 16][i / 4 % 4][i % 4] = 0.0f;
+                }
+            }
+        }
+    }
+#pragma unroll
+    for (unsigned r = 0; r < TILES; ++r) {
+#pragma unroll
+        for (unsigned n = 0; n < (GATED ? 2 : 4); ++n) {
+#pragma unroll
+            for (unsigned i = 0; i < 4; ++i) {
+                const unsigned row = row_at + warp_row + r * MMA + g + i / 2 * 8;
+                const unsigned column = column_at + warp_column * (GATED ? 16 : 32) + n * 8 + 2 * q + i % 2;
+                const float total = totals[r][n][i] + sums[r][n][i];
+                if (row >= rows || column >= (GATED ? to.outputs / 2 : to.outputs)) {
+                    continue;
+                }
+                if (SPLIT) {
+                    to.y[((size_t)blockIdx.z * rows + row) * to.outputs + column] = total;
+                } else if (GATED) {
+                    put_gated(to, total, totals[r][n + 2][i] + sums[r][n + 2][i], row, column);
+                } else {
+                    put(to, total, row, column);
+                }
+            }
+        }
+    }
+}
+
+// Many rows: prompts and large batches.
+extern "C" __global__ void __launch_bounds__(256) bul_matmul_wide_64(PRODUCT_ARGUMENTS) {
+    wide_product<64, false, false>(x, w, PRODUCT_RESULT, rows, inputs);
+}
+
+extern "C" __global__ void __launch_bounds__(256) bul_matmul_wide_128(PRODUCT_ARGUMENTS) {
+    wide_product<128, false, false>(x, w, PRODUCT_RESULT, rows, inputs);
+}
+
+extern "C" __global__ void __launch_bounds__(256) bul_gate_wide_64(PRODUCT_ARGUMENTS) {
+    wide_product<64, true, false>(x, w, PRODUCT_RESULT, rows, inputs);
+}
+
+extern "C" __global__ void __launch_bounds__(256) bul_gate_wide_128(PRODUCT_ARGUMENTS) {
+    wide_product<128, true, false>(x, w, PRODUCT_RESULT, rows, inputs);
+}
+
+// For products whose results are too few to keep a device busy.
+extern "C" __global__ void __launch_bounds__(256) bul_matmul_split(PRODUCT_ARGUMENTS) {
+    wide_product<64, false, true>(x, w, PRODUCT_RESULT, rows, inputs);
+}
+
+// Adds what `bul_matmul_split` found in parts[RANGES, rows, outputs]. Blocks of 256, grid (outputs / 256, rows).
+extern "C" __global__ void bul_gather(const float* parts, const float* bias, float* y, unsigned rows, unsigned outputs, unsigned add) {
+    const unsigned column = blockIdx.x * blockDim.x + threadIdx.x;
+    if (column >= outputs) {
+        return;
+    }
+    float total = 0.0f;
     for (unsigned range = 0; range < RANGES; ++range) {
-        for (int i = 0; i < 4; ++i) {
-            wmma::fill_fragment(sums[i / 2][i % 2], 0.0f);
-        }
-        for (unsigned step = range_at(steps, range); step < range_at(steps, range + 1); ++step) {
-            __syncthreads();
-            wide_write(tile_x, next_x);
-            wide_write(tile_w, next_w);
-            __syncthreads();
-            if (step + 1 < steps) {
-                wide_read(next_x, from_x + (step + 1) * STEP, inputs);
-                wide_read(next_w, from_w + (step + 1) * STEP, inputs);
-            }
-            for (unsigned k = 0; k < STEP; k += MMA) {
-                FragmentA a[2];
-                FragmentBT b[2];
-                for (int i = 0; i < 2; ++i) {
-                    wmma::load_matrix_sync(a[i], tile_x + (warp_row + i * MMA) * PITCH + k, PITCH);
-                    wmma::load_matrix_sync(b[i], tile_w + (warp_column + i * MMA) * PITCH + k, PITCH);
-                }
-                for (int i = 0; i < 4; ++i) {
-                    wmma::mma_sync(sums[i / 2][i % 2], a[i / 2], b[i % 2], sums[i / 2][i % 2]);
-                }
-            }
-        }
-        for (int i = 0; i < 4; ++i) {
-            for (int at = 0; at < sums[0][0].num_elements; ++at) {
-                totals[i / 2][i % 2].x[at] += sums[i / 2][i % 2].x[at];
-            }
-        }
+        total += parts[((size_t)range * rows + blockIdx.y) * outputs + column];
     }
-
-    constexpr unsigned OUT = WIDE + 4;
-    float* out = (float*)memory;
-    __syncthreads();
-    for (int i = 0; i < 4; ++i) {
-        float* to = out + (warp_row + i / 2 * MMA) * OUT + warp_column + i % 2 * MMA;
-        wmma::store_matrix_sync(to, totals[i / 2][i % 2], OUT, wmma::mem_row_major);
-    }
-    __syncthreads();
-    for (unsigned i = threadIdx.x; i < WIDE * WIDE; i += blockDim.x) {
-        const unsigned row = row_at + i / WIDE, column = column_at + i % WIDE;
-        if (row < rows && column < outputs) {
-            put(y, bias, out[i / WIDE * OUT + i % WIDE], row, column, outputs, add);
-        }
-    }
+    const Result to = {y, bias, nullptr, outputs, add, 0};
+    put(to, total, blockIdx.y, column);
 }

@@ -1,7 +1,7 @@
 //! A CUDA device beside the CPU, as JSON: do logits agree, does company change a bit, and how fast is it?
 //!
-//! `cargo run --release -p bul-engine --features cuda --example cuda -- [DEVICE] [SHAPE] [CONTEXT] [BATCHES]`: device 0, qwen3-0.6b,
-//! 512 keys a row and `1,8,64,256` unless said otherwise. Ends with status 1 when they do not agree.
+//! `cargo run --release -p bul-engine --features cuda --example cuda -- [DEVICE] [SHAPE] [CONTEXT] [BATCHES] [COMPARED] [ROUNDS]`: device 0,
+//! qwen3-0.6b, 512 keys a row, `1,8,64,256`, small and 20 unless said otherwise. Ends with status 1 when they do not agree.
 
 use bul_engine::{DeviceLoad, ModelShape, bench_cuda};
 
@@ -20,6 +20,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     if let Some(batches) = args.get(3) {
         load.batches = batches.split(',').map(str::parse).collect::<Result<_, _>>()?;
+    }
+    if let Some(name) = args.get(4) {
+        load.compared = ModelShape::parse(name).ok_or("COMPARED is a shape, too")?;
+    }
+    if let Some(rounds) = args.get(5) {
+        load.rounds = rounds.parse()?;
     }
     let report = bench_cuda(number, &load)?;
     println!("{}", serde_json::to_string_pretty(&report)?);

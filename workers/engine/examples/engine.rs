@@ -3,7 +3,8 @@
 //! Under a factory's load:
 //! `cargo run -p bul-engine --release --example engine -- SHAPE [TEMPLATES DOCUMENTS PREFIX DATA OUT CONCURRENT]`, or a file
 //! `….gguf` in the place of `SHAPE`; then, if wanted, `f16` or `int8` for keys and values, `kv=MIB` for their memory, `alone`
-//! for attention without shared reads, `unannounced` for an engine that does not know what is coming, `tune` for automatic tuning, `threads=N`, `json`, and in a build with CUDA `cuda:0` or `auto` for the device.
+//! for attention without shared reads, `greedy` for the best token instead of a draw, `uniform=A-B` for data of different lengths,
+//! `unannounced` for an engine that does not know what is coming, `tune` for automatic tuning, `threads=N`, `json`, and in a build with CUDA `cuda:0` or `auto` for the device.
 //! The decoder alone, own kernels and the library's in turn, as JSON:
 //! `… engine -- speed SHAPE PRECISION [both|own|library] [THREADS] [ROUNDS]`, and on a file
 //! `… engine -- speed-file FILE.gguf [THREADS] [ROUNDS] [PROMPT CONTEXT ANSWER BATCHES [SHARED KV]]`.
@@ -89,7 +90,7 @@ fn speed_file(args: &[String]) -> Outcome<()> {
 async fn load(args: &[String]) -> Outcome<()> {
     let mut options = EngineOptions::default();
     let mut numbers: Vec<usize> = Vec::new();
-    let (mut is_json, mut announce) = (false, true);
+    let (mut is_json, mut announce, mut greedy, mut uniform) = (false, true, false, None);
     for arg in args.iter().skip(1) {
         if let Some(precision) = KvPrecision::parse(arg) {
             options.kv_precision = precision;
@@ -97,11 +98,15 @@ async fn load(args: &[String]) -> Outcome<()> {
             options.device = device;
         } else if let Some(mib) = arg.strip_prefix("kv=") {
             options.kv_bytes_max = mib.parse::<usize>()? << 20;
+        } else if let Some(range) = arg.strip_prefix("uniform=") {
+            let (from, to) = range.split_once('-').ok_or("uniform=A-B")?;
+            uniform = Some((from.parse()?, to.parse()?));
         } else if let Some(threads) = arg.strip_prefix("threads=") {
             options.threads = threads.parse()?;
         } else {
             match arg.as_str() {
                 "alone" => options.group_attention = false,
+                "greedy" => greedy = true,
                 "tune" => options.tune = true,
                 "json" => is_json = true,
                 "unannounced" => announce = false,
@@ -122,6 +127,10 @@ async fn load(args: &[String]) -> Outcome<()> {
         };
     }
     load.announce &= announce;
+    load.data_tokens = uniform.unwrap_or(load.data_tokens);
+    if greedy {
+        load.temperature = 0.0;
+    }
     options.running_max = load.concurrent;
     let file = args.first().filter(|name| name.ends_with(".gguf"));
     let report = match file {

@@ -38,6 +38,9 @@ use crate::runner::Runner;
 use crate::sched::{Limits, Reserve};
 use crate::sequence::{Language, Reader};
 
+/// Most tokens of a step, on whatever device: its activations need memory, too.
+const STEP_TOKENS_MAX: usize = 8192;
+
 /// Places in the channel for what is no request: forecasts, questions for reports.
 const NOTICES_MAX: usize = 16;
 
@@ -182,7 +185,7 @@ impl LocalModel {
         let limits = Limits {
             block_tokens,
             running_max: options.running_max.max(1),
-            step_tokens_max: options.prefill_chunk_tokens.max(1),
+            step_tokens_max: (options.prefill_chunk_tokens * runner.step_factor()).clamp(1, STEP_TOKENS_MAX),
             reserve: if options.reserve_longest { Reserve::Longest } else { Reserve::Known },
         };
         let queued = Arc::new(AtomicUsize::new(0));

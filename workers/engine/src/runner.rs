@@ -12,6 +12,18 @@ pub(crate) trait Runner: Send {
     /// Logits `[rows, vocab]` of the rows that `spans` want, in their order. Keys and values of
     /// all tokens are written when it returns.
     fn run(&mut self, spans: &[Span]) -> Result<Vec<f32>, String>;
+    /// The same for the engine: of rows that want no more, the likeliest tokens may stand for the logits.
+    fn step(&mut self, spans: &[Span]) -> Result<Picked, String> {
+        self.run(spans).map(Picked::from)
+    }
+    /// All logits of row `pick` of the last step, where the likeliest tokens were not enough after all.
+    fn logits(&mut self, pick: usize) -> Result<Vec<f32>, String> {
+        Err(format!("row {pick} of the logits was given already"))
+    }
+    /// Tokens that a step may have for each one that is right on a CPU: a device takes thousands in the time of hundreds.
+    fn step_factor(&self) -> usize {
+        1
+    }
     /// Length of a row of logits.
     fn vocab(&self) -> usize;
     /// Layout of a block.
@@ -25,6 +37,18 @@ pub(crate) trait Runner: Send {
 impl Runner for Box<dyn Runner> {
     fn run(&mut self, spans: &[Span]) -> Result<Vec<f32>, String> {
         (**self).run(spans)
+    }
+
+    fn step(&mut self, spans: &[Span]) -> Result<Picked, String> {
+        (**self).step(spans)
+    }
+
+    fn logits(&mut self, pick: usize) -> Result<Vec<f32>, String> {
+        (**self).logits(pick)
+    }
+
+    fn step_factor(&self) -> usize {
+        (**self).step_factor()
     }
 
     fn vocab(&self) -> usize {
@@ -41,6 +65,51 @@ impl Runner for Box<dyn Runner> {
 
     fn import(&mut self, block: BlockId, values: &[f32]) {
         (**self).import(block, values);
+    }
+}
+
+/// The likeliest tokens of a row.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Best {
+    /// Logit and token, the best first, lower tokens first among equals.
+    pub tokens: Vec<(f32, u32)>,
+    /// Sum over all tokens of e^((logit - largest) / temperature).
+    pub mass: f32,
+    /// There are no others.
+    pub is_all: bool,
+}
+
+/// What a step found of the rows that wanted logits.
+#[derive(Debug, Default)]
+pub(crate) struct Picked {
+    /// The best of each row; `None` where the whole row is among `logits`. Empty when all are.
+    pub best: Vec<Option<Best>>,
+    /// Whole rows, one behind the other.
+    pub logits: Vec<f32>,
+}
+
+impl From<Vec<f32>> for Picked {
+    fn from(logits: Vec<f32>) -> Self {
+        Self { best: Vec::new(), logits }
+    }
+}
+
+/// One row of them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Row<'a> {
+    Whole(&'a [f32]),
+    Best(&'a Best),
+}
+
+impl Picked {
+    /// The rows in their order.
+    pub fn rows(&self, vocab: usize) -> impl Iterator<Item = Row<'_>> {
+        let mut whole = self.logits.chunks_exact(vocab);
+        let mut best = self.best.iter();
+        std::iter::from_fn(move || match best.next() {
+            Some(Some(best)) => Some(Row::Best(best)),
+            _ => whole.next().map(Row::Whole),
+        })
     }
 }
 

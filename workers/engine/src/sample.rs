@@ -8,6 +8,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::job::Sampling;
+use crate::runner::Best;
 
 /// Candidates this much below the best (in units of temperature) have no mass worth drawing.
 const LOGIT_RANGE: f32 = 25.0;
@@ -19,7 +20,7 @@ const BEST_FIRST: usize = 128;
 const STRIKES_MAX: usize = 64;
 
 /// The random state of one sequence.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Sampler {
     rng: ChaCha8Rng,
     temperature: f32,
@@ -49,8 +50,50 @@ impl Sampler {
         best(logits, allowed)
     }
 
+    /// At which it draws; 0 takes the best.
+    pub fn temperature(&self) -> f32 {
+        self.temperature
+    }
+
+    /// The same from the likeliest tokens alone; `None` when they do not decide it.
+    pub fn choose_best(&mut self, best: &Best, mut allowed: impl FnMut(u32) -> bool) -> Option<u32> {
+        if self.temperature > 0.0 {
+            let nucleus = self.nucleus_of(best)?;
+            if let Some(token) = self.draw_from(nucleus, &mut allowed) {
+                return Some(token);
+            }
+        }
+        best.tokens.iter().map(|(_, token)| *token).find(|token| allowed(*token))
+    }
+
+    /// The nucleus, when it lies among the likeliest.
+    fn nucleus_of(&self, best: &Best) -> Option<Vec<(f32, u32)>> {
+        let max = best.tokens.first()?.0;
+        let weighed = |(logit, token): &(f32, u32)| (((logit - max) / self.temperature).exp(), *token);
+        let mut all: Vec<(f32, u32)> = best.tokens.iter().map(weighed).collect();
+        let mut mass = 0.0;
+        let cut = all.iter().position(|(p, _)| {
+            mass += p;
+            self.top_p < 1.0 && mass >= self.top_p * best.mass
+        });
+        match cut {
+            Some(last) => all.truncate(last + 1),
+            None if best.is_all => {}
+            None => return None,
+        }
+        Some(all)
+    }
+
     fn draw(&mut self, logits: &[f32], allowed: &mut impl FnMut(u32) -> bool) -> Option<u32> {
-        let mut nucleus = self.nucleus(logits);
+        let nucleus = self.nucleus(logits);
+        self.draw_from(nucleus, allowed)
+    }
+
+    fn draw_from(
+        &mut self,
+        mut nucleus: Vec<(f32, u32)>,
+        allowed: &mut impl FnMut(u32) -> bool,
+    ) -> Option<u32> {
         let mut mass: f32 = nucleus.iter().map(|(p, _)| p).sum();
         let mut strikes = 0;
         while !nucleus.is_empty() {
@@ -181,6 +224,36 @@ mod tests {
             let [a, b, c] = counts.map(f64::from);
             assert!((b / a - 1.0_f64.exp()).abs() < 0.6 && (c / b - 1.0_f64.exp()).abs() < 0.6, "{counts:?}");
         }
+    }
+
+    fn best_of(logits: &[f32], count: usize, temperature: f32) -> Best {
+        let mut tokens: Vec<(f32, u32)> = logits.iter().copied().zip(0..).collect();
+        tokens.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let mass = tokens.iter().map(|(logit, _)| ((logit - tokens[0].0) / temperature).exp()).sum();
+        tokens.truncate(count);
+        Best { is_all: count >= logits.len(), mass, tokens }
+    }
+
+    /// What the likeliest decide is what all of them decide, draw by draw.
+    #[test]
+    fn the_likeliest_decide_as_all_do_or_not_at_all() {
+        let logits = logits(1000);
+        let few = best_of(&logits, 128, 0.2);
+        let mut decided = 0;
+        for (temperature, top_p) in [(0.0, 1.0), (0.2, 0.5), (0.2, 0.2), (0.2, 0.99), (0.2, 1.0)] {
+            for seed in 0..20 {
+                let allowed = |id: u32| id % 3 != u32::from(seed % 2 == 0);
+                let by_all = sampler(temperature, top_p, seed).choose(&logits, allowed);
+                let by_few = sampler(temperature, top_p, seed).choose_best(&few, allowed);
+                decided += usize::from(by_few.is_some());
+                assert!(by_few.is_none() || by_few == by_all, "{temperature} {top_p} {seed}");
+            }
+        }
+        assert_eq!(decided, 60, "a nucleus beyond the likeliest decides nothing");
+        // Nobody among them is allowed; others may be.
+        assert_eq!(sampler(0.0, 1.0, 0).choose_best(&few, |_| false), None);
+        let all = best_of(&logits[..20], 128, 0.2);
+        assert!(all.is_all && sampler(0.2, 1.0, 0).choose_best(&all, |_| true).is_some());
     }
 
     #[test]

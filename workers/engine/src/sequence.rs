@@ -20,6 +20,8 @@ use crate::kv::pin::Keep;
 use crate::kv::policy::Segment;
 use crate::kv::quota::TenantId;
 use crate::kv::table::Table;
+use crate::model::decoder::Logits;
+use crate::runner::Best;
 use crate::sample::Sampler;
 use crate::sched::{Place, Progress};
 use crate::vocabulary::Vocabulary;
@@ -166,15 +168,48 @@ impl Sequence {
         if self.grammar.is_some() {
             return self.draw_held(logits, vocabulary, eos);
         }
+        let may_end = self.may_end();
+        let Some(token) = self.choose(logits, vocabulary, eos, may_end) else { return Step::Stuck };
+        self.push(token, vocabulary, eos, may_end)
+    }
+
+    /// Draws the next token from the likeliest; `None` when they do not decide it, and nothing has changed.
+    pub fn draw_best(&mut self, best: &Best, vocabulary: &Vocabulary, eos: &[u32]) -> Option<Step> {
+        let may_end = self.may_end();
+        let sampler = self.sampler.clone();
+        let shape = &mut self.shape;
+        let chosen = self.sampler.choose_best(best, |token| allows(shape, token, vocabulary, eos, may_end));
+        let Some(token) = chosen else {
+            self.sampler = sampler;
+            return None;
+        };
+        self.first_token.get_or_insert_with(Instant::now);
+        Some(self.push(token, vocabulary, eos, may_end))
+    }
+
+    /// Tells the shape how many tokens are left, and whether the answer may end here.
+    fn may_end(&mut self) -> bool {
         let remaining = self.max_tokens - self.output_tokens();
-        let may_end = match &mut self.shape {
+        match &mut self.shape {
             Some(shape) => {
                 shape.set_remaining(remaining);
                 shape.may_end()
             }
             None => true,
-        };
-        let Some(token) = self.choose(logits, vocabulary, eos, may_end) else { return Step::Stuck };
+        }
+    }
+
+    /// What it needs of its next row of logits.
+    pub fn wanted(&self) -> Logits {
+        match self.grammar {
+            // It weighs every token that may follow.
+            Some(_) => Logits::Last,
+            None => Logits::Best { temperature: self.sampler.temperature() },
+        }
+    }
+
+    /// Adds a token that was drawn.
+    fn push(&mut self, token: u32, vocabulary: &Vocabulary, eos: &[u32], may_end: bool) -> Step {
         if eos.contains(&token) {
             return Step::Done(Finish::Stop);
         }
@@ -246,18 +281,7 @@ impl Sequence {
     fn choose(&mut self, logits: &[f32], vocabulary: &Vocabulary, eos: &[u32], may_end: bool) -> Option<u32> {
         loop {
             let shape = &mut self.shape;
-            let chosen = self.sampler.choose(logits, |token| {
-                if eos.contains(&token) {
-                    return may_end;
-                }
-                let bytes = vocabulary.bytes(token);
-                match shape {
-                    // Control tokens have no bytes; none but the end of the answer is ever wanted.
-                    _ if bytes.is_empty() => false,
-                    Some(shape) => shape.allows(bytes) || (may_end && shape.is_terminator(bytes)),
-                    None => true,
-                }
-            });
+            let chosen = self.sampler.choose(logits, |token| allows(shape, token, vocabulary, eos, may_end));
             if chosen.is_some() || !self.shape.as_mut().is_some_and(Shape::relax) {
                 return chosen;
             }
@@ -349,6 +373,26 @@ impl Sequence {
             first_token_ms: ms(admitted, first),
             total_ms: ms(admitted, now),
         }
+    }
+}
+
+/// Whether a token may be the next one.
+fn allows(
+    shape: &mut Option<Shape>,
+    token: u32,
+    vocabulary: &Vocabulary,
+    eos: &[u32],
+    may_end: bool,
+) -> bool {
+    if eos.contains(&token) {
+        return may_end;
+    }
+    let bytes = vocabulary.bytes(token);
+    match shape {
+        // Control tokens have no bytes; none but the end of the answer is ever wanted.
+        _ if bytes.is_empty() => false,
+        Some(shape) => shape.allows(bytes) || (may_end && shape.is_terminator(bytes)),
+        None => true,
     }
 }
 

@@ -17,7 +17,7 @@
 namespace host {
 
 constexpr size_t STACK_BYTES = 64 << 10;
-constexpr size_t SHARED_BYTES_MAX = 48 << 10;
+constexpr size_t SHARED_BYTES_MAX = 96 << 10;
 constexpr size_t PAGE = 4096;
 constexpr unsigned THREADS_MAX = 1024;
 
@@ -124,6 +124,9 @@ static void run_block(unsigned threads, uint64_t& round) {
     std::memset(shared, 0xff, size_t(shared_end() - shared));
     for (unsigned i = 0; i < threads; ++i) {
         prepare(fibres[i]);
+        require(copies[i].empty(), "a copy into shared memory was not waited for");
+        groups[i] = 0;
+        turns[i] = 0;
     }
     static std::vector<unsigned> places;
     for (;;) {
@@ -185,8 +188,12 @@ struct Known {
     {#name, count_of(name), [](void** values) { call(name, values, std::make_index_sequence<count_of(name)>()); }}
 
 static const Known kernels[] = {
-    KERNEL(bul_embed),     KERNEL(bul_rms_norm),    KERNEL(bul_rotate), KERNEL(bul_swiglu), KERNEL(bul_matmul_16),
-    KERNEL(bul_matmul_64), KERNEL(bul_matmul_wide), KERNEL(bul_attend), KERNEL(bul_fold),
+    KERNEL(bul_embed), KERNEL(bul_rms_norm), KERNEL(bul_rotate), KERNEL(bul_matmul_16_8),
+    KERNEL(bul_matmul_16_32), KERNEL(bul_matmul_64), KERNEL(bul_matmul_wide_64), KERNEL(bul_matmul_wide_128),
+    KERNEL(bul_matmul_split), KERNEL(bul_gather), KERNEL(bul_gate_16), KERNEL(bul_gate_64),
+    KERNEL(bul_gate_wide_64), KERNEL(bul_gate_wide_128), KERNEL(bul_attend_64), KERNEL(bul_attend_128),
+    KERNEL(bul_attend_wide_64), KERNEL(bul_attend_wide_128), KERNEL(bul_fold), KERNEL(bul_candidates),
+    KERNEL(bul_best),
 };
 
 static const Known* known(const char* name) {

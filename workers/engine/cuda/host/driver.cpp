@@ -15,6 +15,22 @@ static void* token() {
     return &something;
 }
 
+struct Captured {
+    const host::Known* kernel;
+    Dim grid;
+    unsigned threads, shared_bytes;
+    std::vector<uint64_t> values;
+};
+using Graph = std::vector<Captured>;
+static Graph* capturing;
+
+static void run(const host::Known* kernel, Dim grid, unsigned threads, unsigned shared_bytes, void** values) {
+    gridDim = grid;
+    host::body = kernel->body;
+    host::arguments = values;
+    host::launch(threads, shared_bytes);
+}
+
 extern "C" {
 
 int cuInit(unsigned) {
@@ -57,7 +73,7 @@ int cuCtxGetCurrent(void** context) {
 
 int cuModuleLoadData(void** module, const void* text) {
     *module = token();
-    return std::strstr(static_cast<const char*>(text), ".visible .entry bul_attend(") ? 0 : INVALID_PTX;
+    return std::strstr(static_cast<const char*>(text), ".visible .entry bul_attend_128(") ? 0 : INVALID_PTX;
 }
 
 int cuModuleUnload(void*) {
@@ -124,15 +140,76 @@ int cuGetErrorString(int error, const char** text) {
     return 0;
 }
 
+int cuStreamCreate(void** stream, unsigned) {
+    *stream = token();
+    return 0;
+}
+
+int cuStreamDestroy_v2(void*) {
+    return 0;
+}
+
+int cuFuncSetAttribute(const host::Known*, int attribute, int value) {
+    // Shared memory beyond what every block may have.
+    return attribute == 8 && size_t(value) <= host::SHARED_BYTES_MAX ? 0 : INVALID_VALUE;
+}
+
+int cuStreamBeginCapture_v2(void*, int) {
+    if (capturing) {
+        return INVALID_VALUE;
+    }
+    capturing = new Graph;
+    return 0;
+}
+
+int cuStreamEndCapture(void*, Graph** graph) {
+    *graph = capturing;
+    capturing = nullptr;
+    return *graph ? 0 : INVALID_VALUE;
+}
+
+int cuGraphInstantiateWithFlags(Graph** made, Graph* graph, unsigned long long) {
+    *made = new Graph(*graph);
+    return 0;
+}
+
+int cuGraphLaunch(Graph* graph, void*) {
+    for (Captured& launch : *graph) {
+        std::vector<void*> values;
+        for (uint64_t& value : launch.values) {
+            values.push_back(&value);
+        }
+        run(launch.kernel, launch.grid, launch.threads, launch.shared_bytes, values.data());
+    }
+    std::fprintf(stderr, "a graph of %zu launches\n", graph->size());
+    return 0;
+}
+
+int cuGraphExecDestroy(Graph* graph) {
+    delete graph;
+    return 0;
+}
+
+int cuGraphDestroy(Graph* graph) {
+    delete graph;
+    return 0;
+}
+
 int cuLaunchKernel(const host::Known* kernel, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned threads_y, unsigned threads_z,
                    unsigned shared_bytes, void*, void** values, void** others) {
     if (threads_y != 1 || threads_z != 1 || others != nullptr || x * y * z == 0) {
         return INVALID_VALUE;
     }
-    gridDim = {x, y, z};
-    host::body = kernel->body;
-    host::arguments = values;
-    host::launch(threads, shared_bytes);
+    if (capturing) {
+        // As the real driver does: the values are taken now, the kernel runs later.
+        std::vector<uint64_t> taken;
+        for (size_t i = 0; i < kernel->count; ++i) {
+            taken.push_back(*static_cast<uint64_t*>(values[i]));
+        }
+        capturing->push_back({kernel, {x, y, z}, threads, shared_bytes, taken});
+        return 0;
+    }
+    run(kernel, {x, y, z}, threads, shared_bytes, values);
     return 0;
 }
 

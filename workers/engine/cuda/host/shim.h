@@ -1,8 +1,8 @@
 // What the kernels use of CUDA, on the CPU: enough to run them, and stricter than a GPU where that finds faults.
 //
 // Every thread of a block is a fibre; fibres give way at barriers and shuffles alone, in an order that the caller chooses, so that a
-// missing barrier shows in another order. Shared memory starts as NaN and ends at a page that may not be touched. A fragment lives in
-// the first lane of its warp. Included by common.cuh where BUL_HOST is defined; emulator.cpp runs the blocks.
+// missing barrier shows in another order. Shared memory starts as NaN and ends at a page that may not be touched; copies into it arrive
+// when they are waited for. Included by common.cuh where BUL_HOST is defined; emulator.cpp runs the blocks.
 
 #pragma once
 
@@ -12,11 +12,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <type_traits>
+#include <vector>
 
 #define __global__
 #define __device__
 #define __launch_bounds__(threads)
+#define __forceinline__ inline
 #define BUL_SHARED(name) unsigned char* name = host::shared
 #define __syncthreads() host::wait(host::Wait::Block, __LINE__)
 #define __syncwarp() host::wait(host::Wait::Warp, __LINE__)
@@ -30,13 +31,17 @@ struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
 
+struct alignas(8) uint2 {
+    unsigned x, y;
+};
+
 namespace host {
 
 enum class Wait { No, Warp, Block };
 
 inline unsigned char* shared;
 // What lanes show each other in a shuffle.
-inline float shown[32][32];
+inline uint32_t shown[32][32];
 
 // Gives way until all threads of the warp or block have come to the same line. Defined by emulator.cpp.
 void wait(Wait kind, int line);
@@ -101,89 +106,114 @@ inline float __fmul_rn(float a, float b) {
     return a * b;
 }
 
-inline float __shfl_xor_sync(unsigned mask, float value, int distance) {
-    host::require(mask == 0xffffffffu, "only whole warps shuffle here");
-    const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    host::shown[warp][lane] = value;
-    host::wait(host::Wait::Warp, -distance);
-    const float other = host::shown[warp][lane ^ unsigned(distance)];
-    host::wait(host::Wait::Warp, -distance);
-    return other;
+template <class T>
+T shuffled(unsigned mask, T value, unsigned from, int place) {
+    static_assert(sizeof(T) == 4);
+    host::require(mask == 0xffffffffu && from < 32, "only whole warps shuffle here");
+    const unsigned warp = threadIdx.x / 32;
+    std::memcpy(&host::shown[warp][threadIdx.x % 32], &value, 4);
+    host::wait(host::Wait::Warp, place);
+    std::memcpy(&value, &host::shown[warp][from], 4);
+    host::wait(host::Wait::Warp, place);
+    return value;
 }
 
-namespace nvcuda::wmma {
+template <class T>
+T __shfl_xor_sync(unsigned mask, T value, int distance) {
+    return shuffled(mask, value, threadIdx.x % 32 ^ unsigned(distance), -distance);
+}
 
-struct matrix_a {};
-struct matrix_b {};
-struct accumulator {};
-struct row_major {};
-struct col_major {};
-enum layout_t { mem_row_major, mem_col_major };
+template <class T>
+T __shfl_sync(unsigned mask, T value, unsigned from) {
+    return shuffled(mask, value, from, -100);
+}
 
-// All 256 elements in the first lane, row by row; the others have none.
-template <class Use, int M, int N, int K, class T, class Layout = void>
-struct fragment {
-    static_assert(M == 16 && N == 16 && K == 16);
-    int num_elements = threadIdx.x % 32 == 0 ? 256 : 0;
-    float x[256];
+inline unsigned __float_as_uint(float value) {
+    unsigned bits;
+    std::memcpy(&bits, &value, 4);
+    return bits;
+}
+
+inline float __uint_as_float(unsigned bits) {
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
+
+inline unsigned warp_count(unsigned count) {
+    for (int distance = 16; distance > 0; distance /= 2) {
+        count += __shfl_xor_sync(0xffffffffu, count, distance);
+    }
+    return count;
+}
+
+inline unsigned pair(float first, float second) {
+    return __float2half_rn(first).bits | unsigned(__float2half_rn(second).bits) << 16;
+}
+
+namespace host {
+
+// Registers of a warp's lanes in a product, twice: who is done with one product may be at the next while others still read.
+struct Product {
+    unsigned a[32][4], b[32][2];
 };
+inline Product products[32][2];
+inline unsigned char turns[1024];
 
-template <class Use, class T, class Layout>
-void fill_fragment(fragment<Use, 16, 16, 16, T, Layout>& to, float value) {
-    for (int i = 0; i < to.num_elements; ++i) {
-        to.x[i] = value;
-    }
+inline float half_of(unsigned both, unsigned which) {
+    return __half2float({uint16_t(both >> 16 * which)});
 }
 
-inline void aligned(const void* from, unsigned pitch, unsigned size) {
-    host::require(reinterpret_cast<uintptr_t>(from) % 32 == 0, "a fragment is not on a boundary of 32 bytes");
-    host::require(pitch * size % 16 == 0, "rows of a fragment are not 16 bytes apart or a multiple of them");
-}
+struct Copy {
+    void* to;
+    const void* from;
+    unsigned group;
+};
+// Copies of each thread that have not arrived, and the number of its group under way.
+inline std::vector<Copy> copies[1024];
+inline unsigned groups[1024];
 
-template <class Use, class Layout>
-void load_matrix_sync(fragment<Use, 16, 16, 16, __half, Layout>& to, const __half* from, unsigned pitch) {
-    aligned(from, pitch, 2);
-    constexpr bool across = std::is_same_v<Layout, col_major>;
-    for (int i = 0; i < to.num_elements; ++i) {
-        const unsigned row = i / 16, column = i % 16;
-        to.x[i] = __half2float(across ? from[column * size_t(pitch) + row] : from[row * size_t(pitch) + column]);
-    }
-}
+}  // namespace host
 
-template <class Fragment>
-void load_matrix_sync(Fragment& to, const float* from, unsigned pitch, layout_t layout) {
-    aligned(from, pitch, 4);
-    host::require(layout == mem_row_major, "only rows are loaded");
-    for (int i = 0; i < to.num_elements; ++i) {
-        to.x[i] = from[i / 16 * size_t(pitch) + i % 16];
-    }
-}
-
-template <class Fragment>
-void store_matrix_sync(float* to, const Fragment& from, unsigned pitch, layout_t layout) {
-    aligned(to, pitch, 4);
-    host::require(layout == mem_row_major, "only rows are stored");
-    for (int i = 0; i < from.num_elements; ++i) {
-        to[i / 16 * size_t(pitch) + i % 16] = from.x[i];
-    }
-}
-
-// d = a * b + c; each element is summed from c on, in the order of the products.
-template <class A, class B, class C>
-void mma_sync(C& d, const A& a, const B& b, const C& c) {
-    if (d.num_elements == 0) {
-        return;
-    }
-    for (int row = 0; row < 16; ++row) {
-        float sums[16];
-        std::memcpy(sums, c.x + row * 16, sizeof sums);
-        for (int k = 0; k < 16; ++k) {
-            for (int column = 0; column < 16; ++column) {
-                sums[column] += a.x[row * 16 + k] * b.x[k * 16 + column];
-            }
+// Each sum is that of the products in their order, from what was there on.
+inline void multiply(float (&sums)[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0, unsigned b1) {
+    const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
+    host::Product& product = host::products[warp][host::turns[threadIdx.x]++ % 2];
+    const unsigned a[4] = {a0, a1, a2, a3};
+    std::memcpy(product.a[lane], a, sizeof a);
+    product.b[lane][0] = b0;
+    product.b[lane][1] = b1;
+    host::wait(host::Wait::Warp, -1000);
+    for (unsigned i = 0; i < 4; ++i) {
+        for (unsigned k = 0; k < 16; ++k) {
+            const unsigned from = k % 8 / 2, which = k % 2;
+            const float x = host::half_of(product.a[g * 4 + from][k / 8 * 2 + i / 2], which);
+            sums[i] += x * host::half_of(product.b[(2 * q + i % 2) * 4 + from][k / 8], which);
         }
-        std::memcpy(d.x + row * 16, sums, sizeof sums);
     }
 }
 
-}  // namespace nvcuda::wmma
+// Arrives as late as it may: whoever reads before `copied` finds what was there.
+inline void copy_async(void* to, const void* from) {
+    const uintptr_t both = reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from);
+    host::require(both % 16 == 0, "a copy of 16 bytes is not on their boundary");
+    host::copies[threadIdx.x].push_back({to, from, host::groups[threadIdx.x]});
+}
+
+inline void copy_group() {
+    ++host::groups[threadIdx.x];
+}
+
+template <int LEFT>
+void copied() {
+    std::vector<host::Copy>& copies = host::copies[threadIdx.x];
+    size_t left = 0;
+    for (const host::Copy& copy : copies) {
+        if (copy.group + LEFT < host::groups[threadIdx.x]) {
+            std::memcpy(copy.to, copy.from, 16);
+        } else {
+            copies[left++] = copy;
+        }
+    }
+    copies.resize(left);
+}

@@ -44,6 +44,8 @@ pub struct EngineLoad {
     pub data_tokens: (usize, usize),
     /// Tokens of each answer.
     pub output_tokens: usize,
+    /// Temperature of the draws; 0 takes the best.
+    pub temperature: f32,
     /// Requests under way at the same time.
     pub concurrent: usize,
     /// Tell the engine which prefixes are coming.
@@ -62,6 +64,7 @@ impl Default for EngineLoad {
             prefix_tokens: 2000,
             data_tokens: (200, 200),
             output_tokens: 400,
+            temperature: 1.0,
             concurrent: 32,
             announce: true,
             seed: 1,
@@ -218,7 +221,7 @@ fn requests(load: &EngineLoad) -> Vec<Request> {
                 ],
                 sampling: Sampling {
                     max_tokens: load.output_tokens.max(1),
-                    temperature: 1.0,
+                    temperature: load.temperature,
                     top_p: 1.0,
                     seed,
                 },

@@ -25,6 +25,8 @@ pub use engine::{
 };
 pub use gguf::write_random_gguf;
 pub use precision::Precision;
+#[cfg(test)]
+pub(crate) use random::RandomSource;
 pub use random::{Kernels, ModelShape};
 pub use speed::{Rate, SpeedModel, SpeedOptions, SpeedReport, bench_speed};
 

@@ -83,7 +83,7 @@ pub enum Kernels {
 }
 
 /// Gives each tensor random values.
-pub(super) struct RandomSource {
+pub(crate) struct RandomSource {
     pool: Vec<f32>,
     bytes: Vec<u8>,
     at: usize,

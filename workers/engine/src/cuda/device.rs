@@ -28,11 +28,18 @@ pub(crate) trait Device: Send {
     /// When the device has failed, now or in an earlier launch.
     fn read(&mut self, from: &Self::Buffer, at: usize, out: &mut [u8]) -> Result<(), String>;
 
-    /// Starts a kernel.
+    /// Puts a kernel behind what was asked for before.
     ///
     /// # Errors
     /// When it cannot be started.
     fn launch(&mut self, launch: Launch, args: &[Arg<'_, Self::Buffer>]) -> Result<(), String>;
+
+    /// Starts all kernels that were put behind each other. `repeats`: the same ones, with the same arguments, will probably be asked
+    /// for again and again, so that a device may keep them as one.
+    ///
+    /// # Errors
+    /// When one cannot be started.
+    fn submit(&mut self, repeats: bool) -> Result<(), String>;
 
     /// Waits until everything is done.
     ///

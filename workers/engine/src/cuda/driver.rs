@@ -1,37 +1,53 @@
 //! CUDA's driver, loaded when a device is asked for: a build with the feature `cuda` starts without it.
 //!
 //! Kernels come as PTX, which the driver compiles for its device when the model is opened. All work is on one stream, so everything
-//! happens in the order in which it was asked for. Opened by `compute`.
+//! happens in the order in which it was asked for. What is launched again and again becomes a graph: a step of hundreds of small kernels
+//! would else take longer to start than to compute. Opened by `compute`.
 
 #![expect(unsafe_code, reason = "the driver's own functions, and kernels whose arguments no compiler checks")]
 
 use std::sync::Arc;
 
-use cudarc::driver::{CudaContext, CudaFunction, CudaSlice, CudaStream, LaunchConfig, PushKernelArg};
-use cudarc::driver::{DevicePtr, DriverError, sys};
+use cudarc::driver::{CudaContext, CudaFunction, CudaGraph, CudaSlice, CudaStream, DevicePtr, DriverError};
+use cudarc::driver::{LaunchConfig, PushKernelArg, sys};
 use cudarc::nvrtc::Ptx;
 
 use super::device::{Arg, Device, Launch};
-use super::kernel::Kernel;
+use super::kernel::{Kernel, SHARED_BYTES_MAX};
 
 const PTX: &str = include_str!("../../cuda/kernels.ptx");
 
 /// Compute capability that the PTX is made for.
 const CAPABILITY_MIN: (i32, i32) = (8, 0);
 
+/// Graphs that are kept. Sizes of small steps come from a short series, so that these are enough for a busy engine.
+const GRAPHS_MAX: usize = 64;
+
+/// Words of a launch before its arguments: kernel, grid, shared memory, arguments.
+const HEAD: usize = 6;
+
 /// A CUDA device with our kernels loaded.
 pub(crate) struct Driver {
     stream: Arc<CudaStream>,
     /// By their place in `Kernel::ALL`.
     functions: Vec<CudaFunction>,
+    /// What was asked for and not yet started, HEAD words and the arguments of each launch.
+    asked: Vec<u64>,
+    graphs: Graphs,
 }
 
-/// An argument as the driver reads it.
-enum Raw {
-    Address(u64),
-    U32(u32),
-    F32(f32),
+/// Launches that came again and were made one, those that were used last behind the others.
+#[derive(Default)]
+struct Graphs {
+    made: Vec<(Vec<u64>, Graph)>,
+    /// What came once, so that nothing is made for a step that never comes again.
+    seen: Vec<Vec<u64>>,
 }
+
+struct Graph(CudaGraph);
+
+// SAFETY: a graph may be used by one thread at a time; it is reached only through the driver that owns it, by exclusive reference.
+unsafe impl Send for Graph {}
 
 fn failed(what: &str) -> impl Fn(DriverError) -> String {
     move |error| {
@@ -63,8 +79,73 @@ impl Driver {
             context.load_module(Ptx::from_src(PTX)).map_err(failed("its driver refuses the kernels"))?;
         let functions = Kernel::ALL.map(|kernel| module.load_function(kernel.name()));
         let functions =
-            functions.into_iter().collect::<Result<_, _>>().map_err(failed("a kernel is missing"))?;
-        Ok(Self { stream: context.default_stream(), functions })
+            functions.into_iter().collect::<Result<Vec<_>, _>>().map_err(failed("a kernel is missing"))?;
+        for function in &functions {
+            // More than 48 KiB have to be asked for.
+            let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            let set = function.set_attribute(most, SHARED_BYTES_MAX as i32);
+            set.map_err(failed("its shared memory is too small"))?;
+        }
+        // SAFETY: all memory of this driver is used on its own stream alone, so that there is nothing to wait for between streams.
+        unsafe { context.disable_event_tracking() };
+        // The default stream cannot be made into graphs.
+        let stream = context.new_stream().map_err(failed("no stream"))?;
+        Ok(Self { stream, functions, asked: Vec::new(), graphs: Graphs::default() })
+    }
+
+    /// Starts launches one by one.
+    fn start(&self, asked: &[u64]) -> Result<(), String> {
+        let mut rest = asked;
+        while let [kernel, x, y, z, shared, count, more @ ..] = rest {
+            let (args, others) = more.split_at(*count as usize);
+            rest = others;
+            let kernel = Kernel::ALL[*kernel as usize];
+            let config = LaunchConfig {
+                grid_dim: (*x as u32, *y as u32, *z as u32),
+                block_dim: (kernel.threads() as u32, 1, 1),
+                shared_mem_bytes: *shared as u32,
+            };
+            let mut builder = self.stream.launch_builder(&self.functions[kernel as usize]);
+            for arg in args {
+                // A kernel reads as many bytes of it as its argument has, the low ones first.
+                builder.arg(arg);
+            }
+            // SAFETY: `forward` gives each kernel the arguments of its source, as the tests do with the same kernels, in buffers of the
+            // sizes that `reserve` made for the step; `Step::new` has checked tokens, positions and blocks against theirs.
+            unsafe { builder.launch(config) }.map_err(failed(kernel.name()))?;
+        }
+        Ok(())
+    }
+
+    /// Starts launches as one, made when they come for the second time.
+    fn start_as_one(&mut self, asked: Vec<u64>) -> Result<(), String> {
+        if let Some(at) = self.graphs.made.iter().position(|(known, _)| *known == asked) {
+            self.graphs.made[at..].rotate_left(1);
+            let (_, graph) = &self.graphs.made[self.graphs.made.len() - 1];
+            return graph.0.launch().map_err(failed("a graph"));
+        }
+        let Some(at) = self.graphs.seen.iter().position(|known| *known == asked) else {
+            self.start(&asked)?;
+            self.graphs.seen.truncate(GRAPHS_MAX - 1);
+            self.graphs.seen.insert(0, asked);
+            return Ok(());
+        };
+        self.graphs.seen.remove(at);
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        self.stream.begin_capture(mode).map_err(failed("a graph"))?;
+        let started = self.start(&asked);
+        // Ended in any case, or the stream would take nothing more.
+        let made = self
+            .stream
+            .end_capture(sys::CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH);
+        started?;
+        let graph = made.map_err(failed("a graph"))?.ok_or("the driver made no graph")?;
+        graph.launch().map_err(failed("a graph"))?;
+        if self.graphs.made.len() == GRAPHS_MAX {
+            self.graphs.made.remove(0);
+        }
+        self.graphs.made.push((asked, Graph(graph)));
+        Ok(())
     }
 
     /// Name of the device.
@@ -91,11 +172,13 @@ impl Device for Driver {
     }
 
     fn write(&mut self, to: &mut Self::Buffer, at: usize, bytes: &[u8]) -> Result<(), String> {
+        self.submit(false)?;
         let mut to = to.try_slice_mut(at..at + bytes.len()).ok_or("a copy beyond a buffer")?;
         self.stream.memcpy_htod(bytes, &mut to).map_err(failed("a copy to the device"))
     }
 
     fn read(&mut self, from: &Self::Buffer, at: usize, out: &mut [u8]) -> Result<(), String> {
+        self.submit(false)?;
         let from = from.try_slice(at..at + out.len()).ok_or("a copy beyond a buffer")?;
         self.stream.memcpy_dtoh(&from, out).map_err(failed("a copy from the device"))?;
         self.wait()
@@ -103,38 +186,40 @@ impl Device for Driver {
 
     fn launch(&mut self, launch: Launch, args: &[Arg<'_, Self::Buffer>]) -> Result<(), String> {
         let Launch { kernel, grid, shared_bytes } = launch;
-        let size = |n: usize| u32::try_from(n).map_err(|_| format!("{}: {n} is too large", kernel.name()));
-        let mut raw = Vec::with_capacity(args.len());
+        let size = |n: usize| {
+            u32::try_from(n).map(u64::from).map_err(|_| format!("{}: {n} is too large", kernel.name()))
+        };
+        let [x, y, z] = grid;
+        let head: [u64; HEAD] =
+            [kernel as u64, size(x)?, size(y)?, size(z)?, size(shared_bytes)?, args.len() as u64];
+        self.asked.extend(head);
         for arg in args {
-            raw.push(match arg {
+            self.asked.push(match arg {
                 // All work is on this one stream, so there is nothing to wait for.
-                Arg::At(buffer, at) => Raw::Address(buffer.device_ptr(&self.stream).0 + *at as u64),
-                Arg::Null => Raw::Address(0),
-                Arg::U32(number) => Raw::U32(size(*number)?),
-                Arg::F32(number) => Raw::F32(*number),
+                Arg::At(buffer, at) => buffer.device_ptr(&self.stream).0 + *at as u64,
+                Arg::Null => 0,
+                Arg::U32(number) => size(*number)?,
+                Arg::F32(number) => number.to_bits().into(),
             });
         }
-        let config = LaunchConfig {
-            grid_dim: (size(grid[0])?, size(grid[1])?, size(grid[2])?),
-            block_dim: (size(kernel.threads())?, 1, 1),
-            shared_mem_bytes: size(shared_bytes)?,
-        };
-        let function = Kernel::ALL.iter().zip(&self.functions).find(|(known, _)| **known == kernel);
-        let Some((_, function)) = function else { return Err(format!("no kernel {}", kernel.name())) };
-        let mut builder = self.stream.launch_builder(function);
-        for arg in &raw {
-            match arg {
-                Raw::Address(address) => builder.arg(address),
-                Raw::U32(number) => builder.arg(number),
-                Raw::F32(number) => builder.arg(number),
-            };
+        Ok(())
+    }
+
+    fn submit(&mut self, repeats: bool) -> Result<(), String> {
+        if self.asked.is_empty() {
+            return Ok(());
         }
-        // SAFETY: `forward` gives each kernel the arguments of its source, as the tests do with the same kernels, in buffers of the
-        // sizes that `reserve` made for the step; `Step::new` has checked tokens, positions and blocks against theirs.
-        unsafe { builder.launch(config) }.map(|_| ()).map_err(failed(kernel.name()))
+        if repeats {
+            let room = self.asked.capacity();
+            let asked = std::mem::replace(&mut self.asked, Vec::with_capacity(room));
+            return self.start_as_one(asked);
+        }
+        let asked = std::mem::take(&mut self.asked);
+        self.start(&asked)
     }
 
     fn wait(&mut self) -> Result<(), String> {
+        self.submit(false)?;
         self.stream.synchronize().map_err(failed("the device"))
     }
 }

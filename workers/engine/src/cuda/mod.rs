@@ -6,9 +6,10 @@
 //! as the device's products are: they are not the CPU's bits, and blocks of one never match keys of the other.
 //!
 //! `device` is all that is asked of a device; `driver` is CUDA's own, in builds with the feature `cuda`, and in tests `emulator`
-//! runs the kernels' very sources on the CPU. `step` says what a step computes, `model` holds the weights, `forward` calls the
-//! kernels, `runner` is what the engine sees.
+//! runs the kernels' very sources on the CPU. `step` says what a step computes, `tiles` who reads which keys together, `model` holds the
+//! weights, `forward` calls the kernels, `runner` is what the engine sees.
 
+mod buffers;
 pub(crate) mod device;
 #[cfg(feature = "cuda")]
 pub(crate) mod driver;
@@ -21,10 +22,11 @@ pub(crate) mod runner;
 mod step;
 #[cfg(test)]
 mod tests;
+mod tiles;
 
 /// Raised whenever a kernel begins to sum in another order.
 #[cfg(feature = "cuda")]
-const KERNELS_VERSION: u32 = 1;
+const KERNELS_VERSION: u32 = 2;
 
 /// Fingerprint of a model that is computed here: its texts and blocks are not those of the CPU.
 #[cfg(feature = "cuda")]

@@ -1,22 +1,26 @@
 //! What a step computes, as the arrays of numbers that kernels read.
 //!
-//! Everything is checked here: a token, block or position out of range would read or write memory that is not the kernel's. Called
-//! by `runner`; knows nothing of a device.
+//! Everything is checked here: a token, block or position out of range would read or write memory that is not the kernel's. Small steps
+//! are filled up to a few sizes, so that one step launches just what the one before it did and can be repeated as a whole. Called by
+//! `runner`; knows nothing of a device.
 
+use super::tiles::{Cut, Lone, TILE, Tiles};
 use crate::kv::pool::BlockId;
 use crate::model::decoder::{Logits, Span};
 
-/// Numbers that every tile has: first row, rows, start of the block table, nothing.
-const TILE: usize = 4;
+/// Rows up to which a step is filled up and repeated.
+const REPEATED_MAX: usize = 512;
+
+/// In the place of a row: none.
+const NO_ROW: u32 = u32::MAX;
 
 /// Limits that a step keeps to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     pub vocab: usize,
+    /// Blocks of sequences; behind them is one that takes what nobody reads.
     pub blocks: usize,
-    pub block_tokens: usize,
-    /// Rows that share a tile of attention, at most.
-    pub tile_rows: usize,
+    pub cut: Cut,
 }
 
 /// The arrays of one step, one behind the other, so that they reach the device in one copy.
@@ -27,23 +31,49 @@ pub(super) struct Step {
     pub rows: usize,
     /// Rows whose logits are wanted.
     pub picks: usize,
-    /// Tiles of attention.
-    pub tiles: usize,
-    /// Keys that the row sees that sees most.
-    pub longest: usize,
+    /// Of these, rows whose best are enough.
+    pub best: Vec<bool>,
+    /// Tiles of attention, and those of many vectors.
+    pub tiles: [usize; 2],
+    /// Rows that are folded from parts, and how many parts at most.
+    pub folds: usize,
+    pub parts: usize,
+    /// Whether another step may launch just the same.
+    pub repeats: bool,
     /// Blocks that are written.
     pub written: Vec<BlockId>,
-    at: Starts,
+    at: [usize; Array::COUNT],
 }
 
-/// Where arrays start, in words.
-#[derive(Debug, Default, Clone, Copy)]
-struct Starts {
-    positions: usize,
-    slots: usize,
-    picks: usize,
-    tiles: usize,
-    tables: usize,
+/// Arrays in the order in which they lie.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Array {
+    Tokens,
+    Positions,
+    /// Place of each row in the pool, block times tokens of a block plus slot.
+    Slots,
+    /// Rows whose logits are wanted.
+    Picks,
+    /// One over the temperature of each of them.
+    Coldness,
+    Folds,
+    Tiles,
+    TilesWide,
+    Members,
+    /// Block tables, one behind the other.
+    Tables,
+}
+
+impl Array {
+    const COUNT: usize = 10;
+}
+
+/// What becomes of the words of a step while its spans are looked through.
+#[derive(Default)]
+struct Parts<'s> {
+    arrays: [Vec<u32>; Array::COUNT],
+    tiles: Tiles,
+    lone: Vec<Lone<'s>>,
 }
 
 impl Step {
@@ -53,81 +83,107 @@ impl Step {
     /// A token outside the vocabulary, a block outside the pool or a table that is too short.
     pub fn new(spans: &[Span], bounds: Bounds) -> Result<Self, String> {
         let mut step = Self::default();
-        let (mut positions, mut slots, mut picks) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut tiles, mut tables): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
+        let mut parts = Parts::default();
         for span in spans {
-            let (first, end) = (step.rows, span.start + span.tokens.len());
-            check(span, bounds, end)?;
-            step.words.extend_from_slice(&span.tokens);
-            for position in span.start..end {
-                let block = span.blocks[position / bounds.block_tokens];
-                positions.push(position as u32);
-                slots.push(block.0 * bounds.block_tokens as u32 + (position % bounds.block_tokens) as u32);
-            }
-            let blocks = &span.blocks[..end.div_ceil(bounds.block_tokens)];
-            step.written.extend_from_slice(&blocks[span.start / bounds.block_tokens..]);
-            for at in (0..span.tokens.len()).step_by(bounds.tile_rows) {
-                let rows = bounds.tile_rows.min(span.tokens.len() - at);
-                tiles.extend([(first + at) as u32, rows as u32, tables.len() as u32, 0]);
-            }
-            tables.extend(blocks.iter().map(|block| block.0));
-            step.rows += span.tokens.len();
-            let wanted = match span.logits {
-                Logits::None => step.rows,
-                Logits::Last => step.rows - 1,
-                Logits::All => first,
-            };
-            picks.extend((wanted..step.rows).map(|row| row as u32));
-            step.longest = step.longest.max(end);
+            step.add(span, bounds, &mut parts)?;
         }
-        (step.picks, step.tiles) = (picks.len(), tiles.len() / TILE);
-        // Tiles are read four numbers at a time, from a boundary of as many.
-        let words = &mut step.words;
-        let mut put = |values: &[u32]| {
-            words.resize(words.len().next_multiple_of(TILE), 0);
-            let at = words.len();
-            words.extend_from_slice(values);
-            at
-        };
-        step.at = Starts {
-            positions: put(&positions),
-            slots: put(&slots),
-            picks: put(&picks),
-            tiles: put(&tiles),
-            tables: put(&tables),
-        };
+        let Parts { mut arrays, mut tiles, lone } = parts;
+        tiles.answers(lone, bounds.cut);
+        step.repeats = step.rows <= REPEATED_MAX && tiles.wide.is_empty();
+        step.picks = arrays[Array::Picks as usize].len();
+        step.parts = tiles.parts;
+        let Tiles { narrow, wide, members, folds, .. } = tiles;
+        arrays[Array::Folds as usize] = folds;
+        arrays[Array::Tiles as usize] = narrow;
+        arrays[Array::TilesWide as usize] = wide;
+        arrays[Array::Members as usize] = members;
+        if step.repeats {
+            step.fill_up(&mut arrays, bounds);
+        }
+        step.tiles = [Array::Tiles, Array::TilesWide].map(|array| arrays[array as usize].len() / TILE);
+        step.folds = arrays[Array::Folds as usize].len();
+        for (at, values) in step.at.iter_mut().zip(&arrays) {
+            // Tiles are read four numbers at a time, from a boundary of as many.
+            step.words.resize(step.words.len().next_multiple_of(TILE), 0);
+            *at = step.words.len();
+            step.words.extend_from_slice(values);
+        }
         Ok(step)
     }
 
-    /// All arrays, little-endian. Tokens come first.
+    fn add<'s>(&mut self, span: &'s Span, bounds: Bounds, parts: &mut Parts<'s>) -> Result<(), String> {
+        let block_tokens = bounds.cut.block_tokens;
+        let (first, end) = (self.rows, span.start + span.tokens.len());
+        check(span, bounds, end)?;
+        let arrays = &mut parts.arrays;
+        arrays[Array::Tokens as usize].extend_from_slice(&span.tokens);
+        for position in span.start..end {
+            let block = span.blocks[position / block_tokens];
+            arrays[Array::Positions as usize].push(position as u32);
+            let slot = block.0 as usize * block_tokens + position % block_tokens;
+            arrays[Array::Slots as usize].push(slot as u32);
+        }
+        let blocks = &span.blocks[..end.div_ceil(block_tokens)];
+        self.written.extend_from_slice(&blocks[span.start / block_tokens..]);
+        let tables = &mut arrays[Array::Tables as usize];
+        let table = tables.len() as u32;
+        tables.extend(blocks.iter().map(|block| block.0));
+        match span.tokens.len() {
+            1 => parts.lone.push(Lone { row: first as u32, context: end, blocks, table }),
+            rows => parts.tiles.prompt(first, rows, end, table, bounds.cut),
+        }
+        self.rows += span.tokens.len();
+        let (wanted, coldness) = match span.logits {
+            Logits::None => (self.rows, None),
+            Logits::Last => (self.rows - 1, None),
+            Logits::Best { temperature } => {
+                (self.rows - 1, Some(if temperature > 0.0 { 1.0 / temperature } else { 1.0 }))
+            }
+            Logits::All => (first, None),
+        };
+        for row in wanted..self.rows {
+            arrays[Array::Picks as usize].push(row as u32);
+            arrays[Array::Coldness as usize].push(coldness.unwrap_or(1.0).to_bits());
+            self.best.push(coldness.is_some());
+        }
+        Ok(())
+    }
+
+    /// To the next of the sizes that there are. What fills up is computed, and nobody reads it.
+    fn fill_up(&mut self, arrays: &mut [Vec<u32>; Array::COUNT], bounds: Bounds) {
+        let spare = bounds.blocks * bounds.cut.block_tokens;
+        let mut fill = |array: Array, each: usize, value: u32| {
+            let values = &mut arrays[array as usize];
+            let filled = filled(values.len() / each) * each;
+            values.resize(filled, value);
+            filled / each
+        };
+        self.rows = fill(Array::Tokens, 1, 0);
+        fill(Array::Positions, 1, 0);
+        fill(Array::Slots, 1, spare as u32);
+        self.picks = fill(Array::Picks, 1, 0);
+        fill(Array::Coldness, 1, 1.0_f32.to_bits());
+        fill(Array::Folds, 1, NO_ROW);
+        // Without rows.
+        fill(Array::Tiles, TILE, 0);
+        fill(Array::Members, 2, 0);
+        self.parts = filled(self.parts);
+    }
+
+    /// All arrays, little-endian.
     pub fn bytes(&self) -> Vec<u8> {
         self.words.iter().flat_map(|word| word.to_le_bytes()).collect()
     }
 
-    /// Position of each row: byte of its array.
-    pub fn positions_at(&self) -> usize {
-        self.at.positions * size_of::<u32>()
+    /// Byte at which an array starts.
+    pub fn at(&self, array: Array) -> usize {
+        self.at[array as usize] * size_of::<u32>()
     }
+}
 
-    /// Place of each row in the pool, block times tokens of a block plus slot.
-    pub fn slots_at(&self) -> usize {
-        self.at.slots * size_of::<u32>()
-    }
-
-    /// Rows whose logits are wanted.
-    pub fn picks_at(&self) -> usize {
-        self.at.picks * size_of::<u32>()
-    }
-
-    /// Tiles of attention.
-    pub fn tiles_at(&self) -> usize {
-        self.at.tiles * size_of::<u32>()
-    }
-
-    /// Block tables, one behind the other.
-    pub fn tables_at(&self) -> usize {
-        self.at.tables * size_of::<u32>()
-    }
+/// The next number of a series whose steps are an eighth to a sixteenth of it.
+fn filled(count: usize) -> usize {
+    count.next_multiple_of(1 << (count / 8).max(1).ilog2())
 }
 
 fn check(span: &Span, bounds: Bounds, end: usize) -> Result<(), String> {
@@ -137,9 +193,10 @@ fn check(span: &Span, bounds: Bounds, end: usize) -> Result<(), String> {
     if let Some(token) = span.tokens.iter().find(|token| **token as usize >= bounds.vocab) {
         return Err(format!("token {token} of a vocabulary of {}", bounds.vocab));
     }
-    let needed = end.div_ceil(bounds.block_tokens);
+    let block_tokens = bounds.cut.block_tokens;
+    let needed = end.div_ceil(block_tokens);
     let Some(blocks) = span.blocks.get(..needed) else {
-        return Err(format!("{} blocks for {end} tokens of {} each", span.blocks.len(), bounds.block_tokens));
+        return Err(format!("{} blocks for {end} tokens of {block_tokens} each", span.blocks.len()));
     };
     if let Some(block) = blocks.iter().find(|block| block.0 as usize >= bounds.blocks) {
         return Err(format!("block {} of {}", block.0, bounds.blocks));
@@ -151,7 +208,8 @@ fn check(span: &Span, bounds: Bounds, end: usize) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { vocab: 10, blocks: 8, block_tokens: 4, tile_rows: 3 };
+    const CUT: Cut = Cut { block_tokens: 4, tile_rows: 3, wide_rows: 4, found_max: 1000 };
+    const BOUNDS: Bounds = Bounds { vocab: 10, blocks: 8, cut: CUT };
 
     fn span(tokens: &[u32], start: usize, blocks: &[u32], logits: Logits) -> Span {
         let blocks = blocks.iter().copied().map(BlockId).collect();
@@ -171,16 +229,40 @@ mod tests {
             span(&[8, 8], 0, &[1], Logits::None),
         ];
         let step = Step::new(&spans, BOUNDS).unwrap();
-        assert_eq!((step.rows, step.picks, step.tiles, step.longest), (8, 6, 4, 7));
-        assert_eq!(words(&step, 0, 8), [1, 2, 3, 4, 5, 9, 8, 8]);
-        assert_eq!(words(&step, step.positions_at(), 8), [2, 3, 4, 5, 6, 4, 0, 1]);
-        assert_eq!(words(&step, step.slots_at(), 8), [30, 31, 12, 13, 14, 0, 4, 5]);
-        assert_eq!(words(&step, step.picks_at(), 6), [0, 1, 2, 3, 4, 5]);
-        assert_eq!(words(&step, step.tiles_at(), 16), [0, 3, 0, 0, 3, 2, 0, 0, 5, 1, 2, 0, 6, 2, 4, 0]);
+        assert_eq!((step.rows, step.picks, step.tiles, step.repeats), (8, 6, [2, 2], false));
+        let words = |array, count| words(&step, step.at(array), count);
+        assert_eq!(words(Array::Tokens, 8), [1, 2, 3, 4, 5, 9, 8, 8]);
+        assert_eq!(words(Array::Positions, 8), [2, 3, 4, 5, 6, 4, 0, 1]);
+        assert_eq!(words(Array::Slots, 8), [30, 31, 12, 13, 14, 0, 4, 5]);
+        assert_eq!(words(Array::Picks, 6), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(words(Array::TilesWide, 16), [0, 4, 0, 6, 0, 1, 0, 0, 8, 1, 0, 7, 0, 1, 0, 0]);
+        assert_eq!(words(Array::Tiles, 16), [10, 2, 4, 2, 0, 1, 0, 0, 14, 1, 2, 5, 0, 1, 0, 0]);
+        assert_eq!(words(Array::Members, 16), [0, 0, 1, 0, 2, 0, 3, 0, 4, 0, 6, 0, 7, 0, 5, 0]);
         // Blocks that no row of the step sees are left out.
-        assert_eq!(words(&step, step.tables_at(), 5), [7, 3, 6, 0, 1]);
+        assert_eq!(words(Array::Tables, 5), [7, 3, 6, 0, 1]);
         assert_eq!(step.written, [7, 3, 0, 1].map(BlockId));
-        assert_eq!(step.tiles_at() % 16, 0);
+        assert_eq!(step.at(Array::Tiles) % 16, 0);
+    }
+
+    #[test]
+    fn small_steps_are_filled_up_with_what_nobody_reads() {
+        let best = |temperature| Logits::Best { temperature };
+        let spans: Vec<Span> = (0..17).map(|i| span(&[i % 10], 1, &[i % 8], best(0.5))).collect();
+        let step = Step::new(&spans, BOUNDS).unwrap();
+        assert_eq!((step.rows, step.picks, step.tiles, step.repeats), (18, 18, [18, 0], true));
+        let words = |array, count| words(&step, step.at(array), count);
+        assert_eq!(words(Array::Slots, 18)[16..], [1, 32]);
+        assert_eq!(words(Array::Picks, 18)[16..], [16, 0]);
+        assert_eq!(words(Array::Coldness, 18)[16..], [2.0_f32.to_bits(), 1.0_f32.to_bits()]);
+        assert_eq!(words(Array::Tiles, 144)[136..], [0; 8]);
+        assert_eq!(step.best, [true; 17]);
+        for count in 0..2000 {
+            let filled = filled(count);
+            assert!(
+                filled >= count && filled <= count + count / 8 && super::filled(filled) == filled,
+                "{count}: {filled}"
+            );
+        }
     }
 
     #[test]

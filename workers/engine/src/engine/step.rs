@@ -14,9 +14,9 @@ use crate::kv::table::Table;
 use crate::kv::tier::{Kind, Tiers};
 use crate::model::decoder::{Logits, Span};
 use crate::prefetch::Prefetch;
-use crate::runner::Runner;
+use crate::runner::{Picked, Row, Runner};
 use crate::sched::{Facts, Place, Plan, Progress, Share, Waiting, plan};
-use crate::sequence::{Live, Sequence, Step};
+use crate::sequence::{Language, Live, Sequence, Step};
 
 /// Waiting requests looked at in one step. Looking at all would cost more than a step when
 /// thousands wait.
@@ -69,18 +69,18 @@ impl<R: Runner> EngineCore<R> {
     }
 
     /// Runs the model; beside it, what may follow in answers that are held to a schema is found out.
-    fn compute(&mut self, shares: &[Share], spans: &[Span]) -> Result<Vec<f32>, String> {
+    fn compute(&mut self, shares: &[Share], spans: &[Span]) -> Result<Picked, String> {
         let (runner, running) = (&mut self.runner, &mut self.running);
         let drawn: HashSet<Place> = shares.iter().filter(|s| s.last).map(|s| s.place).collect();
         let live = running.iter_mut().filter(|(place, _)| drawn.contains(place));
         let held: Vec<&mut Grammar> =
             live.filter_map(|(_, live)| live.sequence.grammar.as_deref_mut()).collect();
         if held.is_empty() {
-            return runner.run(spans);
+            return runner.step(spans);
         }
         std::thread::scope(|scope| {
             scope.spawn(|| held.into_iter().for_each(Grammar::prepare));
-            runner.run(spans)
+            runner.step(spans)
         })
     }
 
@@ -250,7 +250,7 @@ impl<R: Runner> EngineCore<R> {
                 tokens: sequence.tokens[sequence.computed..end].to_vec(),
                 start: sequence.computed,
                 blocks: blocks.ids().to_vec(),
-                logits: if share.last { Logits::Last } else { Logits::None },
+                logits: if share.last { sequence.wanted() } else { Logits::None },
             });
         }
         self.counts.steps += u64::from(!spans.is_empty());
@@ -259,8 +259,8 @@ impl<R: Runner> EngineCore<R> {
         spans
     }
 
-    fn apply(&mut self, shares: &[Share], logits: &[f32]) {
-        let mut rows = logits.chunks_exact(self.runner.vocab());
+    fn apply(&mut self, shares: &[Share], picked: &Picked) {
+        let mut rows = picked.rows(self.runner.vocab()).enumerate();
         let mut ended: Vec<(Place, Result<Finish, GenerateError>)> = Vec::new();
         for share in shares {
             let Some(live) = self.running.get_mut(&share.place) else { continue };
@@ -272,11 +272,25 @@ impl<R: Runner> EngineCore<R> {
             if !share.last {
                 continue;
             }
-            let Some(row) = rows.next() else {
+            let Some((pick, row)) = rows.next() else {
                 ended.push((share.place, Err(GenerateError::Engine("a row of logits is missing".into()))));
                 continue;
             };
-            match sequence.draw(row, &self.language.vocabulary, &self.language.eos) {
+            let Language { vocabulary, eos, .. } = &self.language;
+            let step = match row {
+                Row::Whole(row) => sequence.draw(row, vocabulary, eos),
+                Row::Best(best) => match sequence.draw_best(best, vocabulary, eos) {
+                    Some(step) => step,
+                    None => match self.runner.logits(pick) {
+                        Ok(row) => sequence.draw(&row, vocabulary, eos),
+                        Err(error) => {
+                            ended.push((share.place, Err(GenerateError::Engine(error))));
+                            continue;
+                        }
+                    },
+                },
+            };
+            match step {
                 Step::More => sequence.stream(),
                 Step::Done(finish) => ended.push((share.place, Ok(finish))),
                 Step::Stuck => {

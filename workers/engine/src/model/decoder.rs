@@ -18,12 +18,14 @@ use crate::kv::pool::BlockId;
 use crate::open::OpenError;
 
 /// Which rows of a span need logits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Logits {
     /// None: the middle of a prompt.
     None,
     /// The last row.
     Last,
+    /// The last row, of which the likeliest tokens are enough where a device can tell them; they are drawn at this temperature.
+    Best { temperature: f32 },
     /// Every row, for comparisons.
     #[cfg_attr(not(test), expect(dead_code, reason = "the comparison with reference logits wants all rows"))]
     All,
@@ -215,7 +217,7 @@ impl Decoder {
             let end = row + span.tokens.len();
             let first = match span.logits {
                 Logits::None => end,
-                Logits::Last => end - 1,
+                Logits::Last | Logits::Best { .. } => end - 1,
                 Logits::All => row,
             };
             s.projected.extend_from_slice(&s.x[first * hidden..end * hidden]);

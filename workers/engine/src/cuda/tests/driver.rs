@@ -24,11 +24,10 @@ fn the_driver_is_called_as_cuda_has_it() {
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}{said}");
+    // The third and fourth of five equal steps; the second made it.
+    assert_eq!(said.matches("a graph of ").count(), 4, "{said}");
 }
 
 /// What the emulator computes, and to the bit: the same kernels with the same arguments.
@@ -40,6 +39,10 @@ fn on_the_pretended_device() {
     for chunk in [280, 17] {
         let expected = in_chunks(&mut emulated, &tokens, chunk, &blocks);
         assert!(in_chunks(&mut pretended, &tokens, chunk, &blocks) == expected, "chunks of {chunk}");
+    }
+    for step in 0..5 {
+        let next = [span(&[step + 7], 300, &blocks, Logits::Last)];
+        assert_eq!(pretended.run(&next).unwrap(), emulated.run(&next).unwrap(), "step {step}");
     }
     let (mut values, mut expected) = (Vec::new(), Vec::new());
     pretended.export(BlockId(19), &mut values);

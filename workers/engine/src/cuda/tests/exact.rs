@@ -19,15 +19,11 @@ fn chunks_blocks_and_kernels_change_no_bit() {
 #[test]
 fn the_order_of_threads_changes_no_bit() {
     let run = |order| {
-        let mut runner = runner(order, 8, 42);
-        // Wide and narrow products, several chunks of keys folded by one block and by several.
+        let mut runner = runner(order, 8, 43);
+        // Wide and narrow products, chunks of keys folded by one warp, by four and by several blocks.
         let mut logits = in_chunks(&mut runner, &tokens(300, 7), 280, &ids(0..40));
-        logits.extend(in_chunks(&mut runner, &tokens(9, 5), 9, &ids(40..42)));
-        let launched = &runner.device().launched;
-        assert!(
-            super::super::kernel::Kernel::ALL.iter().all(|k| launched.contains(&k.name())),
-            "{launched:?}"
-        );
+        logits.extend(in_chunks(&mut runner, &tokens(9, 5), 5, &ids(40..42)));
+        logits.extend(runner.run(&[span(&[9], 300, &ids(0..40), Logits::Last)]).unwrap());
         logits
     };
     let forward = run(Order::Forward);
@@ -61,9 +57,10 @@ fn neighbours_in_the_batch_change_no_bit() {
     assert!(together.run(&middle).unwrap() == [&steps[..272], &steps[2 * 272..]].concat());
 }
 
-/// Many rows behind one prefix of several chunks: one block folds them. A row alone: several blocks share them out.
+/// Many rows behind one prefix of several chunks, which they read together; each of them alone; and all of the few last tokens of one
+/// sequence at once, by one warp or by four, or one after the other.
 #[test]
-fn chunks_of_keys_are_folded_alike_by_one_block_and_by_several() {
+fn chunks_of_keys_are_folded_alike_by_whoever_reads_them() {
     let mut runner = runner(Order::Forward, 16, 160);
     let prefix = tokens(304, 7);
     let shared = ids(0..19);
@@ -72,12 +69,19 @@ fn chunks_of_keys_are_folded_alike_by_one_block_and_by_several() {
     let spans: Vec<Span> = (0..130).map(|i| span(&[i + 7], prefix.len(), &behind(i), Logits::Last)).collect();
     runner.device().launched.clear();
     let together = runner.run(&spans).unwrap();
-    assert!(!runner.device().launched.contains(&"bul_fold"));
+    assert!(runner.device().launched.contains(&"bul_fold"));
     for i in [0, 64, 129] {
         let alone = runner.run(&spans[i..=i]).unwrap();
         assert!(alone == together[i * 272..(i + 1) * 272], "row {i}");
     }
-    assert!(runner.device().launched.contains(&"bul_fold"));
+    let more = tokens(12, 5);
+    let mut last = |chunk: usize| -> Vec<f32> {
+        let parts = more.chunks(chunk).enumerate();
+        let spans = parts.map(|(i, part)| span(part, prefix.len() + i * chunk, &behind(0), Logits::All));
+        spans.flat_map(|span| runner.run(&[span]).unwrap()).collect()
+    };
+    let one_by_one = last(1);
+    assert!(last(12) == one_by_one && last(6) == one_by_one && one_by_one.len() == 12 * 272);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::attn::cpu::Attention;
+use crate::bench::RandomSource;
 use crate::kv::KvStore;
 use crate::kv::precision::KvPrecision;
 use crate::model::decoder::Decoder;
@@ -9,6 +10,7 @@ use crate::model::gguf::GgufFile;
 use crate::model::threads::Threads;
 use crate::runner::ModelRunner;
 use crate::tests::golden::{expected, golden};
+use crate::{Kernels, Precision};
 
 /// Error of all logits together that rounding weights and activations to half precision may make, relative to the logits: a half
 /// has an error of up to 5e-4, and a number of a golden model passes through a dozen of them.
@@ -68,6 +70,27 @@ fn gguf_files_are_computed_as_on_the_cpu() {
         let mut device = runner_of(config.clone(), &mut open(), Order::Forward, 16, 4);
         check(name, &prompts, &mut cpu(config, &mut open()), &mut device);
     }
+}
+
+/// A model with random weights: prompts in one piece, in several and token by token, against the CPU and each other.
+pub(super) fn check_random(name: &str, config: ModelConfig, block_tokens: usize) {
+    let source = || RandomSource::new(7, Precision::F32, Kernels::Own, config.layers);
+    let blocks = || ids(0..150_usize.div_ceil(block_tokens) as u32);
+    let mut device = runner_of(config.clone(), &mut source(), Order::Forward, block_tokens, blocks().len());
+    let prompt: Vec<u32> = tokens(140, 7).into_iter().map(|token| token % 90).collect();
+    let decoder = Decoder::load(config.clone(), &mut source()).unwrap();
+    let store = KvStore::new(shape(decoder.config(), block_tokens), KvPrecision::F16, blocks().len());
+    let mut cpu = ModelRunner::new(decoder, store, Attention::default(), Threads::new(1));
+    let spans = [span(&prompt, 0, &blocks(), Logits::All)];
+    let whole = device.run(&spans).unwrap();
+    let error = relative_error(&whole, &cpu.run(&spans).unwrap());
+    assert!(error < ERROR_MAX, "{name}: {error}");
+    let (start, end) = prompt.split_at(132);
+    let mut cut = in_chunks(&mut device, start, 44, &blocks());
+    for (at, token) in (132..).zip(end) {
+        cut.extend(device.run(&[span(&[*token], at, &blocks(), Logits::Last)]).unwrap());
+    }
+    assert!(cut == whole, "{name}");
 }
 
 /// Against the reference's logits, computed from the dequantised weights: on the CPU activations are quantised too.

@@ -5,6 +5,7 @@ mod driver;
 mod engine;
 mod exact;
 mod golden;
+mod kernels;
 mod ptx;
 
 use super::device::Device;
