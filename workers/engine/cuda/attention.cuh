@@ -260,7 +260,7 @@ __device__ inline void sum_piece(Sums<WIDTH>& sums, const Vectors& v, const __ha
     }
 }
 
-// Shared memory of `attend`, per piece: see `attend_bytes` in src/cuda/kernel.rs.
+// Shared memory of `attend`, per piece; behind them totals of all vectors: see `attend_bytes` in src/cuda/kernel.rs.
 #define FOUND_PITCH(width) ((width) + 8)
 #define FOUND_FLOATS(width) (VECTORS * (FOUND_PITCH(width) + 2))
 
@@ -275,11 +275,10 @@ __device__ inline void attend(const __half* q, const __half* pool, const unsigne
     const unsigned kv_head = blockIdx.y, group = shape.heads / shape.kv_heads;
     const unsigned* table = tables + tile.table;
     const Vectors v = vectors_of(tile, members, positions, q, shape, kv_head, 0);
-    const unsigned mine = threadIdx.x / 8, part = threadIdx.x % 8;
-    float totals[WIDTH / 8], most_total = NONE, weight_total = 0.0f;
-    for (int i = 0; i < WIDTH / 8; ++i) {
-        totals[i] = 0.0f;
-    }
+    const unsigned mine = threadIdx.x / 8, part = threadIdx.x % 8, vectors = tile.rows * group;
+    // Of all chunks so far, each thread's own; in shared memory, since registers are few.
+    float* totals = (float*)memory + CHUNK_PIECES * FOUND_FLOATS(WIDTH) + threadIdx.x;
+    float most_total = NONE, weight_total = 0.0f;
     float chunk_sums[WIDTH / 8], most = NONE, weight = 0.0f;
     for (unsigned chunk = tile.first; chunk < tile.end; ++chunk) {
         const unsigned start = chunk * CHUNK, end = start + CHUNK < tile.longest ? start + CHUNK : tile.longest;
@@ -291,7 +290,9 @@ __device__ inline void attend(const __half* q, const __half* pool, const unsigne
 #pragma unroll
             for (unsigned n = 0; n < WIDTH / 8; ++n) {
                 for (unsigned i = 0; i < 4; ++i) {
-                    to[(g + i / 2 * 8) * FOUND_PITCH(WIDTH) + n * 8 + column + i % 2] = sums.of[n][i];
+                    if (g + i / 2 * 8 < vectors) {
+                        to[(g + i / 2 * 8) * FOUND_PITCH(WIDTH) + n * 8 + column + i % 2] = sums.of[n][i];
+                    }
                 }
             }
             if (column == 0) {
@@ -308,7 +309,7 @@ __device__ inline void attend(const __half* q, const __half* pool, const unsigne
         for (int i = 0; i < WIDTH / 8; ++i) {
             chunk_sums[i] = 0.0f;
         }
-        for (unsigned piece = 0; piece < pieces; ++piece) {
+        for (unsigned piece = 0; piece < (mine < vectors ? pieces : 0); ++piece) {
             const float* from = (const float*)memory + piece * FOUND_FLOATS(WIDTH);
             const float* ends = from + VECTORS * FOUND_PITCH(WIDTH) + 2 * mine;
             const Fold f = fold(most, ends[0]);
@@ -322,14 +323,14 @@ __device__ inline void attend(const __half* q, const __half* pool, const unsigne
         if (!tile.found) {
             const Fold f = fold(most_total, most);
             for (int i = 0; i < WIDTH / 8; ++i) {
-                totals[i] = folded(f, totals[i], chunk_sums[i]);
+                totals[i * 128] = folded(f, chunk == tile.first ? 0.0f : totals[i * 128], chunk_sums[i]);
             }
             weight_total = folded(f, weight_total, weight);
             most_total = f.most;
         }
         __syncthreads();
     }
-    if (mine >= tile.rows * group) {
+    if (mine >= vectors) {
         return;
     }
     const unsigned* member = members + tile.members + 2 * (mine / group);
@@ -341,7 +342,7 @@ __device__ inline void attend(const __half* q, const __half* pool, const unsigne
         if (d < shape.head_dim && tile.found) {
             to[d] = chunk_sums[i];
         } else if (d < shape.head_dim) {
-            narrowed[d] = narrow(totals[i] / weight_total);
+            narrowed[d] = narrow(totals[i * 128] / weight_total);
         }
     }
     if (part == 0 && tile.found) {
@@ -437,7 +438,8 @@ extern "C" __global__ void __launch_bounds__(128) bul_attend_64(ATTEND_ARGUMENTS
     attend_any<64>(ATTEND_GIVEN);
 }
 
-extern "C" __global__ void __launch_bounds__(128) bul_attend_128(ATTEND_ARGUMENTS) {
+// Three blocks for each multiprocessor, so that enough reads are under way.
+extern "C" __global__ void __launch_bounds__(128, 3) bul_attend_128(ATTEND_ARGUMENTS) {
     attend_any<128>(ATTEND_GIVEN);
 }
 

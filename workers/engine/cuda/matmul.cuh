@@ -33,13 +33,39 @@ __device__ inline void put(const Result& to, float total, size_t row, unsigned c
     *y = to.add ? *y + total : total;
 }
 
+// Two neighbours, the first in an even column, as far as there are such columns.
+__device__ inline void put(const Result& to, const float (&totals)[2], size_t row, unsigned column) {
+    if (column + 1 < to.outputs && to.outputs % 2 == 0) {
+        float2* y = (float2*)(to.y + row * to.outputs + column);
+        const float first = to.bias ? totals[0] + to.bias[column] : totals[0];
+        const float second = to.bias ? totals[1] + to.bias[column + 1] : totals[1];
+        const float2 before = to.add ? *y : float2{0.0f, 0.0f};
+        *y = to.add ? float2{before.x + first, before.y + second} : float2{first, second};
+        return;
+    }
+    for (unsigned i = 0; i < 2; ++i) {
+        if (column + i < to.outputs) {
+            put(to, totals[i], row, column + i);
+        }
+    }
+}
+
 // Half of the outputs are gates.
-__device__ inline void put_gated(const Result& to, float gate, float up, size_t row, unsigned column) {
+__device__ inline __half gated(const Result& to, float gate, float up, unsigned column) {
     if (to.bias) {
         gate += to.bias[column];
         up += to.bias[to.outputs / 2 + column];
     }
-    to.out[row * to.pitch + column] = narrow(gate / (1.0f + expf(-gate)) * up);
+    return narrow(gate / (1.0f + expf(-gate)) * up);
+}
+
+// Two neighbours, as far as there are such columns.
+__device__ inline void put_gated(const Result& to, const float (&gates)[2], const float (&ups)[2], size_t row, unsigned column) {
+    for (unsigned i = 0; i < 2; ++i) {
+        if (column + i < to.outputs / 2) {
+            to.out[row * to.pitch + column + i] = gated(to, gates[i], ups[i], column + i);
+        }
+    }
 }
 
 // Blocks of 256: eight warps, one range each. A block computes ROW_TILES * 16 rows and TILES * 8 columns, of which half are gates and
@@ -58,7 +84,13 @@ __device__ void narrow_product(const __half* x, const __half* w, const Result& t
         const unsigned shift = GATED && n >= TILES / 2 ? to.outputs / 2 - HALF : 0;
         from_w[n] = w + (size_t)(column_at + shift + n * 8 + g) * inputs + q * PIECE;
     }
-    const __half* from_x = x + (size_t)(row_at + g) * inputs + q * PIECE;
+    // Behind the last row stands the last one again: one read for all of them.
+    const __half* from_x[ROW_TILES][2];
+#pragma unroll
+    for (unsigned i = 0; i < ROW_TILES * 2; ++i) {
+        const unsigned row = row_at + i / 2 * MMA + i % 2 * 8 + g;
+        from_x[i / 2][i % 2] = x + (size_t)(row < rows ? row : rows - 1) * inputs + q * PIECE;
+    }
     float sums[ROW_TILES][TILES][4];
 #pragma unroll
     for (unsigned i = 0; i < ROW_TILES * TILES * 4; ++i) {
@@ -72,15 +104,15 @@ __device__ void narrow_product(const __half* x, const __half* w, const Result& t
             const size_t at = step * STEP + half * SPAN;
 #pragma unroll
             for (unsigned n = 0; n < TILES; ++n) {
-                ahead[d][half][n] = *(const uint4*)(from_w[n] + at);
+                ahead[d][half][n] = read_once(from_w[n] + at);
             }
         }
     };
     auto read_rows = [&](unsigned d, unsigned step) {
 #pragma unroll
         for (unsigned i = 0; i < ROW_TILES * 4; ++i) {
-            const size_t row = (size_t)(i / 4 * MMA + i / 2 % 2 * 8) * inputs;
-            rows_ahead[d][i % 2][i / 4][i / 2 % 2] = *(const uint4*)(from_x + row + step * STEP + i % 2 * SPAN);
+            const __half* from = from_x[i / 4][i / 2 % 2] + step * STEP + i % 2 * SPAN;
+            rows_ahead[d][i % 2][i / 4][i / 2 % 2] = *(const uint4*)from;
         }
     };
     // The last step stands in where there are fewer, so that all of these reads are under way at once.
@@ -137,7 +169,7 @@ __device__ void narrow_product(const __half* x, const __half* w, const Result& t
             const unsigned y_row = row_at + r * MMA + row, y_column = column_at + column;
             if (y_row < rows && y_column < (GATED ? to.outputs / 2 : to.outputs)) {
                 if (GATED) {
-                    put_gated(to, total, up, y_row, y_column);
+                    to.out[y_row * (size_t)to.pitch + y_column] = gated(to, total, up, y_column);
                 } else {
                     put(to, total, y_row, y_column);
                 }
@@ -152,9 +184,9 @@ __device__ void narrow_product(const __half* x, const __half* w, const Result& t
 #define PRODUCT_RESULT {y, bias, out, outputs, add, pitch}
 
 // At most 16 rows a block: answers under way, where reading the weights is what takes time. Eight columns of matrices that are small,
-// for the sake of many blocks.
-extern "C" __global__ void __launch_bounds__(256) bul_matmul_16_8(PRODUCT_ARGUMENTS) {
-    narrow_product<1, 1, 4, false>(x, w, PRODUCT_RESULT, rows, inputs);
+// for the sake of many blocks; several of them share a multiprocessor, or a second round would keep most of the device waiting.
+extern "C" __global__ void __launch_bounds__(256, 4) bul_matmul_16_8(PRODUCT_ARGUMENTS) {
+    narrow_product<1, 1, 2, false>(x, w, PRODUCT_RESULT, rows, inputs);
 }
 
 extern "C" __global__ void __launch_bounds__(256) bul_matmul_16_32(PRODUCT_ARGUMENTS) {
@@ -175,24 +207,24 @@ extern "C" __global__ void __launch_bounds__(256) bul_gate_64(PRODUCT_ARGUMENTS)
 }
 
 #define WIDE 128               // columns of a block of the wide kernels
-#define STAGES(rows) (6 * 256 / ((rows) + 128))  // parts of both matrices in shared memory: one in use, the others on their way
+#define STAGES(rows) (3 * 256 / ((rows) + 128))  // steps of both matrices in shared memory: one in use, the others on their way
 
 // Blocks of 256: eight warps, two rows of four. A warp computes half of ROWS and 32 columns, where GATED 16 gates and what they gate.
 // `split`: each of RANGES blocks sums one range, into y[range, rows, outputs]; `bul_gather` adds them.
 template <int ROWS, bool GATED, bool SPLIT>
 __device__ void wide_product(const __half* x, const __half* w, const Result& to, unsigned rows, unsigned inputs) {
     BUL_SHARED(memory);
-    constexpr unsigned TILES = ROWS / 2 / MMA, STAGE = (ROWS + WIDE) * SPAN, HALF = WIDE / 2, AHEAD = STAGES(ROWS) - 1;
+    constexpr unsigned TILES = ROWS / 2 / MMA, HALF = WIDE / 2, AHEAD = STAGES(ROWS) - 1;
+    // A step lies there as two spans, rows of 64 bytes each, so that no two lanes read from the same bank.
+    constexpr unsigned SPAN_SIZE = (ROWS + WIDE) * SPAN, STAGE = 2 * SPAN_SIZE;
     const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / LANES, q = lane % LANES;
     const unsigned row_at = blockIdx.x * ROWS, column_at = blockIdx.y * (GATED ? HALF : WIDE), steps = inputs / STEP;
     const unsigned warp_row = warp / 4 * (ROWS / 2), warp_column = warp % 4;
-    // In spans of half a step.
-    const unsigned first = 2 * (SPLIT ? range_at(steps, blockIdx.z) : 0);
-    const unsigned end = 2 * (SPLIT ? range_at(steps, blockIdx.z + 1) : steps);
+    const unsigned first = SPLIT ? range_at(steps, blockIdx.z) : 0, end = SPLIT ? range_at(steps, blockIdx.z + 1) : steps;
     // Rows of `w` behind its last are left out.
     const unsigned filled = (to.outputs + STEP - 1) / STEP * STEP;
 
-    // What this thread copies of a stage: 16 bytes each.
+    // What this thread copies of each span: 16 bytes each.
     constexpr unsigned COPIES = (ROWS + WIDE) * LANES / 256;
     const __half* from[COPIES];
 #pragma unroll
@@ -202,11 +234,11 @@ __device__ void wide_product(const __half* x, const __half* w, const Result& to,
         from[i] = row < ROWS ? x + (size_t)(row_at + row) * inputs : w + (size_t)(wanted < filled ? wanted : filled - 1) * inputs;
         from[i] += piece;
     }
-    auto fetch = [&](unsigned span) {
-        __half* stage = (__half*)memory + span % (AHEAD + 1) * STAGE + threadIdx.x * PIECE;
+    auto fetch = [&](unsigned step) {
+        __half* stage = (__half*)memory + step % (AHEAD + 1) * STAGE + threadIdx.x * PIECE;
 #pragma unroll
-        for (unsigned i = 0; i < COPIES; ++i) {
-            copy_async(stage + i * 256 * PIECE, from[i] + span * SPAN);
+        for (unsigned i = 0; i < COPIES * 2; ++i) {
+            copy_async(stage + i % 2 * SPAN_SIZE + i / 2 * 256 * PIECE, from[i / 2] + step * STEP + i % 2 * SPAN);
         }
     };
     float totals[TILES][4][4], sums[TILES][4][4];
@@ -214,37 +246,40 @@ __device__ void wide_product(const __half* x, const __half* w, const Result& to,
     for (unsigned i = 0; i < TILES * 16; ++i) {
         totals[i / 16][i / 4 % 4][i % 4] = sums[i / 16][i / 4 % 4][i % 4] = 0.0f;
     }
-    for (unsigned span = first; span < first + AHEAD; ++span) {
-        if (span < end) {
-            fetch(span);
+    for (unsigned step = first; step < first + AHEAD; ++step) {
+        if (step < end) {
+            fetch(step);
         }
         copy_group();
     }
-    unsigned range = SPLIT ? blockIdx.z : 0;
-    for (unsigned span = first; span < end; ++span) {
+    unsigned range = 0;
+    for (unsigned step = first; step < end; ++step) {
         copied<AHEAD - 1>();
         __syncthreads();
-        if (span + AHEAD < end) {
-            fetch(span + AHEAD);
+        if (step + AHEAD < end) {
+            fetch(step + AHEAD);
         }
         copy_group();
-        const __half* stage = (const __half*)memory + span % (AHEAD + 1) * STAGE;
-        uint4 columns[4];
 #pragma unroll
-        for (unsigned n = 0; n < 4; ++n) {
-            const unsigned column = GATED ? n / 2 * HALF + warp_column * 16 + n % 2 * 8 : warp_column * 32 + n * 8;
-            columns[n] = *(const uint4*)(stage + (ROWS + column + g) * SPAN + q * PIECE);
-        }
+        for (unsigned half = 0; half < 2; ++half) {
+            const __half* span = (const __half*)memory + step % (AHEAD + 1) * STAGE + half * SPAN_SIZE;
+            uint4 columns[4];
 #pragma unroll
-        for (unsigned r = 0; r < TILES; ++r) {
-            const __half* row = stage + (warp_row + r * MMA + g) * SPAN + q * PIECE;
-            const uint4 low = *(const uint4*)row, high = *(const uint4*)(row + 8 * SPAN);
-            multiply_span<4>(sums[r], low, high, columns);
+            for (unsigned n = 0; n < 4; ++n) {
+                const unsigned column = GATED ? n / 2 * HALF + warp_column * 16 + n % 2 * 8 : warp_column * 32 + n * 8;
+                columns[n] = *(const uint4*)(span + (ROWS + column + g) * SPAN + q * PIECE);
+            }
+#pragma unroll
+            for (unsigned r = 0; r < TILES; ++r) {
+                const __half* row = span + (warp_row + r * MMA + g) * SPAN + q * PIECE;
+                const uint4 low = *(const uint4*)row, high = *(const uint4*)(row + 8 * SPAN);
+                multiply_span<4>(sums[r], low, high, columns);
+            }
         }
-        // Ranges without a step are passed over; they would add nothing.
-        while (range + 1 < RANGES && 2 * range_at(steps, range + 1) <= span + 1) {
+        // Where a range ends; several without a step may end at once, and add nothing.
+        while (!SPLIT && range + 1 < RANGES && range_at(steps, range + 1) <= step + 1) {
             ++range;
-            if (!SPLIT && 2 * range_at(steps, range) == span + 1) {
+            if (range_at(steps, range) == step + 1) {
 #pragma unroll
                 for (unsigned i = 0; i < TILES * 16; ++i) {
                     totals[i / 16][i / 4 % 4][i % 4] += sums[i / 16][i / 4 % 4][i % 4];
@@ -258,19 +293,21 @@ __device__ void wide_product(const __half* x, const __half* w, const Result& to,
 #pragma unroll
         for (unsigned n = 0; n < (GATED ? 2 : 4); ++n) {
 #pragma unroll
-            for (unsigned i = 0; i < 4; ++i) {
+            for (unsigned i = 0; i < 4; i += 2) {
                 const unsigned row = row_at + warp_row + r * MMA + g + i / 2 * 8;
-                const unsigned column = column_at + warp_column * (GATED ? 16 : 32) + n * 8 + 2 * q + i % 2;
-                const float total = totals[r][n][i] + sums[r][n][i];
-                if (row >= rows || column >= (GATED ? to.outputs / 2 : to.outputs)) {
+                const unsigned column = column_at + warp_column * (GATED ? 16 : 32) + n * 8 + 2 * q;
+                if (row >= rows) {
                     continue;
                 }
-                if (SPLIT) {
-                    to.y[((size_t)blockIdx.z * rows + row) * to.outputs + column] = total;
-                } else if (GATED) {
-                    put_gated(to, total, totals[r][n + 2][i] + sums[r][n + 2][i], row, column);
+                const float both[2] = {totals[r][n][i] + sums[r][n][i], totals[r][n][i + 1] + sums[r][n][i + 1]};
+                if (GATED) {
+                    const float up[2] = {totals[r][n + 2][i] + sums[r][n + 2][i], totals[r][n + 2][i + 1] + sums[r][n + 2][i + 1]};
+                    put_gated(to, both, up, row, column);
+                } else if (SPLIT) {
+                    const Result part = {to.y + (size_t)blockIdx.z * rows * to.outputs, nullptr, nullptr, to.outputs, 0, 0};
+                    put(part, both, row, column);
                 } else {
-                    put(to, total, row, column);
+                    put(to, both, row, column);
                 }
             }
         }

@@ -6,7 +6,7 @@ use bul_engine::{AttentionLoad, KvPrecision, ModelShape, bench_attention};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let shape = args.next().unwrap_or_else(|| "qwen3-0.6b".into());
-    let shape = ModelShape::parse(&shape).ok_or("SHAPE is tiny, shipped, small or qwen3-0.6b")?;
+    let shape = ModelShape::parse(&shape).ok_or("SHAPE is tiny, shipped, small, qwen3-0.6b or qwen3-4b")?;
     let numbers: Vec<usize> = args.map(|n| n.parse()).collect::<Result<_, _>>()?;
     let base = AttentionLoad::default();
     let at = |i: usize, default: usize| numbers.get(i).copied().unwrap_or(default);

@@ -13,7 +13,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut load = DeviceLoad::default();
     let number = args.first().map_or(Ok(0), |text| text.parse())?;
     if let Some(name) = args.get(1) {
-        load.measured = ModelShape::parse(name).ok_or("SHAPE is tiny, shipped, small or qwen3-0.6b")?;
+        load.measured =
+            ModelShape::parse(name).ok_or("SHAPE is tiny, shipped, small, qwen3-0.6b or qwen3-4b")?;
     }
     if let Some(context) = args.get(2) {
         load.context = context.parse()?;

@@ -36,7 +36,7 @@ async fn main() -> Outcome<()> {
 
 fn shape(name: Option<&String>) -> Outcome<ModelShape> {
     let name = name.map_or("shipped", String::as_str);
-    Ok(ModelShape::parse(name).ok_or("SHAPE is tiny, shipped, small or qwen3-0.6b")?)
+    Ok(ModelShape::parse(name).ok_or("SHAPE is tiny, shipped, small, qwen3-0.6b or qwen3-4b")?)
 }
 
 fn precision(name: Option<&String>) -> Outcome<Precision> {

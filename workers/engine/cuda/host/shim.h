@@ -16,7 +16,7 @@
 
 #define __global__
 #define __device__
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define __forceinline__ inline
 #define BUL_SHARED(name) unsigned char* name = host::shared
 #define __syncthreads() host::wait(host::Wait::Block, __LINE__)
@@ -33,6 +33,10 @@ struct alignas(16) uint4 {
 
 struct alignas(8) uint2 {
     unsigned x, y;
+};
+
+struct alignas(8) float2 {
+    float x, y;
 };
 
 namespace host {
@@ -191,6 +195,10 @@ inline void multiply(float (&sums)[4], unsigned a0, unsigned a1, unsigned a2, un
             sums[i] += x * host::half_of(product.b[(2 * q + i % 2) * 4 + from][k / 8], which);
         }
     }
+}
+
+inline uint4 read_once(const __half* from) {
+    return *reinterpret_cast<const uint4*>(from);
 }
 
 // Arrives as late as it may: whoever reads before `copied` finds what was there.

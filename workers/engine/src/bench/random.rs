@@ -33,11 +33,14 @@ pub enum ModelShape {
     /// Qwen3-0.6B. Takes 2.4 GB at f32.
     #[serde(rename = "qwen3-0.6b")]
     Qwen3_06b,
+    /// Qwen3-4B: for cards. Takes 8 GB at f16.
+    #[serde(rename = "qwen3-4b")]
+    Qwen3_4b,
 }
 
 impl ModelShape {
     /// All shapes.
-    pub const ALL: [Self; 4] = [Self::Tiny, Self::Shipped, Self::Small, Self::Qwen3_06b];
+    pub const ALL: [Self; 5] = [Self::Tiny, Self::Shipped, Self::Small, Self::Qwen3_06b, Self::Qwen3_4b];
 
     /// Name on the command line.
     pub fn name(self) -> &'static str {
@@ -46,6 +49,7 @@ impl ModelShape {
             Self::Shipped => "shipped",
             Self::Small => "small",
             Self::Qwen3_06b => "qwen3-0.6b",
+            Self::Qwen3_4b => "qwen3-4b",
         }
     }
 
@@ -61,6 +65,7 @@ impl ModelShape {
             Self::Shipped => ("llama", [192, 512, 4, 6, 2, 32, 3072]),
             Self::Small => ("llama", [512, 1408, 12, 8, 4, 64, 16_000]),
             Self::Qwen3_06b => ("qwen3", [1024, 3072, 28, 16, 8, 128, 151_936]),
+            Self::Qwen3_4b => ("qwen3", [2560, 9728, 36, 32, 8, 128, 151_936]),
         };
         let config = json!({
             "model_type": family, "hidden_size": hidden, "intermediate_size": inner,

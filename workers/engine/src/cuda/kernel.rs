@@ -168,9 +168,9 @@ impl Product {
         Self { kernel, rows, columns, shared_bytes: RANGES * 16 * sums * size_of::<f32>() }
     }
 
-    /// Stages of 32 inputs of rows and of 128 columns, as many as there is room for.
+    /// Steps of 64 inputs of rows and of 128 columns, as many as there is room for.
     const fn wide(kernel: Kernel, rows: usize, columns: usize) -> Self {
-        let stage = (rows + 128) * 32 * size_of::<f16>();
+        let stage = (rows + 128) * 64 * size_of::<f16>();
         Self { kernel, rows, columns, shared_bytes: SHARED_BYTES_MAX / stage * stage }
     }
 
@@ -199,8 +199,8 @@ pub(super) fn attend(head_dim: usize) -> [(Kernel, usize); 2] {
         0..=64 => (64, Kernel::Attend64, Kernel::AttendWide64),
         _ => (128, Kernel::Attend128, Kernel::AttendWide128),
     };
-    // Of each of four pieces the sums, 8 floats apart, and the two ends of each vector; of many vectors the sums so far.
-    let found = 4 * VECTORS * (width + 8 + 2) * size_of::<f32>();
+    // Of each of four pieces the sums, 8 floats apart, and the two ends of each vector; and of all vectors the sums so far.
+    let found = (4 * VECTORS * (width + 8 + 2) + VECTORS * width) * size_of::<f32>();
     [(few, found), (many, VECTORS_WIDE * width * size_of::<f32>())]
 }
 

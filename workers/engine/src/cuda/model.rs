@@ -6,6 +6,7 @@
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
+use rayon::prelude::*;
 
 use super::device::Device;
 use super::kernel::{FILL, HEAD_DIM_MAX, VECTORS};
@@ -155,15 +156,23 @@ impl<D: Device> Upload<'_, D> {
         let rows_at_once = (STAGE / filled).max(1);
         for (part, values) in values.chunks(rows_at_once * inputs).enumerate() {
             let rows = values.len() / inputs;
-            let mut halves = vec![f16::ZERO; rows * filled];
-            for (to, from) in halves.chunks_exact_mut(filled).zip(values.chunks_exact(inputs)) {
-                to[..inputs].convert_from_f32_slice(from);
-            }
-            if halves.iter().any(|half| !half.is_finite()) {
+            let mut bytes = vec![0; rows * filled * size_of::<f16>()];
+            // On all cores: a model has billions of them.
+            let convert = |(to, from): (&mut [u8], &[f32])| {
+                let mut halves = vec![f16::ZERO; inputs];
+                halves.convert_from_f32_slice(from);
+                for (to, half) in to.as_chunks_mut::<2>().0.iter_mut().zip(&halves) {
+                    *to = half.to_le_bytes();
+                }
+                halves.iter().all(|half| half.is_finite())
+            };
+            let rows =
+                bytes.par_chunks_exact_mut(filled * size_of::<f16>()).zip(values.par_chunks_exact(inputs));
+            let are_finite = rows.map(convert).reduce(|| true, |a, b| a & b);
+            if !are_finite {
                 let reason = "holds values that half precision does not hold".to_string();
                 return Err(OpenError::Tensor { file: "weights".into(), name: format!("{name:?}"), reason });
             }
-            let bytes: Vec<u8> = halves.iter().flat_map(|half| half.to_le_bytes()).collect();
             let at = (row + part * rows_at_once) * filled * size_of::<f16>();
             self.device.write(weight, at, &bytes).map_err(OpenError::Setup)?;
         }
