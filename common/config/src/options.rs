@@ -119,7 +119,7 @@ pub struct ModelOptions {
     pub remote_secret: Secret,
     /// What computes: `cpu`; `cuda` or `cuda:1` for an NVIDIA card (compute capability 8.0 or newer), in a build with the feature
     /// `cuda`; `auto` for the first card where there is one, or else the CPU. On a card weights, keys and values are half
-    /// precision, and `kv_mib_max` is memory of the card: the preset's is far too little for one. Several with commas between
+    /// precision, and `kv_mib_max` is memory of the card: the preset's is far too little for one, as is its `running_max`. Several with commas between
     /// them (`cuda:0,cuda:1`) get an engine and `kv_mib_max` each; a prompt goes to the one that holds its beginning.
     pub device: String,
     /// Threads of the local engine; 0 for one per core. Too many: they wait for each other.

@@ -7,4 +7,5 @@
 #include "layers.cuh"
 #include "matmul.cuh"
 #include "attention.cuh"
+#include "attend.cuh"
 #include "candidates.cuh"

@@ -277,7 +277,11 @@ impl EngineOptions {
             disk_bytes_max: tiers.disk_bytes_max / engines as u64,
             ..tiers.clone()
         };
-        Self { device, threads: (self.threads / engines).max(1), tiers, ..self.clone() }
+        // Cards have memory of their own; engines on the processor share one.
+        let sharing = if device == ComputeDevice::Cpu { engines as u64 } else { 1 };
+        let memory_bytes_max = self.memory_bytes_max.map(|bytes| bytes / sharing);
+        let threads = (self.threads / engines).max(1);
+        Self { device, threads, tiers, memory_bytes_max, ..self.clone() }
     }
 }
 
@@ -383,5 +387,18 @@ mod tests {
         }
         let text = parse("openai+https://user:pass@host/v1#m").unwrap_err().to_string();
         assert!(!text.contains("pass@"), "{text}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engines_on_one_processor_share_its_memory_and_threads() {
+        let all = EngineOptions { threads: 5, memory_bytes_max: Some(1000), ..EngineOptions::default() };
+        let shared = all.share(1, 2, ComputeDevice::Cpu);
+        assert_eq!((shared.threads, shared.memory_bytes_max), (2, Some(500)));
+        assert_eq!(all.share(1, 2, ComputeDevice::Cuda(1)).memory_bytes_max, Some(1000));
     }
 }

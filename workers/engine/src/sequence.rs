@@ -10,7 +10,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::constraint::{PhraseBook, Shape};
+use crate::constraint::{PhraseBook, Shape, allows};
 use crate::detokenise::TextOut;
 use crate::generate::{GenerateError, Pieces};
 use crate::grammar::Grammar;
@@ -373,26 +373,6 @@ impl Sequence {
             first_token_ms: ms(admitted, first),
             total_ms: ms(admitted, now),
         }
-    }
-}
-
-/// Whether a token may be the next one.
-fn allows(
-    shape: &mut Option<Shape>,
-    token: u32,
-    vocabulary: &Vocabulary,
-    eos: &[u32],
-    may_end: bool,
-) -> bool {
-    if eos.contains(&token) {
-        return may_end;
-    }
-    let bytes = vocabulary.bytes(token);
-    match shape {
-        // Control tokens have no bytes; none but the end of the answer is ever wanted.
-        _ if bytes.is_empty() => false,
-        Some(shape) => shape.allows(bytes) || (may_end && shape.is_terminator(bytes)),
-        None => true,
     }
 }
 

@@ -17,6 +17,7 @@ use phrases::Phrases;
 use prose::Prose;
 
 use crate::job::Constraint;
+use crate::vocabulary::Vocabulary;
 
 /// How near the token budget is to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -256,5 +257,24 @@ impl Utf8 {
     /// Is one of the typographic marks under way?
     fn within_mark(&self) -> bool {
         self.len > 0 && self.bytes[0] == 0xe2
+    }
+}
+/// Whether a token may be the next one.
+pub(crate) fn allows(
+    shape: &mut Option<Shape>,
+    token: u32,
+    vocabulary: &Vocabulary,
+    eos: &[u32],
+    may_end: bool,
+) -> bool {
+    if eos.contains(&token) {
+        return may_end;
+    }
+    let bytes = vocabulary.bytes(token);
+    match shape {
+        // Control tokens have no bytes; none but the end of the answer is ever wanted.
+        _ if bytes.is_empty() => false,
+        Some(shape) => shape.allows(bytes) || (may_end && shape.is_terminator(bytes)),
+        None => true,
     }
 }

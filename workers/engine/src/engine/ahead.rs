@@ -104,7 +104,9 @@ impl<R: Runner> EngineCore<R> {
             let here = keys.iter().take_while(is_here).count();
             if has_come {
                 // There is room for further questions.
-                self.tiers.ask(&keys[here..]);
+                let not_on_device = keys.iter().filter(|key| !self.pool.is_published(key));
+                let chain: Vec<BlockKey> = not_on_device.copied().collect();
+                self.tiers.ask(&chain);
             }
             if self.tiers.is_coming(&keys[here..]) {
                 self.held.insert(*place);

@@ -220,14 +220,19 @@ impl Tiers {
         if self.remote.is_none() {
             return;
         }
-        let here = keys.iter().take_while(|key| self.find(key).is_some()).count();
-        let keys = &keys[here..];
+        let found = keys.iter().map_while(|key| self.find(key)).map(|(kind, _)| kind);
+        let (here, staged) =
+            found.fold((0, 0), |(here, staged), kind| (here + 1, staged + usize::from(kind == Kind::Remote)));
+        let keys: Vec<BlockKey> =
+            keys[here..].iter().filter(|key| self.find(key).is_none()).copied().collect();
         if !keys.is_empty() && !self.costs.worth_fetching(self.packed_len, self.shape.block_tokens) {
             self.counts.declined += 1;
             return;
         }
         if let Some(remote) = &mut self.remote {
-            remote.ask(keys);
+            // What came for this chain must not give way to what comes for its end.
+            let room = remote.room().saturating_sub(staged);
+            remote.ask(&keys[..keys.len().min(room)]);
         }
     }
 

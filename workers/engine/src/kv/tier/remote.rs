@@ -277,19 +277,24 @@ impl Remote {
         packed
     }
 
-    /// Asks for blocks that have not come and are not known to be missing; at most a batch.
+    /// Blocks that may have come and wait to be used.
+    pub fn room(&self) -> usize {
+        self.asked_max
+    }
+
+    /// Asks for blocks of a chain that have not come, up to the first that is known to be missing: what is behind it is of no use. At
+    /// most a batch.
     pub fn ask(&mut self, keys: &[BlockKey]) {
         let now = self.now_ms();
         let room = self.batch.min(self.asked_max - self.asked.min(self.asked_max));
-        let wanted = |key: &&BlockKey| {
-            self.staged.find(key).is_none()
-                && match self.known.get(*key) {
-                    Some(Known::Asked) => false,
-                    Some(Known::MissingUntil(until)) => *until <= now,
-                    Some(Known::There) | None => true,
-                }
+        let may_be_there = |key: &&BlockKey| match self.known.get(*key) {
+            Some(Known::MissingUntil(until)) => *until <= now,
+            _ => true,
         };
-        let batch: Vec<BlockKey> = keys.iter().filter(wanted).take(room).copied().collect();
+        let wanted =
+            |key: &&BlockKey| self.staged.find(key).is_none() && self.known.get(*key) != Some(&Known::Asked);
+        let chain = keys.iter().take_while(may_be_there);
+        let batch: Vec<BlockKey> = chain.filter(wanted).take(room).copied().collect();
         let Some(calls) = &self.calls else { return };
         if batch.is_empty() {
             return;

@@ -104,6 +104,10 @@ fn values(seed: usize) -> Vec<f32> {
 }
 
 fn open_as(fake: &Arc<Fake>, model: &str, secret: u8, codec: Codec) -> Tiers {
+    open_with(fake, model, secret, codec, 64 << 20)
+}
+
+fn open_with(fake: &Arc<Fake>, model: &str, secret: u8, codec: Codec, staged_bytes_max: usize) -> Tiers {
     let breaker = BreakerOptions {
         calls_min: 3,
         open_ms: 3_600_000,
@@ -112,7 +116,8 @@ fn open_as(fake: &Arc<Fake>, model: &str, secret: u8, codec: Codec) -> Tiers {
     };
     // A machine under load must not make a good store look slow.
     let within = Duration::from_secs(600);
-    let remote = RemoteTier { breaker, within, ..RemoteTier::new(fake.clone(), [secret; 32]) };
+    let remote =
+        RemoteTier { breaker, within, staged_bytes_max, ..RemoteTier::new(fake.clone(), [secret; 32]) };
     let options = TierOptions { remote: Some(remote), codec, ..TierOptions::default() };
     Tiers::open(&options, shape(), model, Box::new(|| {})).unwrap()
 }
@@ -170,6 +175,45 @@ fn what_one_engine_writes_another_reads_bit_by_bit() {
     other.save(key(9), &values(9));
     until(&mut other, |t| t.remote_counts().written == 1);
     assert_eq!(fake.calls(), calls + 1);
+}
+
+#[test]
+fn what_lies_behind_a_missing_block_is_not_asked_for() {
+    let fake = filled(12);
+    let keys: Vec<_> = (0..2).chain([77]).chain(2..12).map(key).collect();
+    let mut tiers = open(&fake);
+    tiers.ask(&keys);
+    until(&mut tiers, |t| t.remote_counts().fetched + t.remote_counts().missing == 4);
+    let calls = fake.calls();
+    tiers.ask(&keys);
+    assert!(!tiers.is_coming(&keys[4..]));
+    // One question of another chain, behind which this one would have been answered, too.
+    tiers.ask(&[key(78)]);
+    until(&mut tiers, |t| t.remote_counts().missing == 2);
+    assert_eq!((fake.calls(), tiers.remote_counts().fetched), (calls + 1, 3));
+}
+
+/// A chain longer than there is room for: its beginning comes and stays, and nobody waits for the rest.
+#[test]
+fn a_chain_that_does_not_fit_brings_its_beginning() {
+    let fake = filled(12);
+    let keys: Vec<_> = (0..12).map(key).collect();
+    let room = 5 * open(&fake).bytes_max();
+    let mut tiers = open_with(&fake, "model", 1, Codec::F32, room);
+    for fetched in [4, 5] {
+        tiers.ask(&keys);
+        until(&mut tiers, |t| t.remote_counts().fetched == fetched);
+    }
+    let calls = fake.calls();
+    tiers.ask(&keys);
+    assert!(!tiers.is_coming(&keys[5..]));
+    let here = keys.iter().take_while(|key| tiers.finds(key)).count();
+    assert_eq!((here, fake.calls()), (5, calls));
+    // The device takes one in, and there is room for the next.
+    assert!(tiers.load(&key(0)).is_some());
+    tiers.ask(&keys[1..]);
+    until(&mut tiers, |t| t.remote_counts().fetched == 6);
+    assert!(tiers.finds(&key(5)));
 }
 
 #[test]
