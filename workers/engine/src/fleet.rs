@@ -358,4 +358,13 @@ mod tests {
         assert_ne!(of("a", Some("s"), Scope::Public), of("a", Some("r"), Scope::Public));
         assert_ne!(of("a", Some("s"), Scope::Public), of("b", Some("s"), Scope::Public));
     }
+
+    #[test]
+    fn engines_on_one_processor_share_its_memory_and_threads() {
+        use crate::{ComputeDevice, EngineOptions};
+        let all = EngineOptions { threads: 5, memory_bytes_max: Some(1000), ..EngineOptions::default() };
+        let shared = all.share(1, 2, ComputeDevice::Cpu);
+        assert_eq!((shared.threads, shared.memory_bytes_max), (2, Some(500)));
+        assert_eq!(all.share(1, 2, ComputeDevice::Cuda(1)).memory_bytes_max, Some(1000));
+    }
 }

@@ -269,7 +269,7 @@ impl Default for EngineOptions {
 
 impl EngineOptions {
     /// What engine `number` of `engines` in one process has: a part of what they share, and files of its own.
-    fn share(&self, number: usize, engines: usize, device: ComputeDevice) -> Self {
+    pub(crate) fn share(&self, number: usize, engines: usize, device: ComputeDevice) -> Self {
         let tiers = &self.tiers;
         let tiers = TierOptions {
             host_bytes_max: tiers.host_bytes_max / engines,
@@ -387,18 +387,5 @@ mod tests {
         }
         let text = parse("openai+https://user:pass@host/v1#m").unwrap_err().to_string();
         assert!(!text.contains("pass@"), "{text}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn engines_on_one_processor_share_its_memory_and_threads() {
-        let all = EngineOptions { threads: 5, memory_bytes_max: Some(1000), ..EngineOptions::default() };
-        let shared = all.share(1, 2, ComputeDevice::Cpu);
-        assert_eq!((shared.threads, shared.memory_bytes_max), (2, Some(500)));
-        assert_eq!(all.share(1, 2, ComputeDevice::Cuda(1)).memory_bytes_max, Some(1000));
     }
 }

@@ -42,6 +42,8 @@ struct Graphs {
     made: Vec<(Vec<u64>, Graph)>,
     /// What came once, so that nothing is made for a step that never comes again.
     seen: Vec<Vec<u64>>,
+    /// The driver makes none.
+    are_off: bool,
 }
 
 struct Graph(CudaGraph);
@@ -131,21 +133,34 @@ impl Driver {
             return Ok(());
         };
         self.graphs.seen.remove(at);
+        match self.capture(&asked) {
+            Ok(graph) => {
+                graph.launch().map_err(failed("a graph"))?;
+                if self.graphs.made.len() == GRAPHS_MAX {
+                    self.graphs.made.remove(0);
+                }
+                self.graphs.made.push((asked, Graph(graph)));
+                Ok(())
+            }
+            Err(reason) => {
+                // Nothing has run yet, and all of it can run one by one.
+                tracing::warn!(%reason, "steps are launched kernel by kernel");
+                self.graphs.are_off = true;
+                self.start(&asked)
+            }
+        }
+    }
+
+    /// Makes one of launches, and starts none.
+    fn capture(&self, asked: &[u64]) -> Result<CudaGraph, String> {
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         self.stream.begin_capture(mode).map_err(failed("a graph"))?;
-        let started = self.start(&asked);
+        let started = self.start(asked);
         // Ended in any case, or the stream would take nothing more.
-        let made = self
-            .stream
-            .end_capture(sys::CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH);
+        let flags = sys::CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
+        let made = self.stream.end_capture(flags);
         started?;
-        let graph = made.map_err(failed("a graph"))?.ok_or("the driver made no graph")?;
-        graph.launch().map_err(failed("a graph"))?;
-        if self.graphs.made.len() == GRAPHS_MAX {
-            self.graphs.made.remove(0);
-        }
-        self.graphs.made.push((asked, Graph(graph)));
-        Ok(())
+        made.map_err(failed("a graph"))?.ok_or_else(|| "the driver made no graph".into())
     }
 
     /// Name of the device.
@@ -209,7 +224,7 @@ impl Device for Driver {
         if self.asked.is_empty() {
             return Ok(());
         }
-        if repeats {
+        if repeats && !self.graphs.are_off {
             let room = self.asked.capacity();
             let asked = std::mem::replace(&mut self.asked, Vec::with_capacity(room));
             return self.start_as_one(asked);

@@ -11,7 +11,7 @@
 
 mod buffers;
 pub(crate) mod device;
-#[cfg(feature = "cuda")]
+#[cfg(any(test, feature = "cuda"))]
 pub(crate) mod driver;
 #[cfg(test)]
 pub(crate) mod emulator;

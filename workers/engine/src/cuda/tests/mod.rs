@@ -1,6 +1,5 @@
 //! The whole runner, its kernels included, without a device.
 
-#[cfg(feature = "cuda")]
 mod driver;
 mod engine;
 mod exact;
