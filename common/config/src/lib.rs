@@ -7,6 +7,7 @@ mod load;
 mod options;
 mod reference;
 mod secret;
+mod variables;
 
 pub use load::{ConfigError, Loaded, Origin, Sources};
 pub use options::{

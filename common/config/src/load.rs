@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use crate::Config;
-use crate::options::{SECRETS, VARIABLES};
+use crate::variables::{SECRETS, VARIABLES};
 
 /// Largest configuration or secret file, bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;

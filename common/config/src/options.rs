@@ -119,8 +119,9 @@ pub struct ModelOptions {
     pub remote_secret: Secret,
     /// What computes: `cpu`; `cuda` or `cuda:1` for an NVIDIA card (compute capability 8.0 or newer), in a build with the feature
     /// `cuda`; `auto` for the first card where there is one, or else the CPU. On a card weights, keys and values are half
-    /// precision, and `kv_mib_max` is memory of the card: the preset's is far too little for one, as is its `running_max`. Several with commas between
-    /// them (`cuda:0,cuda:1`) get an engine and `kv_mib_max` each; a prompt goes to the one that holds its beginning.
+    /// precision, and `kv_mib_max` is memory of the card: the preset's is far too little for one, as is its `running_max`.
+    /// Several with commas between them (`cuda:0,cuda:1`) get an engine and `kv_mib_max` each; a prompt goes to the one that
+    /// holds its beginning.
     pub device: String,
     /// Threads of the local engine; 0 for one per core. Too many: they wait for each other.
     pub threads: usize,
@@ -338,70 +339,6 @@ impl Default for LogOptions {
         Self { format: "auto".into(), filter: "info".into() }
     }
 }
-
-/// Environment variables and the option each sets.
-pub(crate) const VARIABLES: &[(&str, &str)] = &[
-    ("BUL_STORE", "store"),
-    ("BUL_BROKER", "broker"),
-    ("BUL_BROKER_REPLICAS", "broker_replicas"),
-    ("BUL_BROKER_PARTITIONS", "broker_partitions"),
-    ("BUL_REDIS", "redis"),
-    ("BUL_LISTEN", "listen"),
-    ("BUL_METRICS_LISTEN", "metrics_listen"),
-    ("BUL_URL", "url"),
-    ("BUL_KEY", "key"),
-    ("BUL_DATA_DIR", "data_dir"),
-    ("BUL_TEMPLATES_DIR", "templates_dir"),
-    ("BUL_MODEL", "model.spec"),
-    ("BUL_MODEL_KEY", "model.key"),
-    ("BUL_MODEL_PRESET", "model.preset"),
-    ("BUL_MODEL_EVICTION", "model.eviction"),
-    ("BUL_MODEL_TUNE", "model.tune"),
-    ("BUL_MODEL_KV", "model.kv"),
-    ("BUL_MODEL_PREFETCH_MIB_MAX", "model.prefetch_mib_max"),
-    ("BUL_MODEL_HOST_MIB_MAX", "model.host_mib_max"),
-    ("BUL_MODEL_TIER_WRITE", "model.tier_write"),
-    ("BUL_MODEL_DISK_MIB_MAX", "model.disk_mib_max"),
-    ("BUL_MODEL_REMOTE_SECRET", "model.remote_secret"),
-    ("BUL_MODEL_DEVICE", "model.device"),
-    ("BUL_MODEL_THREADS", "model.threads"),
-    ("BUL_MODEL_KV_MIB_MAX", "model.kv_mib_max"),
-    ("BUL_MODEL_RUNNING_MAX", "model.running_max"),
-    ("BUL_MODEL_TENANT_CAP_PERCENT", "model.tenant_cap_percent"),
-    ("BUL_MODEL_TENANTS", "model.tenants"),
-    ("BUL_CACHE_MEMORY_MIB_MAX", "cache.memory_mib_max"),
-    ("BUL_CACHE_DISK_MIB_MAX", "cache.disk_mib_max"),
-    ("BUL_CACHE_TTL_S", "cache.ttl_s"),
-    ("BUL_WORKER_CONCURRENCY", "worker.concurrency"),
-    ("BUL_WORKER_LEASE_S", "worker.lease_s"),
-    ("BUL_WORKER_GRACE_S", "worker.grace_s"),
-    ("BUL_WORKER_ATTEMPT_S_MAX", "worker.attempt_s_max"),
-    ("BUL_WORKER_NEWER_S_MAX", "worker.newer_s_max"),
-    ("BUL_WORKER_LANES", "worker.lanes"),
-    ("BUL_WORKER_REPLICAS", "worker.replicas"),
-    ("BUL_RETRY_BASE_MS", "retry.base_ms"),
-    ("BUL_RETRY_CAP_MS", "retry.cap_ms"),
-    ("BUL_RETRY_CRASHES_MAX", "retry.crashes_max"),
-    ("BUL_LIMITS_BROKER_MESSAGES_MAX", "limits.broker_messages_max"),
-    ("BUL_LIMITS_REQUESTS_MAX", "limits.requests_max"),
-    ("BUL_LIMITS_TENANT_RUNNING_MAX", "limits.tenant_running_max"),
-    ("BUL_LIMITS_TENANT_QUEUED_MAX", "limits.tenant_queued_max"),
-    ("BUL_LIMITS_TENANT_TOKENS_PER_MINUTE", "limits.tenant_tokens_per_minute"),
-    ("BUL_LIMITS_TENANT_TOKENS_PER_DAY", "limits.tenant_tokens_per_day"),
-    ("BUL_BACKUP_FOLDER", "backup.folder"),
-    ("BUL_BACKUP_CRON", "backup.cron"),
-    ("BUL_BACKUP_KEEP", "backup.keep"),
-    ("BUL_RETENTION_COMPLETED_DAYS", "retention.completed_days"),
-    ("BUL_RETENTION_CANCELLED_DAYS", "retention.cancelled_days"),
-    ("BUL_RETENTION_DEAD_DAYS", "retention.dead_days"),
-    ("BUL_RETENTION_EVENTS_DAYS", "retention.events_days"),
-    ("BUL_RETENTION_DOCUMENTS_DAYS", "retention.documents_days"),
-    ("BUL_LOG_FORMAT", "log.format"),
-    ("BUL_LOG", "log.filter"),
-];
-
-/// Options whose value is or holds a secret; each may also come from a file (`VARIABLE_FILE`).
-pub(crate) const SECRETS: &[&str] = &["key", "model.key", "model.remote_secret", "store", "broker", "redis"];
 
 /// JSON Schema (2020-12) of the configuration file, from the defaults.
 pub fn schema() -> Value {

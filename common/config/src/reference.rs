@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::Config;
-use crate::options::{SECRETS, VARIABLES};
+use crate::variables::{SECRETS, VARIABLES};
 
 const SOURCE: &str = include_str!("options.rs");
 /// The options without a section.

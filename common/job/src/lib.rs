@@ -4,6 +4,7 @@
 //! applies [`JobCore::apply`] inside its own transaction, so that one state machine rules all.
 
 mod affinity;
+mod check;
 mod cron;
 mod event;
 mod failure;

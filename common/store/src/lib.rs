@@ -9,6 +9,7 @@
 
 mod breakers;
 mod error;
+mod kept;
 mod limits;
 mod newer;
 mod retention;
@@ -27,6 +28,7 @@ use bul_job::{
 
 pub use breakers::{BREAKER_FRESH, BreakerReport, OpenBreaker};
 pub use error::{StoreError, StoreErrorClass};
+pub use kept::*;
 pub use limits::{KnownLimits, Place, TenantAccount, Turns};
 pub use newer::{Unread, unread};
 pub use retention::{Fate, Pruned, Retention};

@@ -4,6 +4,7 @@
 //! in the shape (given a vocabulary with all single bytes). So a model with any weights keeps to
 //! it. Called by `sequence` per candidate token, and by `backend::openai` on whole answers.
 
+mod book;
 mod outline;
 mod phrases;
 mod prose;
@@ -11,8 +12,8 @@ pub(crate) mod schema;
 
 use std::sync::Arc;
 
+pub(crate) use book::PhraseBook;
 use outline::Outline;
-pub(crate) use phrases::PhraseBook;
 use phrases::Phrases;
 use prose::Prose;
 
@@ -201,6 +202,11 @@ impl Hash {
 
     fn add(self, byte: u8) -> Self {
         Self((self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+    }
+
+    /// Of a fact: names are words too, but never equal to one.
+    fn fact(name: &[u8]) -> Self {
+        name.iter().fold(Self::START.add(b'['), |hash, byte| hash.add(*byte))
     }
 
     fn add_char(self, c: char) -> Self {

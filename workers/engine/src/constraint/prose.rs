@@ -352,7 +352,7 @@ impl Prose {
 
     /// Is there a name among `from..to` that would not complete a repeated run?
     fn any_fact(&self, from: u16, to: u16) -> bool {
-        self.facts[usize::from(from)..usize::from(to)].iter().any(|f| !self.completes_run(fact_hash(f)))
+        self.facts[usize::from(from)..usize::from(to)].iter().any(|f| !self.completes_run(Hash::fact(f)))
     }
 
     fn fact_byte(&mut self, from: u16, to: u16, depth: u16, byte: u8) -> bool {
@@ -360,7 +360,7 @@ impl Prose {
         let range = &self.facts[usize::from(from)..usize::from(to)];
         if byte == b']' {
             let Some(name) = range.iter().find(|f| f.len() == at) else { return false };
-            self.cursor.word = fact_hash(name);
+            self.cursor.word = Hash::fact(name);
             self.cursor.word_chars = 0;
             self.cursor.state = State::FactEnd;
             return !self.completes_run(self.cursor.word);
@@ -394,9 +394,4 @@ impl Prose {
         });
         own || self.said.iter().any(|words| words.iter().copied().eq(sentence()))
     }
-}
-
-/// Names are words too, but never equal to one.
-fn fact_hash(name: &[u8]) -> Hash {
-    name.iter().fold(Hash::START.add(b'['), |hash, byte| hash.add(*byte))
 }
