@@ -17,4 +17,4 @@ WITH watched AS (
     ON CONFLICT (tenant, lane, shard) DO UPDATE
     SET queued = l.queued + excluded.queued, running = l.running + excluded.running
 )
-SELECT id FROM begun
+SELECT coalesce(array_agg(id), '{}') FROM begun

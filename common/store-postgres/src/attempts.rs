@@ -9,8 +9,8 @@ use bul_job::{
 use bul_store::{Attempt, Begin, Extended, JobStatus, Output, StoreError, Usage};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use sqlx::PgConnection;
 use sqlx::postgres::PgBindIterExt;
-use sqlx::{Executor, PgConnection};
 use uuid::Uuid;
 
 use crate::Shared;
@@ -187,7 +187,7 @@ async fn write_begun(
         .bind(&watches.last)
         .bind(&watches.ids)
         .bind(shared.next_shard())
-        .fetch_all(conn)
+        .fetch_one(conn)
         .await?)
 }
 
@@ -255,19 +255,7 @@ impl Step for CompleteStep {
     ) -> BoxFuture<'w, Result<HashSet<Uuid>, Fault>> {
         let results: Vec<(&Draft, &CompleteOp)> =
             moves.iter().map(|step| (&step.draft, &batch[step.cause].op)).collect();
-        async move {
-            if results.iter().all(|(_, op)| op.documents.is_empty()) {
-                return write_completed(shared, conn, &results, now).await;
-            }
-            conn.execute("BEGIN").await?;
-            let written = write_completed(shared, conn, &results, now).await?;
-            let kept: Vec<_> =
-                results.into_iter().filter(|(draft, _)| written.contains(&draft.job.id)).collect();
-            add_documents(conn, &kept).await?;
-            conn.execute("COMMIT").await?;
-            Ok(written)
-        }
-        .boxed()
+        async move { write_completed(shared, conn, &results, now).await }.boxed()
     }
 }
 
@@ -280,6 +268,7 @@ async fn write_completed(
     let drafts = || results.iter().map(|(draft, _)| draft);
     let ops = || results.iter().map(|(_, op)| op);
     let usages = || ops().map(|op| &op.usage);
+    let documents = || results.iter().flat_map(|(draft, op)| op.documents.iter().map(|d| (&draft.job, d)));
     let written: Vec<Uuid> = sqlx::query_scalar(include_str!("../queries/complete.sql"))
         .bind(drafts().map(|draft| draft.job.id).bind_iter())
         .bind(now)
@@ -298,25 +287,14 @@ async fn write_completed(
         .bind(shared.next_shard())
         .bind(minute_of(now))
         .bind(day_of(now))
-        .fetch_all(conn)
-        .await?;
-    Ok(written.into_iter().collect())
-}
-
-async fn add_documents(conn: &mut PgConnection, kept: &[(&Draft, &CompleteOp)]) -> Result<(), Fault> {
-    let documents = || kept.iter().flat_map(|(draft, op)| op.documents.iter().map(move |d| (&draft.job, d)));
-    if documents().next().is_none() {
-        return Ok(());
-    }
-    sqlx::query(include_str!("../queries/add_documents.sql"))
         .bind(documents().map(|(job, _)| job.id).bind_iter())
         .bind(documents().map(|(job, _)| job.tenant.as_str()).bind_iter())
         .bind(documents().map(|(_, (format, _))| format.as_str()).bind_iter())
         .bind(documents().map(|(_, (_, bytes))| bytes.as_slice()).bind_iter())
-        .execute(conn)
+        .fetch_one(conn)
         .await
         .map_err(unique("document"))?;
-    Ok(())
+    Ok(written.into_iter().collect())
 }
 
 /// [`bul_store::Store::extend`], `fail` and `hand_back`.
