@@ -5,6 +5,7 @@
 //! way. Invariant: the count of a tenant is raised by what was inserted, in the same transaction.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use bul_job::{Action, DeadReason, Input, JobCore, JobId, Lane, Parked, State, TenantId, Timestamp};
 use bul_store::{Accepted, NewJob, StoreError, Turns, UnreadableMessage};
@@ -18,7 +19,7 @@ use crate::Shared;
 use crate::batch::{Waiting, Work};
 use crate::fault::{Fault, is_unique};
 use crate::limits::turns;
-use crate::rows::{id, lane_column, narrow, state, text, to_json, uuid};
+use crate::rows::{Job, id, lane_column, narrow, state, text, to_json, uuid};
 use crate::watches::Watches;
 
 /// Jobs in one transaction; a call with more gets one of its own. Too low: a sync of the disk for few.
@@ -42,7 +43,7 @@ pub(crate) struct Prepared {
     run_at: Option<Timestamp>,
     deadline: Option<Timestamp>,
     max_attempts: u32,
-    body: String,
+    body: Arc<String>,
 }
 
 impl Prepared {
@@ -66,7 +67,7 @@ impl Prepared {
             run_at: job.run_at,
             deadline: job.deadline,
             max_attempts: job.max_attempts,
-            body,
+            body: Arc::new(body),
         })
     }
 
@@ -173,7 +174,10 @@ async fn accept_all(
         let starts: Vec<Start> =
             jobs.iter().map(|asked| Start::in_turn(asked.job, shared, &mut turns, now)).collect();
         match insert_plain(shared, conn, &starts, now).await {
-            Ok(()) => return Ok(starts.iter().map(Start::answer).collect()),
+            Ok(()) => {
+                remember(shared, &starts, now);
+                return Ok(starts.iter().map(Start::answer).collect());
+            }
             // An id is there already: a caller repeats a call whose answer it did not get.
             Err(Fault::Sql(error)) if is_unique(&error) => {}
             Err(other) => return Err(other),
@@ -183,6 +187,18 @@ async fn accept_all(
     let answers = accept_careful(shared, conn, jobs, now).await?;
     conn.execute("COMMIT").await?;
     Ok(answers)
+}
+
+/// Keeps what this process may soon begin itself.
+fn remember(shared: &Shared, starts: &[Start<'_>], now: Timestamp) {
+    if !shared.fresh.is_wanted() {
+        return;
+    }
+    let queued = starts.iter().filter(|start| start.core.state == State::Queued);
+    shared.fresh.put(queued.map(|Start { job, core, .. }| {
+        let row = Job::accepted(job.uuid, job.tenant.clone(), job.lane, core.clone(), now);
+        (row, Arc::clone(&job.body))
+    }));
 }
 
 /// In which lines the jobs that are ready stand.

@@ -1,6 +1,7 @@
 //! The life of an attempt: begin, extend, and one of complete, fail and hand back.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bul_job::{
@@ -56,7 +57,7 @@ pub(crate) struct Lease {
     failures: u32,
     alone: bool,
     accepted_at: Timestamp,
-    body: String,
+    body: Arc<String>,
 }
 
 impl Begun {
@@ -92,6 +93,10 @@ impl Step for BeginStep {
 
     fn id(op: &BeginOp) -> JobId {
         op.id
+    }
+
+    fn remembered<'i>(shared: &Shared, ids: impl Iterator<Item = &'i Uuid>) -> HashMap<Uuid, Draft> {
+        shared.fresh.take(ids)
     }
 
     fn guard<'g>(

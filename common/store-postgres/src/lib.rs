@@ -14,6 +14,7 @@ mod connect;
 mod dead_letters;
 mod dispatch;
 mod fault;
+mod fresh;
 mod keys;
 mod ledger;
 mod limits;
@@ -53,6 +54,7 @@ use attempts::{BeginStep, CompleteStep, OtherStep};
 use batch::Batcher;
 use confirm::{ConfirmWork, Confirmations};
 use connect::{Door, Pool, Session};
+use fresh::Fresh;
 use running::Running;
 use steps::Steps;
 use time::{MEASURE_EVERY, Time};
@@ -69,6 +71,7 @@ pub(crate) struct Shared {
     pub(crate) time: Time,
     pub(crate) rules: Rules,
     pub(crate) confirmations: Confirmations,
+    pub(crate) fresh: Fresh,
     pub(crate) running: Running,
     pub(crate) limits: KnownLimits,
     /// The tenant up to which parked jobs were looked at last.
@@ -154,6 +157,7 @@ impl PostgresStore {
                 time,
                 rules: options.rules,
                 confirmations: Confirmations::default(),
+                fresh: Fresh::default(),
                 running: Running::default(),
                 limits: KnownLimits::new(options.limits),
                 release_behind: Mutex::default(),

@@ -157,6 +157,30 @@ pub(crate) struct Job {
 }
 
 impl Job {
+    /// The row of a job that was just inserted.
+    pub(crate) fn accepted(
+        id: Uuid,
+        tenant: TenantId,
+        lane: Lane,
+        core: JobCore,
+        accepted_at: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            tenant,
+            lane,
+            core,
+            accepted_at,
+            started_at: None,
+            ended_at: None,
+            worker: None,
+            dead_reason: None,
+            code: None,
+            message: None,
+            purged: false,
+        }
+    }
+
     pub(crate) fn status(&self) -> JobStatus {
         JobStatus {
             state: self.core.state,

@@ -7,6 +7,7 @@
 //! `published.sql` and `republish_queued.sql`, which move a due time.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use bul_job::{Applied, DeadReason, Failure, Input, JobCore, Parked, Refused, State, Timestamp};
 use bul_store::Words;
@@ -27,7 +28,7 @@ const LATE_AFTER_MS: i64 = 24 * 3600 * 1000;
 pub(crate) struct Draft {
     pub(crate) job: Job,
     /// What it asks for, where that was loaded.
-    pub(crate) body: Option<String>,
+    pub(crate) body: Option<Arc<String>>,
     pub(crate) before: JobCore,
     pub(crate) changed: bool,
     /// Set where the job may not begin, because its tenant may have no more at work.
@@ -44,7 +45,7 @@ struct EndedAttempt {
 }
 
 impl Draft {
-    pub(crate) fn new(job: Job, body: Option<String>) -> Self {
+    pub(crate) fn new(job: Job, body: Option<Arc<String>>) -> Self {
         Self { before: job.core.clone(), job, body, changed: false, park: None, ended: None }
     }
 
@@ -125,9 +126,9 @@ pub(crate) async fn load(
 ) -> Result<HashMap<Uuid, Draft>, Fault> {
     let rows = sqlx::query(sql).bind(ids).fetch_all(conn).await?;
     let draft = |row: &sqlx::postgres::PgRow| {
-        let body = if with_body { sqlx::Row::try_get(row, BODY)? } else { None };
+        let body: Option<String> = if with_body { sqlx::Row::try_get(row, BODY)? } else { None };
         let job = Job::try_from(row)?;
-        Ok((job.id, Draft::new(job, body)))
+        Ok((job.id, Draft::new(job, body.map(Arc::new))))
     };
     rows.iter().map(draft).collect()
 }
