@@ -65,6 +65,7 @@ impl Source<'_> {
                 }
             }
         }
+        lanes.fetched(taken.len() == max);
         match failure {
             Some(error) if taken.is_empty() => return Err(error),
             Some(error) => warn!(%error, "a lane is left alone for a while"),

@@ -21,6 +21,7 @@ pub(crate) struct Lanes {
     until: [Option<Instant>; Lane::ALL.len()],
     help_from: [Option<Instant>; Lane::ALL.len()],
     turns: [usize; Lane::ALL.len()],
+    is_filled: bool,
 }
 
 impl Lanes {
@@ -53,6 +54,15 @@ impl Lanes {
         let turn = &mut self.turns[lane.index()];
         *turn = turn.wrapping_add(1);
         *turn
+    }
+
+    /// Whether the last fetch brought all that was asked for: there may be more than there are slots.
+    pub(crate) fn had_more(&self) -> bool {
+        self.is_filled
+    }
+
+    pub(crate) fn fetched(&mut self, is_filled: bool) {
+        self.is_filled = is_filled;
     }
 
     /// Whether others' partitions of the lane may be looked into.

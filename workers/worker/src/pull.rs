@@ -20,6 +20,10 @@ use crate::lanes::Lanes;
 const BROKER_PAUSE: Duration = Duration::from_millis(500);
 /// Messages taken at once. Too high: one worker holds what another could begin. Too low: a round trip for few.
 const FETCH_MAX: usize = 256;
+/// The part of all slots that is worth a fetch while there is more work than slots, and how long it is waited for. Jobs that are
+/// fetched together are begun and committed together, too. Too long: slots stay empty.
+const FEW_SLOTS: usize = 4;
+const FEW_SLOTS_WAIT: Duration = Duration::from_millis(2);
 /// How often a dependency that is down is asked whether its next probe is due.
 const GATE_LOOK: Duration = Duration::from_millis(200);
 
@@ -64,7 +68,7 @@ impl Worker {
         slots: &Arc<Semaphore>,
         lanes: &mut Lanes,
     ) -> Option<(OwnedSemaphorePermit, Vec<Box<dyn Delivery>>)> {
-        let mut free = slots.clone().acquire_owned().await.ok()?;
+        let mut free = self.free_slots(slots, lanes).await?;
         loop {
             self.wait_for_dependencies().await;
             self.company.open().await;
@@ -81,6 +85,19 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// A free slot; where there was more work than slots, for a moment a few of them.
+    async fn free_slots(&self, slots: &Arc<Semaphore>, lanes: &Lanes) -> Option<OwnedSemaphorePermit> {
+        let mut free = slots.clone().acquire_owned().await.ok()?;
+        let few = (self.options.concurrency / FEW_SLOTS).saturating_sub(1);
+        if few > 0 && lanes.had_more() {
+            let more = slots.clone().acquire_many_owned(few as u32);
+            if let Ok(Ok(more)) = tokio::time::timeout(FEW_SLOTS_WAIT, more).await {
+                free.merge(more);
+            }
+        }
+        Some(free)
     }
 
     /// Waits while the circuit breaker of the model or the store is open.
