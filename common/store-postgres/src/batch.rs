@@ -1,11 +1,14 @@
 //! Calls that wait together share a transaction: a bounded queue, and a few tasks that empty it.
 //!
-//! Nobody waits for company: a task takes whatever is there when it is free. While its commit waits for
-//! the disk, calls gather, and the next batch is larger. Invariants: the answer of a call is sent once,
+//! A statement for few costs the server nearly as much as one for many: its commit, its start, the rules of the table
+//! that it reads anew. Hence calls gather. One that meets no other is done at once; while a batch is being written, a
+//! second task takes what waits only when that has become much or has waited for a while; and behind a batch of many
+//! the next one waits for as long as calls keep coming. Invariants: the answer of a call is sent once,
 //! after the commit that made it true; a caller that has gone away leaves nothing open, since its future
 //! only waits for an answer; the failure of one call is the failure of no other.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,8 +17,9 @@ use bul_store::StoreError;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use sqlx::{Connection, Executor, PgConnection};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::error::Elapsed;
 
 use crate::Shared;
 use crate::connect::{IDLE_MAX, Session};
@@ -24,6 +28,15 @@ use crate::rows::Job;
 
 /// Calls that may wait in one queue. Beyond it callers wait for a place.
 const QUEUE_MAX: usize = 2048;
+/// How long calls gather while another task is at work. Too low: many small batches, each with the fixed cost of a
+/// statement. Too high: a batch that hangs on a dead line holds up the calls behind it for longer.
+const GATHER_MAX: Duration = Duration::from_millis(20);
+/// Calls of a batch behind which more are sure to come, and how long their stream may pause before it counts as over.
+/// Too few, or too long: workers with few slots wait for company that cannot come, since all of it is here.
+const MANY: usize = 32;
+const PAUSE_MAX: Duration = Duration::from_millis(1);
+/// The part of a full batch that is worth a task of its own beside one at work.
+const WORTH_A_TASK: usize = 4;
 /// Bytes of bodies and documents in one batch, about: the one that crosses the line is still in.
 const BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Batches beyond this many bytes give their memory back when they are done.
@@ -104,11 +117,16 @@ impl<W: Work> Batcher<W> {
     /// Starts `writers` tasks.
     pub(crate) fn start(shared: &Arc<Shared>, writers: usize, batch_max: usize) -> Self {
         let (queue, inbox) = mpsc::channel(QUEUE_MAX);
-        let inbox = Arc::new(tokio::sync::Mutex::new(inbox));
+        let line = Arc::new(Line {
+            inbox: tokio::sync::Mutex::new(inbox),
+            at_work: AtomicUsize::new(0),
+            last: AtomicUsize::new(0),
+            done: Notify::new(),
+        });
         let task = |_| {
             let writer = Writer {
                 shared: Arc::clone(shared),
-                inbox: Arc::clone(&inbox),
+                line: Arc::clone(&line),
                 conn: None,
                 batch_max: batch_max.max(1),
             };
@@ -141,43 +159,117 @@ impl<W: Work> Batcher<W> {
     }
 }
 
+/// What the tasks of one kind share.
+struct Line<W: Work> {
+    inbox: tokio::sync::Mutex<mpsc::Receiver<Waiting<W>>>,
+    /// Tasks that have a batch in hand.
+    at_work: AtomicUsize,
+    /// Calls of the last batch.
+    last: AtomicUsize,
+    /// Woken when one of them is done.
+    done: Notify,
+}
+
+/// Counts a task as being at work until it is dropped.
+struct AtWork<'l, W: Work>(&'l Line<W>);
+
+impl<'l, W: Work> AtWork<'l, W> {
+    fn begin(line: &'l Line<W>) -> Self {
+        line.at_work.fetch_add(1, Ordering::AcqRel);
+        Self(line)
+    }
+}
+
+impl<W: Work> Drop for AtWork<'_, W> {
+    fn drop(&mut self) {
+        self.0.at_work.fetch_sub(1, Ordering::AcqRel);
+        self.0.done.notify_one();
+    }
+}
+
+/// Calls of a batch, and how much there is of them.
+struct Gathered<W: Work> {
+    batch: Vec<Waiting<W>>,
+    size: usize,
+    bytes: usize,
+}
+
+impl<W: Work> Gathered<W> {
+    fn add(&mut self, waiting: Waiting<W>) {
+        // Nobody wants to know any more, and nothing has been done yet.
+        if !waiting.reply.is_closed() {
+            self.size += W::size(&waiting.op);
+            self.bytes += W::bytes(&waiting.op);
+            self.batch.push(waiting);
+        }
+    }
+
+    /// Whether the batch begins now, or company is waited for.
+    fn is_due(&self, batch_max: usize, is_alone: bool, more_to_come: bool) -> bool {
+        let is_worth_a_task = self.size >= batch_max.div_ceil(WORTH_A_TASK) || self.bytes >= BYTES_MAX;
+        is_worth_a_task || (is_alone && !more_to_come)
+    }
+}
+
 struct Writer<W: Work> {
     shared: Arc<Shared>,
-    inbox: Arc<tokio::sync::Mutex<mpsc::Receiver<Waiting<W>>>>,
+    line: Arc<Line<W>>,
     conn: Option<PgConnection>,
     batch_max: usize,
 }
 
 impl<W: Work> Writer<W> {
     async fn serve(mut self) {
+        let line = Arc::clone(&self.line);
         loop {
-            match tokio::time::timeout(IDLE_MAX, self.collect()).await {
-                Ok(Some(batch)) => self.run(batch).await,
+            match self.collect().await {
+                Ok(Some(batch)) => {
+                    let _at_work = AtWork::begin(&line);
+                    self.run(batch).await;
+                }
                 Ok(None) => return,
-                Err(_) => self.conn = None,
+                Err(Elapsed { .. }) => self.conn = None,
             }
         }
     }
 
-    /// The next call and whatever waits behind it; `None` at the end. Dropped at its await points it has
-    /// taken nothing yet.
-    async fn collect(&self) -> Option<Vec<Waiting<W>>> {
-        let mut inbox = self.inbox.lock().await;
-        let mut next = inbox.recv().await;
-        next.as_ref()?;
-        let (mut batch, mut size, mut bytes) = (Vec::new(), 0, 0);
-        while let Some(waiting) = next.take() {
-            // Nobody wants to know any more, and nothing has been done yet.
-            if !waiting.reply.is_closed() {
-                size += W::size(&waiting.op);
-                bytes += W::bytes(&waiting.op);
-                batch.push(waiting);
+    /// The next call and those behind it; `None` at the end, an error when none has come for long.
+    async fn collect(&self) -> Result<Option<Vec<Waiting<W>>>, Elapsed> {
+        let first = async {
+            let mut inbox = self.line.inbox.lock().await;
+            let first = inbox.recv().await;
+            (inbox, first)
+        };
+        let (mut inbox, first) = tokio::time::timeout(IDLE_MAX, first).await?;
+        let Some(first) = first else { return Ok(None) };
+        let mut gathered = Gathered { batch: Vec::new(), size: 0, bytes: 0 };
+        gathered.add(first);
+        let more_to_come = self.line.last.load(Ordering::Relaxed) >= MANY;
+        let end = tokio::time::sleep(GATHER_MAX);
+        tokio::pin!(end);
+        loop {
+            while gathered.size < self.batch_max && gathered.bytes < BYTES_MAX {
+                let Ok(next) = inbox.try_recv() else { break };
+                gathered.add(next);
             }
-            if size < self.batch_max && bytes < BYTES_MAX {
-                next = inbox.try_recv().ok();
+            let is_alone = self.line.at_work.load(Ordering::Acquire) == 0;
+            if gathered.is_due(self.batch_max, is_alone, more_to_come) {
+                break;
+            }
+            tokio::select! {
+                // In this order: a call that is there ends no pause.
+                biased;
+                next = inbox.recv() => match next {
+                    Some(next) => gathered.add(next),
+                    None => break,
+                },
+                () = self.line.done.notified() => {}
+                () = tokio::time::sleep(PAUSE_MAX), if is_alone => break,
+                () = &mut end => break,
             }
         }
-        Some(batch)
+        self.line.last.store(gathered.batch.len(), Ordering::Relaxed);
+        Ok(Some(gathered.batch))
     }
 
     async fn run(&mut self, mut batch: Vec<Waiting<W>>) {
@@ -259,5 +351,29 @@ impl<W: Work> Writer<W> {
             }
         }
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::confirm::ConfirmWork;
+
+    #[test]
+    fn a_lone_call_waits_for_nobody_and_a_second_task_for_many() {
+        for (size, is_alone, more_to_come, expected) in [
+            (1, true, false, true),
+            (1, false, false, false),
+            (1, true, true, false),
+            (127, false, true, false),
+            (128, false, true, true),
+            (128, true, true, true),
+        ] {
+            let gathered = Gathered::<ConfirmWork> { batch: Vec::new(), size, bytes: 0 };
+            let due = gathered.is_due(512, is_alone, more_to_come);
+            assert_eq!(due, expected, "{size} {is_alone} {more_to_come}");
+        }
+        let heavy = Gathered::<ConfirmWork> { batch: Vec::new(), size: 1, bytes: BYTES_MAX };
+        assert!(heavy.is_due(512, false, true));
     }
 }
