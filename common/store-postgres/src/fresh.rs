@@ -15,8 +15,8 @@ use crate::transition::Draft;
 
 /// Rows and bytes of one of two generations; with the second full the first is forgotten. Too low: with a queue that is
 /// longer, every row is read. Too high: memory for jobs that other processes have long begun.
-const ROWS_MAX: usize = 8_192;
-const BYTES_MAX: usize = 8 * 1024 * 1024;
+const ROWS_MAX: usize = 4_096;
+const BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// See the module.
 #[derive(Default)]
@@ -25,10 +25,13 @@ pub(crate) struct Fresh {
     rows: Mutex<Generations>,
 }
 
+/// A job and what it asks for.
+type Row = (Job, Arc<String>);
+
 #[derive(Default)]
 struct Generations {
-    young: HashMap<Uuid, (Job, Arc<String>)>,
-    old: HashMap<Uuid, (Job, Arc<String>)>,
+    young: HashMap<Uuid, Box<Row>>,
+    old: HashMap<Uuid, Box<Row>>,
     /// Of the young ones' bodies, those included that have been taken since.
     bytes: usize,
 }
@@ -40,7 +43,7 @@ impl Fresh {
     }
 
     /// Keeps rows that were inserted, with what they ask for.
-    pub(crate) fn put(&self, rows: impl Iterator<Item = (Job, Arc<String>)>) {
+    pub(crate) fn put(&self, rows: impl Iterator<Item = Row>) {
         let mut known = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         for (job, body) in rows {
             if known.young.len() >= ROWS_MAX || known.bytes >= BYTES_MAX {
@@ -48,7 +51,7 @@ impl Fresh {
                 known.bytes = 0;
             }
             known.bytes += body.len();
-            known.young.insert(job.id, (job, body));
+            known.young.insert(job.id, Box::new((job, body)));
         }
     }
 
@@ -59,7 +62,7 @@ impl Fresh {
         }
         let mut known = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         let found = ids.filter_map(|id| {
-            let (job, body) = known.old.remove(id).or_else(|| known.young.remove(id))?;
+            let (job, body) = *known.old.remove(id).or_else(|| known.young.remove(id))?;
             Some((*id, Draft::new(job, Some(body))))
         });
         found.collect()
@@ -72,7 +75,7 @@ mod tests {
 
     use super::*;
 
-    fn row(n: usize, bytes: usize) -> (Job, Arc<String>) {
+    fn row(n: usize, bytes: usize) -> Row {
         let now = Timestamp::from_timestamp_micros(1_800_000_000_000_000).unwrap();
         let (core, _) = JobCore::accept(now, None, None, 3, &Rules::default());
         assert_eq!((core.state, core.attempt, core.publish), (State::Queued, AttemptNo(0), PublishNo(1)));
@@ -103,7 +106,7 @@ mod tests {
         let large = BYTES_MAX / 4;
         fresh.put((0..12).map(|n| row(n, large)));
         let known = fresh.rows.lock().unwrap();
-        let bytes: usize = known.old.values().chain(known.young.values()).map(|(_, body)| body.len()).sum();
+        let bytes: usize = known.old.values().chain(known.young.values()).map(|row| row.1.len()).sum();
         assert!(bytes <= 2 * BYTES_MAX, "{bytes}");
         assert!(known.young.contains_key(&Uuid::from_u128(11)));
     }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bul_harness::Postgres;
-use bul_job::{JobId, State};
+use bul_job::{FailureClass, JobId, State};
 use bul_store::conformance::kit;
-use bul_store::{Store, StoreError};
+use bul_store::{Begin, Store, StoreError};
 use bul_store_postgres::{OpenError, Options, PostgresStore};
 use serde_json::json;
 
@@ -52,6 +52,40 @@ async fn a_query_as_the_tenant_role_sees_its_own_rows_only() {
     }
     assert!(as_tenant(&server, Some("acme"), "DELETE FROM jobs").is_err());
     kit::balanced(&store).await;
+}
+
+/// A process that begins jobs remembers those that it has accepted; what others have made of them since counts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_remembered_job_is_not_begun_once_another_process_has_changed_it() {
+    let server = Postgres::start().unwrap();
+    let (ours, theirs) = (open(&server.url()).await, open(&server.url()).await);
+    kit::running(&ours).await;
+    let begin = async |id| ours.begin(id, "w", kit::LEASE).await.unwrap();
+
+    let cancelled = kit::accept_any(&ours).await;
+    theirs.cancel(&kit::acme(), cancelled).await.unwrap();
+    assert!(matches!(begin(cancelled).await, Begin::Skip(State::Cancelled)));
+
+    let taken = kit::accept_any(&ours).await;
+    let attempt = kit::begin(&theirs, taken).await.attempt;
+    assert!(matches!(begin(taken).await, Begin::Skip(State::Running)));
+    theirs.complete(taken, attempt, &kit::output()).await.unwrap();
+    assert!(matches!(begin(taken).await, Begin::Skip(State::Completed)));
+
+    // A dead letter was edited and runs again: what it asks for now is what is run.
+    let edited = kit::accept_any(&ours).await;
+    let attempt = kit::begin(&theirs, edited).await.attempt;
+    theirs.fail(edited, attempt, &kit::failure(FailureClass::Permanent)).await.unwrap();
+    let job = kit::valid(&theirs, json!({"query": "something else"}));
+    theirs.edit_dead_letter(&kit::acme(), edited, &job, "op").await.unwrap();
+    theirs.replay(&kit::acme(), edited, None, "op").await.unwrap();
+    kit::drain(&theirs).await;
+    let Begin::Run(attempt) = begin(edited).await else { panic!("it does not run") };
+    assert_eq!((attempt.attempt.0, attempt.job.query.as_deref()), (2, Some("something else")));
+
+    let untouched = kit::accept_any(&ours).await;
+    assert!(matches!(begin(untouched).await, Begin::Run(attempt) if attempt.attempt.0 == 1));
+    kit::balanced(&theirs).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
