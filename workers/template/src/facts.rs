@@ -43,20 +43,22 @@ pub(crate) fn slug(text: &str) -> String {
     let mut out = String::new();
     let mut previous_lower = false;
     for c in text.chars().take(200) {
-        let plain = ascii(c);
-        if plain.is_empty() {
+        let Some(plain) = ascii(c) else {
             if !out.is_empty() && !out.ends_with('_') {
                 out.push('_');
             }
             previous_lower = false;
             continue;
-        }
+        };
         // `dueDate` names the same thing as `due_date`.
         if c.is_ascii_uppercase() && previous_lower {
             out.push('_');
         }
         previous_lower = c.is_ascii_lowercase() || c.is_ascii_digit();
-        out.push_str(&plain);
+        match plain {
+            Plain::One(c) => out.push(c),
+            Plain::Two(text) => out.push_str(text),
+        }
     }
     let mut out: String = out.trim_matches('_').chars().take(60).collect();
     if !out.starts_with(|c: char| c.is_ascii_lowercase()) {
@@ -65,15 +67,21 @@ pub(crate) fn slug(text: &str) -> String {
     out.trim_end_matches('_').to_owned()
 }
 
-fn ascii(c: char) -> String {
-    match c {
-        'ä' | 'Ä' => "ae".into(),
-        'ö' | 'Ö' => "oe".into(),
-        'ü' | 'Ü' => "ue".into(),
-        'ß' => "ss".into(),
-        c if c.is_ascii_alphanumeric() => c.to_ascii_lowercase().to_string(),
-        _ => String::new(),
-    }
+/// What a character becomes in a name.
+enum Plain {
+    One(char),
+    Two(&'static str),
+}
+
+fn ascii(c: char) -> Option<Plain> {
+    Some(match c {
+        'ä' | 'Ä' => Plain::Two("ae"),
+        'ö' | 'Ö' => Plain::Two("oe"),
+        'ü' | 'Ü' => Plain::Two("ue"),
+        'ß' => Plain::Two("ss"),
+        c if c.is_ascii_alphanumeric() => Plain::One(c.to_ascii_lowercase()),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -83,12 +83,18 @@ fn heading(text: &str) -> String {
 
 /// Brackets belong to fact names; other text with brackets would look like one.
 fn unbracketed(text: &str) -> String {
-    text.replace('[', "(").replace(']', ")")
+    text.chars()
+        .map(|c| match c {
+            '[' => '(',
+            ']' => ')',
+            other => other,
+        })
+        .collect()
 }
 
 /// Text as one clean line of at most `max` characters.
 pub(crate) fn one_line(text: &str, max: usize) -> String {
-    let mut out = String::new();
+    let mut out = String::with_capacity(text.len().min(max * 2));
     let mut count = 0;
     // Reading a bounded prefix keeps huge values cheap; blanks may be collapsed, hence the factor.
     for c in text.chars().take(max * 8) {
