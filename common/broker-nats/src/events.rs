@@ -21,6 +21,8 @@ use tracing::debug;
 
 use crate::link::Link;
 
+/// Room for most events, so that writing one takes memory once.
+const EVENT_BYTES: usize = 256;
 /// How long a new listener waits for events of before it to be sent.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
 
@@ -126,7 +128,8 @@ impl Events {
             while let Ok(session) = self.link.session().await {
                 let Some(event) = self.take() else { break };
                 let subject = self.link.names.event_subject(&event);
-                if let Ok(body) = serde_json::to_vec(&event) {
+                let mut body = Vec::with_capacity(EVENT_BYTES);
+                if serde_json::to_writer(&mut body, &event).is_ok() {
                     let sending = self.link.client.publish(subject, Bytes::from(body));
                     if let Err(error) = self.link.send(session, sending).await {
                         debug!(%error, "an event is lost");

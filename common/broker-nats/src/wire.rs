@@ -3,6 +3,8 @@
 //! A message of ours carries the header `Bul-Message`; whatever else lies on a lane is another program's.
 //! Tenant and lane of both come from the subject, which the server's permissions guard.
 
+use std::fmt::Write;
+
 use async_nats::{HeaderMap, HeaderName};
 use bul_broker::{EventFilter, Foreign, Message, Payload, Route};
 use bul_job::{Event, Lane, PARTITIONS_MAX, Partition, Queue};
@@ -14,6 +16,8 @@ pub(crate) const MARK: HeaderName = HeaderName::from_static("Bul-Message");
 pub(crate) const MARK_VERSION: &str = "1";
 /// What the server drops second publications by.
 const MESSAGE_ID: HeaderName = HeaderName::from_static("Nats-Msg-Id");
+/// Room for most subjects, so that writing one takes memory once.
+const SUBJECT_LENGTH: usize = 96;
 /// Longest part of a foreign header that is taken over.
 const HEADER_LENGTH_MAX: usize = 512;
 
@@ -74,11 +78,15 @@ impl Names {
 
     /// Where a message is published when lanes have so many partitions.
     pub(crate) fn subject(&self, message: &Message, partitions: u8) -> String {
-        format!("{}.jobs.{}", self.prefix, Route::of(message, partitions))
+        let mut subject = String::with_capacity(SUBJECT_LENGTH);
+        let _ = write!(subject, "{}.jobs.{}", self.prefix, Route::of(message, partitions));
+        subject
     }
 
     pub(crate) fn event_subject(&self, event: &Event) -> String {
-        format!("{}.events.{}.{}", self.prefix, event.tenant, event.job)
+        let mut subject = String::with_capacity(SUBJECT_LENGTH);
+        let _ = write!(subject, "{}.events.{}.{}", self.prefix, event.tenant, event.job);
+        subject
     }
 
     pub(crate) fn events_filter(&self, filter: &EventFilter) -> String {
