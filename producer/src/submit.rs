@@ -192,19 +192,18 @@ impl Intake {
             if !bad.is_empty() && mode == SubmitMode::AllOrNothing {
                 return Err(SubmitError::Invalid(bad));
             }
-            let new: Vec<NewJob> = checked
-                .iter()
-                .filter_map(|(_, job)| job.as_ref().ok())
-                .map(|job| NewJob {
-                    id: JobId::in_group(Group::of(tenant, job)),
-                    tenant: tenant.clone(),
-                    job: job.clone(),
-                    source: source.into(),
-                })
-                .collect();
+            let mut new = Vec::with_capacity(checked.len());
+            let mut verdicts = Vec::with_capacity(checked.len());
+            for (place, job) in checked {
+                let verdict = job.map(|job| {
+                    let id = JobId::in_group(Group::of(tenant, &job));
+                    new.push(NewJob { id, tenant: tenant.clone(), job, source: source.into() });
+                });
+                verdicts.push((place, verdict));
+            }
             let accepted = self.accept(&new).await?;
             self.announce(tenant, &accepted).await;
-            Ok(self.answers(checked, accepted))
+            Ok(self.answers(verdicts, accepted))
         }
         .boxed()
     }
@@ -289,14 +288,14 @@ impl Intake {
         self.store.published(&confirmed).await.map_err(|e| e.to_string())
     }
 
-    fn answers(&self, checked: Vec<Checked>, accepted: Vec<Accepted>) -> Vec<SubmitAnswer> {
+    fn answers(&self, verdicts: Vec<Verdict>, accepted: Vec<Accepted>) -> Vec<SubmitAnswer> {
         let mut accepted = accepted.into_iter();
-        checked
+        verdicts
             .into_iter()
             .filter_map(|(place, job)| {
                 let outcome = match job {
                     Err(bad) => Outcome::Invalid { errors: bad.errors },
-                    Ok(_) => outcome(accepted.next()?),
+                    Ok(()) => outcome(accepted.next()?),
                 };
                 match &outcome {
                     Outcome::New { .. } => self.count("new", 1),
@@ -316,7 +315,9 @@ impl Intake {
     }
 }
 
+/// A job of a submission with its place: checked, and then with the job handed on.
 type Checked = (String, Result<ValidJob, BadJob>);
+type Verdict = (String, Result<(), BadJob>);
 
 /// The checks every job passes on its way in, wherever it comes from: the general rules, then what
 /// its template wants.
