@@ -43,13 +43,13 @@ pub struct Args {
     #[arg(long, default_value_t = 500)]
     batch: u64,
     /// Submissions under way at the same time
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 1)]
     submitters: usize,
     /// Workers
     #[arg(long, default_value_t = 1)]
     replicas: usize,
     /// Jobs in work at the same time, per worker
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 512)]
     concurrency: usize,
     /// Bytes of a job
     #[arg(long, default_value_t = 500)]
