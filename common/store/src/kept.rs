@@ -18,7 +18,7 @@ pub struct DeadFilter {
     pub since: Option<Timestamp>,
     /// Only jobs after this id.
     pub after: Option<JobId>,
-    /// Page size, see [`page_size`].
+    /// Page size, see [`page_size`](crate::page_size).
     pub limit: usize,
 }
 
