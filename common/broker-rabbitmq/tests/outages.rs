@@ -23,7 +23,7 @@ async fn produce(broker: RabbitBroker, stop: Arc<AtomicBool>) -> HashSet<JobId> 
     let mut confirmed = HashSet::new();
     while !stop.load(Ordering::SeqCst) {
         let batch = messages(Lane::Normal, BATCH);
-        // Over all outages, until it is confirmed.
+        // Over all outages, until it is confirmed, with the pause that any program makes before it tries again.
         while broker.publish(&batch).await.is_err() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -57,7 +57,7 @@ async fn killed_under_load_it_loses_nothing_that_was_confirmed() {
         let before = acks.load(Ordering::SeqCst);
         eventually("work flows", async || acks.load(Ordering::SeqCst) > before + 500).await;
         server.kill();
-        tokio::time::sleep(Duration::from_millis(700)).await;
+        eventually("it is seen to be gone", async || consumer.depths().await.is_err()).await;
         tokio::task::block_in_place(|| server.restart()).expect("it starts again");
         let (back, before) = (Instant::now(), acks.load(Ordering::SeqCst));
         eventually("work flows again", async || acks.load(Ordering::SeqCst) > before).await;
