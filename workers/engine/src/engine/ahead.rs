@@ -18,7 +18,8 @@ const BUSY_BYTES: usize = 1 << 20;
 const IDLE_BYTES: usize = 16 << 20;
 
 impl<R: Runner> EngineCore<R> {
-    /// Brings what requests that still wait and the forecast need next. Runs when the step's own blocks are taken: what is free or idle then was promised to nobody.
+    /// Brings what requests that still wait and the forecast need next. Runs when the step's own blocks are taken: what is free
+    /// or idle then was promised to nobody.
     pub(super) fn look_ahead(&mut self) {
         if self.tiers.is_empty() {
             return;
