@@ -8,6 +8,7 @@ use half::f16;
 use serde::{Deserialize, Serialize};
 
 use crate::kv::KvShape;
+use crate::kv::precision::scale_for;
 
 /// Values that share a scale with four bits.
 const GROUP: usize = 32;
@@ -133,9 +134,8 @@ fn scale(bytes: &[u8]) -> Option<(f32, &[u8])> {
 /// Writes a scale and the values over it, rounded, within `±most`.
 fn quantise(values: &[f32], most: f32, out: &mut Vec<u8>, pack: impl Fn(&[i8], &mut Vec<u8>)) {
     let largest = values.iter().map(|v| v.abs()).fold(0.0, f32::max);
-    // The scale as it will be read again, or rounding it would shift all values.
-    let scale = f16::from_f32(largest / most);
-    let by = if scale.to_f32() > 0.0 { 1.0 / scale.to_f32() } else { 0.0 };
+    let scale = scale_for(largest, most);
+    let by = 1.0 / scale.to_f32();
     let rounded: Vec<i8> = values.iter().map(|v| (v * by).round().clamp(-most, most) as i8).collect();
     out.extend(scale.to_le_bytes());
     pack(&rounded, out);
