@@ -21,6 +21,7 @@ mod text;
 mod tree;
 
 pub use chart::{ChartText, chart_svg};
+pub use clean::is_one_line;
 pub use colour::{Colour, Palette};
 pub use error::{DocumentError, Problem};
 pub use format::{Format, UnknownFormat, WriteError, write};

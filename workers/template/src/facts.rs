@@ -1,11 +1,13 @@
 //! Facts: named values with their origin; the only figures and names prose may use.
 
+use std::sync::Arc;
+
 use bul_document::Fact;
 
-/// Facts in the order they were found, unique by name.
+/// Facts in the order they were found, unique by name. A copy shares them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FactSet {
-    list: Vec<Fact>,
+    list: Arc<Vec<Fact>>,
 }
 
 impl FactSet {
@@ -14,7 +16,7 @@ impl FactSet {
         let name = slug(name);
         let value = value.into();
         if !value.trim().is_empty() && self.get(&name).is_none() {
-            self.list.push(Fact { name, value, origin: origin.into() });
+            Arc::make_mut(&mut self.list).push(Fact { name, value, origin: origin.into() });
         }
     }
 
@@ -34,7 +36,7 @@ impl FactSet {
     }
 
     pub(crate) fn into_vec(self) -> Vec<Fact> {
-        self.list
+        Arc::unwrap_or_clone(self.list)
     }
 }
 

@@ -111,17 +111,20 @@ pub(crate) fn escape_step(key: &str) -> String {
 /// The data as one value without null members: senders write null for "not given", and schemas
 /// should not have to say so for every field. Null elements of arrays stay, they hold a position.
 pub(crate) fn without_nulls(data: &Map<String, Value>) -> Value {
-    Value::Object(clean_map(data))
+    let mut value = Value::Object(data.clone());
+    strip_nulls(&mut value);
+    value
 }
 
-fn clean_map(map: &Map<String, Value>) -> Map<String, Value> {
-    map.iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.clone(), clean(v))).collect()
-}
-
-fn clean(value: &Value) -> Value {
+fn strip_nulls(value: &mut Value) {
     match value {
-        Value::Object(map) => Value::Object(clean_map(map)),
-        Value::Array(items) => Value::Array(items.iter().map(clean).collect()),
-        other => other.clone(),
+        Value::Object(members) => {
+            if members.values().any(Value::is_null) {
+                members.retain(|_, member| !member.is_null());
+            }
+            members.values_mut().for_each(strip_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(strip_nulls),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

@@ -7,11 +7,17 @@ use comrak::{Arena, Options, parse_document};
 
 use crate::body::Resolver;
 
+mod words;
+
 /// Nesting that is followed; deeper content is dropped with its frame.
 const DEPTH_MAX: usize = 40;
 
 /// Blocks of a Markdown text.
 pub(crate) fn blocks(markdown: &str, resolver: &Resolver) -> Vec<Block> {
+    if words::are_all(markdown) { words::paragraphs(markdown, resolver) } else { parsed(markdown, resolver) }
+}
+
+fn parsed(markdown: &str, resolver: &Resolver) -> Vec<Block> {
     let arena = Arena::new();
     let mut options = Options::default();
     options.extension.table = true;
@@ -102,10 +108,7 @@ impl Reader<'_> {
     fn paragraph<'a>(&self, node: Node<'a>, out: &mut Vec<Block>, depth: usize) {
         let mut aside = Vec::new();
         let text = self.inlines(node, &mut aside, depth);
-        if !plain(&text).trim().is_empty() {
-            out.push(Block::Paragraph { text });
-        }
-        out.extend(aside);
+        push_paragraph(text, aside, out);
     }
 
     fn definition<'a>(&self, item: Node<'a>, depth: usize) -> Definition {
@@ -166,10 +169,7 @@ impl Reader<'_> {
     fn inline<'a>(&self, node: Node<'a>, out: &mut Vec<Inline>, aside: &mut Vec<Block>, depth: usize) {
         let data = node.data();
         match &data.value {
-            NodeValue::Text(text) => {
-                aside.extend(self.resolver.blocks(text));
-                append(out, self.resolver.inlines(text));
-            }
+            NodeValue::Text(text) => push_text(text, self.resolver, out, aside),
             NodeValue::HtmlInline(text) => append(out, self.resolver.inlines(text)),
             NodeValue::SoftBreak => append(out, vec![Inline::text(" ")]),
             NodeValue::LineBreak => out.push(Inline::Break),
@@ -191,6 +191,19 @@ impl Reader<'_> {
             _ => append(out, self.inlines(node, aside, depth)),
         }
     }
+}
+
+/// A paragraph, unless it says nothing, and the blocks that stood in it.
+fn push_paragraph(text: Vec<Inline>, aside: Vec<Block>, out: &mut Vec<Block>) {
+    if !plain(&text).trim().is_empty() {
+        out.push(Block::Paragraph { text });
+    }
+    out.extend(aside);
+}
+
+fn push_text(text: &str, resolver: &Resolver, out: &mut Vec<Inline>, aside: &mut Vec<Block>) {
+    aside.extend(resolver.blocks(text));
+    append(out, resolver.inlines(text));
 }
 
 /// Appends inlines, joining neighbouring texts.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bul_document::Brand;
 use minijinja::Environment;
@@ -94,6 +95,7 @@ pub struct Template {
     /// Whether any text of the package reads `data`; large data is not converted for nothing.
     pub(crate) reads_data: bool,
     body_languages: Vec<String>,
+    labels: BTreeMap<String, Arc<BTreeMap<String, String>>>,
     samples: Vec<(String, Value)>,
     builtin: bool,
 }
@@ -144,7 +146,9 @@ impl Template {
             samples.push((name, value));
         }
         let reads_data = reads_data(&manifest, &env);
-        Ok(Self { manifest, schema, env, preparer, reads_data, body_languages, samples, builtin })
+        let labels = std::mem::take(&mut manifest.labels);
+        let labels = labels.into_iter().map(|(language, texts)| (language, Arc::new(texts))).collect();
+        Ok(Self { manifest, schema, env, preparer, reads_data, body_languages, labels, samples, builtin })
     }
 
     /// Name orders use.
@@ -168,8 +172,8 @@ impl Template {
     }
 
     /// Fixed texts of a language, by their English wording.
-    pub(crate) fn labels(&self, language: &str) -> BTreeMap<String, String> {
-        self.manifest.labels.get(language).cloned().unwrap_or_default()
+    pub(crate) fn labels(&self, language: &str) -> Arc<BTreeMap<String, String>> {
+        self.labels.get(language).cloned().unwrap_or_default()
     }
 
     /// Name of the body for a language.

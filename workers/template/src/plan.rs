@@ -221,7 +221,7 @@ pub(crate) fn make(template: &Template, order: &Order) -> Result<Plan, TemplateE
         language: meta.lang.clone(),
         context: order.context.unwrap_or_default().to_owned(),
     };
-    let specs = cx.slots();
+    let specs = cx.take_slots();
     let known_text = known_text(order, &meta, &specs);
     let slots: Vec<ProseSlot> = specs.into_iter().map(|spec| slot(&frame, &facts, spec)).collect();
     let findings = std::mem::take(&mut prepared.findings);

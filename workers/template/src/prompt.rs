@@ -1,7 +1,9 @@
 //! The wording of prompts. The shipped model was trained on exactly this form, so a change here
 //! is a change of the model. Values come from strangers: none can add a line.
 
-use bul_document::Fact;
+use std::borrow::Cow;
+
+use bul_document::{Fact, is_one_line};
 
 use crate::catalog::TemplateInfo;
 use crate::limits::{PROMPT_CONTEXT_CHARS_MAX, PROMPT_LINE_CHARS_MAX, PROMPT_VALUE_CHARS_MAX};
@@ -34,10 +36,12 @@ impl Frame {
 
     /// Request for the text of one slot.
     pub(crate) fn prose(&self, section: &str, aim: &str, facts: &[&Fact], sentences: usize) -> String {
-        let mut out = format!("Title: {}\nSection: {}\n", heading(&self.title), heading(section));
+        let mut out = String::with_capacity(256);
+        push_field("Title", &heading(&self.title), &mut out);
+        push_field("Section", &heading(section), &mut out);
         let aim = heading(aim);
         if !aim.is_empty() {
-            out.push_str(&format!("Aim: {aim}\n"));
+            push_field("Aim", &aim, &mut out);
         }
         self.push_background(facts, &mut out);
         let noun = if sentences == 1 { "sentence" } else { "sentences" };
@@ -47,53 +51,61 @@ impl Frame {
 
     /// Request for the headings of a document.
     pub(crate) fn outline(&self, facts: &[&Fact], items: usize) -> String {
-        let mut out = format!("Title: {}\n", heading(&self.title));
+        let mut out = String::with_capacity(256);
+        push_field("Title", &heading(&self.title), &mut out);
         self.push_background(facts, &mut out);
         out.push_str(&format!("Write an outline with {items} sections."));
         out
     }
 
     fn push_background(&self, facts: &[&Fact], out: &mut String) {
-        let context = unbracketed(&one_line(&self.context, PROMPT_CONTEXT_CHARS_MAX));
+        let context = unbracketed(line(&self.context, PROMPT_CONTEXT_CHARS_MAX));
         if !context.is_empty() {
-            out.push_str(&format!("Context: {context}\n"));
+            push_field("Context", &context, out);
         }
         if !facts.is_empty() {
             out.push_str("Facts:\n");
         }
         for fact in facts {
-            let value = unbracketed(&one_line(&fact.value, PROMPT_VALUE_CHARS_MAX));
-            out.push_str(&format!("[{}] {value}\n", fact.name));
+            let value = unbracketed(line(&fact.value, PROMPT_VALUE_CHARS_MAX));
+            out.extend(["[", &fact.name, "] ", &value, "\n"]);
         }
         let english = crate::format::primary(&self.language).eq_ignore_ascii_case("en");
         if !english && !self.language.is_empty() {
-            out.push_str(&format!("Language: {}\n", one_line(&self.language, 35)));
+            push_field("Language", &line(&self.language, 35), out);
         }
     }
 }
 
-/// Area and document type as the model knows them: lower case with spaces.
-pub(crate) fn label(text: &str) -> String {
-    unbracketed(&one_line(&text.replace(['_', '-'], " "), 60)).to_lowercase()
+fn push_field(name: &str, value: &str, out: &mut String) {
+    out.extend([name, ": ", value, "\n"]);
 }
 
-fn heading(text: &str) -> String {
-    unbracketed(&one_line(text, PROMPT_LINE_CHARS_MAX))
+/// Area and document type as the model knows them: lower case with spaces.
+pub(crate) fn label(text: &str) -> String {
+    unbracketed(line(&text.replace(['_', '-'], " "), 60)).to_lowercase()
+}
+
+fn heading(text: &str) -> Cow<'_, str> {
+    unbracketed(line(text, PROMPT_LINE_CHARS_MAX))
 }
 
 /// Brackets belong to fact names; other text with brackets would look like one.
-fn unbracketed(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '[' => '(',
-            ']' => ')',
-            other => other,
-        })
-        .collect()
+fn unbracketed(text: Cow<'_, str>) -> Cow<'_, str> {
+    if text.contains(['[', ']']) { Cow::Owned(text.replace('[', "(").replace(']', ")")) } else { text }
 }
 
 /// Text as one clean line of at most `max` characters.
 pub(crate) fn one_line(text: &str, max: usize) -> String {
+    line(text, max).into_owned()
+}
+
+fn line(text: &str, max: usize) -> Cow<'_, str> {
+    let is_done = text.len() <= max && is_one_line(text);
+    if is_done { Cow::Borrowed(text) } else { Cow::Owned(cleaned_line(text, max)) }
+}
+
+fn cleaned_line(text: &str, max: usize) -> String {
     let mut out = String::with_capacity(text.len().min(max * 2));
     let mut count = 0;
     // Reading a bounded prefix keeps huge values cheap; blanks may be collapsed, hence the factor.

@@ -6,7 +6,7 @@ use bul_document::Meta;
 use minijinja::value::Value as BodyValue;
 use serde_json::Value;
 
-use crate::body::{self, Cx, CxInit, to_value};
+use crate::body::{self, Cx, CxInit, Names, to_value};
 use crate::catalog::Order;
 use crate::compute::{Input, Prepared};
 use crate::error::TemplateError;
@@ -82,7 +82,7 @@ fn render(
 ) -> Result<Rendered, TemplateError> {
     let locale = Locale::of(language);
     let currency = currency(template, data);
-    let context = context(template, order, language, data, prepared);
+    let mut context = context(template, order, language, data, prepared);
     let mut facts = std::mem::take(&mut prepared.facts);
     apply_rules(template, data, &context, &currency, locale, &mut facts)?;
     let cx = Cx::new(CxInit {
@@ -92,7 +92,8 @@ fn render(
         facts: facts.clone(),
         parts: std::mem::take(&mut prepared.parts),
     });
-    let whole = BodyValue::from_pairs(context.into_iter().chain([(body::CX.to_owned(), cx.value())]));
+    context.add(body::CX, cx.value());
+    let whole = BodyValue::from_object(context);
     let print = |name: &str| {
         let printed = template.env.get_template(name).and_then(|body| body.render(whole.clone()));
         printed.map_err(|error| body::to_error(template.name(), &error))
@@ -143,20 +144,15 @@ fn meta(
 }
 
 /// Everything a body may read besides functions.
-fn context(
-    template: &Template,
-    order: &Order,
-    language: &str,
-    data: &Value,
-    prepared: &Prepared,
-) -> Vec<(String, BodyValue)> {
-    let mut context: Vec<(String, BodyValue)> = vec![
-        ("data".into(), if template.reads_data { to_value(data) } else { BodyValue::from(()) }),
-        ("language".into(), BodyValue::from(language)),
-        ("date".into(), BodyValue::from(order.date.to_string())),
-        ("query".into(), BodyValue::from(order.query.unwrap_or_default())),
-    ];
-    context.extend(prepared.context.iter().map(|(name, value)| (name.clone(), to_value(value))));
+fn context(template: &Template, order: &Order, language: &str, data: &Value, prepared: &Prepared) -> Names {
+    let mut context = Names::default();
+    context.add("data", if template.reads_data { to_value(data) } else { BodyValue::from(()) });
+    context.add("language", BodyValue::from(language));
+    context.add("date", BodyValue::from(order.date.to_string()));
+    context.add("query", BodyValue::from(order.query.unwrap_or_default()));
+    for (name, value) in &prepared.context {
+        context.add(name.clone(), to_value(value));
+    }
     context
 }
 
@@ -176,7 +172,7 @@ fn pointed(data: &Value, pointer: Option<&str>) -> Option<String> {
 fn apply_rules(
     template: &Template,
     data: &Value,
-    context: &[(String, BodyValue)],
+    context: &Names,
     currency: &str,
     locale: Locale,
     facts: &mut FactSet,
@@ -193,7 +189,7 @@ fn apply_rules(
                 let value = template
                     .env
                     .compile_expression(source)
-                    .and_then(|e| e.eval(BodyValue::from_pairs(context.iter().cloned())))
+                    .and_then(|e| e.eval(BodyValue::from_object(context.clone())))
                     .map_err(|error| bad(rule, error.to_string()))?;
                 let blank = value.is_none() || value.is_undefined();
                 ((!blank).then(|| value.to_string()), format!("computed: {source}"))

@@ -45,7 +45,7 @@ impl Walk {
                 if words.trim().is_empty() {
                     return Ok(None);
                 }
-                let id = self.headings.id(&clean(&id), &words);
+                let id = self.headings.id(&clean(id), &words);
                 Block::Heading { level: self.headings.level(level), id, text }
             }
             Block::Paragraph { text } => {
@@ -60,18 +60,18 @@ impl Walk {
             Block::Figure(figure) => Block::Figure(self.figure(figure, here)?),
             Block::Code { language, text } => {
                 self.count(&text, &here.field("text"))?;
-                let text = clean(&text).trim_end().trim_start_matches('\n').to_owned();
+                let text = clean(text).trim_end().trim_start_matches('\n').to_owned();
                 if text.is_empty() {
                     return Ok(None);
                 }
-                Block::Code { language: clean_line(&language), text }
+                Block::Code { language: clean_line(language), text }
             }
             Block::Quote { blocks } => {
                 let blocks = self.blocks(blocks, &here.field("blocks"), depth)?;
                 return Ok((!blocks.is_empty()).then_some(Block::Quote { blocks }));
             }
             Block::Callout { kind, title, blocks } => {
-                let title = self.line(&title, &here.field("title"))?;
+                let title = self.line(title, &here.field("title"))?;
                 let blocks = self.blocks(blocks, &here.field("blocks"), depth)?;
                 if title.is_empty() && blocks.is_empty() {
                     return Ok(None);
@@ -88,7 +88,7 @@ impl Walk {
             }
             Block::Signature { parties } => return self.signature(parties, here),
             Block::PageBreak => Block::PageBreak,
-            Block::Slot { id } => return Err(here.error(Problem::Slot(clean_line(&id)))),
+            Block::Slot { id } => return Err(here.error(Problem::Slot(clean_line(id)))),
         };
         Ok(Some(block))
     }
@@ -140,7 +140,7 @@ impl Walk {
         let mut out = Vec::with_capacity(entries.len());
         for (index, entry) in entries.into_iter().enumerate() {
             let here = place.index(index);
-            let label = self.line(&entry.label, &here.field("label"))?;
+            let label = self.line(entry.label, &here.field("label"))?;
             if label.is_empty() {
                 return Err(here.field("label").error(Problem::Empty));
             }
@@ -158,11 +158,11 @@ impl Walk {
         let mut out = Vec::with_capacity(parties.len());
         for (index, party) in parties.into_iter().enumerate() {
             let here = place.index(index);
-            let name = self.line(&party.name, &here.field("name"))?;
+            let name = self.line(party.name, &here.field("name"))?;
             if name.is_empty() {
                 return Err(here.field("name").error(Problem::Empty));
             }
-            out.push(SignatureParty { name, role: self.line(&party.role, &here.field("role"))? });
+            out.push(SignatureParty { name, role: self.line(party.role, &here.field("role"))? });
         }
         Ok((!out.is_empty()).then_some(Block::Signature { parties: out }))
     }
@@ -177,11 +177,11 @@ impl Walk {
         here.field("rows").limit("TABLE_ROWS_MAX", limits::TABLE_ROWS_MAX, rows)?;
         let mut columns = Vec::with_capacity(table.columns.len());
         for (index, column) in table.columns.into_iter().enumerate() {
-            let title = self.line(&column.title, &place.index(index).field("title"))?;
+            let title = self.line(column.title, &place.index(index).field("title"))?;
             columns.push(Column { title, ..column });
         }
         Ok(Table {
-            caption: self.line(&table.caption, &here.field("caption"))?,
+            caption: self.line(table.caption, &here.field("caption"))?,
             rows: self.rows(table.rows, columns.len(), &here.field("rows"))?,
             totals: self.rows(table.totals, columns.len(), &here.field("totals"))?,
             columns,
@@ -217,7 +217,7 @@ impl Walk {
             Some(value) => {
                 let value = value.trim();
                 if value.parse::<Decimal>().is_err() {
-                    return Err(here.field("value").error(Problem::Decimal(clean_line(value))));
+                    return Err(here.field("value").error(Problem::Decimal(clean_line(value.to_owned()))));
                 }
                 Some(value.to_owned())
             }
@@ -226,12 +226,12 @@ impl Walk {
     }
 
     fn figure(&mut self, figure: Figure, here: &Place<'_>) -> Result<Figure, DocumentError> {
-        let alt = self.line(&figure.alt, &here.field("alt"))?;
+        let alt = self.line(figure.alt, &here.field("alt"))?;
         if alt.is_empty() {
             return Err(here.field("alt").error(Problem::Empty));
         }
         Ok(Figure {
-            caption: self.line(&figure.caption, &here.field("caption"))?,
+            caption: self.line(figure.caption, &here.field("caption"))?,
             alt,
             chart: self.chart(figure.chart, &here.field("chart"))?,
         })
@@ -244,7 +244,7 @@ impl Walk {
         }
         place.limit("CHART_CATEGORIES_MAX", limits::CHART_CATEGORIES_MAX, chart.categories.len())?;
         let mut categories = Vec::with_capacity(chart.categories.len());
-        for (index, category) in chart.categories.iter().enumerate() {
+        for (index, category) in chart.categories.into_iter().enumerate() {
             categories.push(self.line(category, &place.index(index))?);
         }
         let place = here.field("series");
@@ -259,9 +259,9 @@ impl Walk {
         for (index, one) in chart.series.into_iter().enumerate() {
             let here = place.index(index);
             check_values(&one.values, categories.len(), chart.kind, &here.field("values"))?;
-            series.push(Series { name: self.line(&one.name, &here.field("name"))?, values: one.values });
+            series.push(Series { name: self.line(one.name, &here.field("name"))?, values: one.values });
         }
-        let unit = self.line(&chart.unit, &here.field("unit"))?;
+        let unit = self.line(chart.unit, &here.field("unit"))?;
         Ok(Chart { kind: chart.kind, categories, series, unit })
     }
 }

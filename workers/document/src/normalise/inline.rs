@@ -51,23 +51,28 @@ impl Walk {
         match inline {
             Inline::Text { text } => {
                 self.count(&text, here)?;
-                for (line, part) in clean(&text).split('\n').enumerate() {
-                    if line > 0 {
-                        out.push(Inline::Break);
+                let text = clean(text);
+                if text.contains('\n') {
+                    for (line, part) in text.split('\n').enumerate() {
+                        if line > 0 {
+                            out.push(Inline::Break);
+                        }
+                        push_text(part.to_owned(), out);
                     }
-                    push_text(part, out);
+                } else {
+                    push_text(text, out);
                 }
             }
             Inline::Code { text } => {
-                let text = self.line(&text, here)?;
+                let text = self.line(text, here)?;
                 if !text.is_empty() {
                     out.push(Inline::Code { text });
                 }
             }
             Inline::Fact { name, value } => {
-                let value = self.line(&value, here)?;
+                let value = self.line(value, here)?;
                 if !value.is_empty() {
-                    out.push(Inline::Fact { name: clean_line(&name), value });
+                    out.push(Inline::Fact { name: clean_line(name), value });
                 }
             }
             Inline::Strong { text } if around.strong => self.run(text, here, around, out)?,
@@ -146,12 +151,12 @@ fn take_notes(inlines: &mut Vec<Inline>, notes: &mut Vec<Inline>) {
     *inlines = kept;
 }
 
-fn push_text(part: &str, out: &mut Vec<Inline>) {
+fn push_text(part: String, out: &mut Vec<Inline>) {
     if part.is_empty() {
         return;
     }
     if let Some(Inline::Text { text }) = out.last_mut() {
-        text.push_str(part);
+        text.push_str(&part);
         compose(text);
     } else {
         out.push(Inline::text(part));
@@ -162,7 +167,7 @@ fn push_text(part: &str, out: &mut Vec<Inline>) {
 /// destination are percent-encoded; browsers drop blanks and line ends inside a URL, so they go.
 pub(crate) fn safe_url(url: &str) -> Option<String> {
     let mut out = String::with_capacity(url.len());
-    for c in clean(url).chars() {
+    for c in clean(url.to_owned()).chars() {
         match c {
             ' ' | '\t' | '\n' => {}
             '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '|' | '}' | '(' | ')' => {
@@ -210,8 +215,7 @@ fn squeeze(run: Vec<Inline>, blank: &mut bool) -> Vec<Inline> {
     for inline in run {
         match inline {
             Inline::Text { text } => {
-                let text = squeeze_text(&text, blank);
-                push_text(&text, &mut out);
+                push_text(squeeze_text(text, blank), &mut out);
             }
             Inline::Strong { text } => {
                 let inner = squeeze(text, blank);
@@ -259,7 +263,17 @@ fn squeeze(run: Vec<Inline>, blank: &mut bool) -> Vec<Inline> {
     out
 }
 
-fn squeeze_text(text: &str, blank: &mut bool) -> String {
+fn squeeze_text(text: String, blank: &mut bool) -> String {
+    let mut last = if *blank { b' ' } else { 0 };
+    let is_squeezed = text.bytes().all(|byte| {
+        let single = byte != b'\t' && (byte != b' ' || last != b' ');
+        last = byte;
+        single
+    });
+    if is_squeezed {
+        *blank = last == b' ';
+        return text;
+    }
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         let space = matches!(c, ' ' | '\t');

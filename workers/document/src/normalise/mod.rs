@@ -26,7 +26,7 @@ pub fn normalise(document: Document) -> Result<Document, DocumentError> {
     let mut sources = Vec::with_capacity(document.sources.len());
     let place = Place::root("sources");
     for (index, source) in document.sources.into_iter().enumerate() {
-        let source = walk.line(&source, &place.index(index))?;
+        let source = walk.line(source, &place.index(index))?;
         if !source.is_empty() {
             sources.push(source);
         }
@@ -46,28 +46,28 @@ pub(crate) struct Walk {
 impl Walk {
     fn meta(&mut self, meta: Meta) -> Result<Meta, DocumentError> {
         let place = Place::root("meta");
-        let title = self.line(&meta.title, &place.field("title"))?;
+        let title = self.line(meta.title, &place.field("title"))?;
         if title.is_empty() {
             return Err(place.field("title").error(Problem::Empty));
         }
         place.field("title").limit("TITLE_BYTES_MAX", limits::TITLE_BYTES_MAX, title.len())?;
         let lang = meta.lang.trim().to_owned();
         if !is_language(&lang) {
-            return Err(place.field("lang").error(Problem::Language(clean_line(&lang))));
+            return Err(place.field("lang").error(Problem::Language(clean_line(lang))));
         }
         let brand_place = place.field("brand");
         let mut brand = meta.brand;
-        brand.name = self.line(&brand.name, &brand_place.field("name"))?;
+        brand.name = self.line(brand.name, &brand_place.field("name"))?;
         brand.primary = colour(&brand.primary, &brand_place.field("primary"))?;
         brand.accent = colour(&brand.accent, &brand_place.field("accent"))?;
         Ok(Meta {
             title,
-            subtitle: self.line(&meta.subtitle, &place.field("subtitle"))?,
+            subtitle: self.line(meta.subtitle, &place.field("subtitle"))?,
             lang,
-            author: self.line(&meta.author, &place.field("author"))?,
+            author: self.line(meta.author, &place.field("author"))?,
             date: date(&meta.date, &place.field("date"))?,
-            doc_type: self.line(&meta.doc_type, &place.field("doc_type"))?,
-            business_area: self.line(&meta.business_area, &place.field("business_area"))?,
+            doc_type: self.line(meta.doc_type, &place.field("doc_type"))?,
+            business_area: self.line(meta.business_area, &place.field("business_area"))?,
             brand,
         })
     }
@@ -77,19 +77,19 @@ impl Walk {
         let mut out = Vec::with_capacity(facts.len());
         for (index, fact) in facts.into_iter().enumerate() {
             let here = place.index(index);
-            let name = self.line(&fact.name, &here.field("name"))?;
+            let name = self.line(fact.name, &here.field("name"))?;
             if name.is_empty() {
                 return Err(here.field("name").error(Problem::Empty));
             }
-            let value = self.line(&fact.value, &here.field("value"))?;
-            out.push(Fact { name, value, origin: self.line(&fact.origin, &here.field("origin"))? });
+            let value = self.line(fact.value, &here.field("value"))?;
+            out.push(Fact { name, value, origin: self.line(fact.origin, &here.field("origin"))? });
         }
         Ok(out)
     }
 
     /// Cleans a text of one line and counts it.
-    fn line(&mut self, text: &str, place: &Place<'_>) -> Result<String, DocumentError> {
-        self.count(text, place)?;
+    fn line(&mut self, text: String, place: &Place<'_>) -> Result<String, DocumentError> {
+        self.count(&text, place)?;
         Ok(clean_line(text))
     }
 
@@ -104,7 +104,7 @@ impl Walk {
 fn colour(text: &str, place: &Place<'_>) -> Result<String, DocumentError> {
     match Colour::parse(text.trim()) {
         Some(colour) => Ok(colour.to_string()),
-        None => Err(place.error(Problem::Colour(clean_line(text)))),
+        None => Err(place.error(Problem::Colour(clean_line(text.to_owned())))),
     }
 }
 
@@ -114,11 +114,12 @@ fn date(text: &str, place: &Place<'_>) -> Result<String, DocumentError> {
     if text.is_empty() {
         return Ok(String::new());
     }
-    let day = NaiveDate::parse_from_str(text, "%Y-%m-%d")
+    let day = text
+        .parse::<NaiveDate>()
         .or_else(|_| DateTime::parse_from_rfc3339(text).map(|time| time.date_naive()));
     match day {
-        Ok(day) => Ok(day.format("%Y-%m-%d").to_string()),
-        Err(_) => Err(place.error(Problem::Date(clean_line(text)))),
+        Ok(day) => Ok(day.to_string()),
+        Err(_) => Err(place.error(Problem::Date(clean_line(text.to_owned())))),
     }
 }
 

@@ -17,6 +17,11 @@ use crate::limits;
 const OPEN: char = '\u{e000}';
 const CLOSE: char = '\u{e001}';
 
+/// Whether a character begins or ends a token.
+pub(crate) fn is_token_mark(c: char) -> bool {
+    matches!(c, OPEN | CLOSE)
+}
+
 /// Something a token stands for.
 #[derive(Debug, Clone)]
 pub(crate) enum Piece {
@@ -39,7 +44,7 @@ pub(crate) struct SlotSpec {
 pub(crate) struct CxInit {
     pub(crate) locale: Locale,
     pub(crate) currency: String,
-    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) labels: Arc<BTreeMap<String, String>>,
     pub(crate) facts: FactSet,
     pub(crate) parts: BTreeMap<String, Vec<Block>>,
 }
@@ -49,7 +54,7 @@ pub(crate) struct CxInit {
 pub(crate) struct Cx {
     pub(crate) locale: Locale,
     pub(crate) currency: String,
-    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) labels: Arc<BTreeMap<String, String>>,
     pub(crate) facts: FactSet,
     nonce: String,
     side: Mutex<Side>,
@@ -145,8 +150,9 @@ impl Cx {
         Ok(())
     }
 
-    pub(crate) fn slots(&self) -> Vec<SlotSpec> {
-        self.side().slots.clone()
+    /// The prose slots registered so far; they are handed out once.
+    pub(crate) fn take_slots(&self) -> Vec<SlotSpec> {
+        std::mem::take(&mut self.side().slots)
     }
 
     /// Fixed text in the language of the document.

@@ -6,13 +6,15 @@ mod cx;
 mod filters;
 mod functions;
 mod maths;
+mod names;
 mod value;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior};
 
-pub(crate) use cx::{Cx, CxInit, Resolver, SlotSpec, push_lines};
+pub(crate) use cx::{Cx, CxInit, Resolver, SlotSpec, is_token_mark, push_lines};
+pub(crate) use names::Names;
 pub(crate) use value::to_value;
 
 use crate::error::TemplateError;

@@ -1,5 +1,6 @@
 //! The check of prose against facts: which numbers and names does the data not know?
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 
 use bul_document::{Block, Inline};
@@ -9,36 +10,53 @@ use crate::facts::FactSet;
 use crate::finding::{Finding, Severity};
 use crate::format::primary;
 
-/// What prose may say.
-pub(crate) struct Known {
-    pub(crate) facts: FactSet,
-    numbers: HashSet<String>,
-    words: String,
-    language: String,
+/// What prose may say. Most prose holds no number and no name of its own, so what is known of them is gathered for the
+/// first that does.
+pub(crate) struct Known<'a> {
+    pub(crate) facts: &'a FactSet,
+    other_text: &'a str,
+    language: &'a str,
+    numbers: OnceCell<HashSet<String>>,
+    words: OnceCell<String>,
 }
 
-impl Known {
-    pub(crate) fn new(facts: &FactSet, other_text: &str, language: &str) -> Self {
-        let mut known = HashSet::new();
-        numbers::keys(other_text, &mut known);
-        let mut words = other_text.to_lowercase();
-        for fact in facts.iter() {
-            numbers::keys(&fact.value, &mut known);
-            words.push('\n');
-            words.push_str(&fact.value.to_lowercase());
-        }
-        Self { facts: facts.clone(), numbers: known, words, language: primary(language).to_lowercase() }
+impl<'a> Known<'a> {
+    pub(crate) fn new(facts: &'a FactSet, other_text: &'a str, language: &'a str) -> Self {
+        let language = primary(language);
+        Self { facts, other_text, language, numbers: OnceCell::new(), words: OnceCell::new() }
+    }
+
+    fn has_number(&self, key: &str) -> bool {
+        let numbers = self.numbers.get_or_init(|| {
+            let mut known = HashSet::new();
+            numbers::keys(self.other_text, &mut known);
+            self.facts.iter().for_each(|fact| numbers::keys(&fact.value, &mut known));
+            known
+        });
+        numbers.contains(key)
+    }
+
+    fn has_words(&self, name: &str) -> bool {
+        let words = self.words.get_or_init(|| {
+            let mut words = self.other_text.to_lowercase();
+            for fact in self.facts.iter() {
+                words.push('\n');
+                words.push_str(&fact.value.to_lowercase());
+            }
+            words
+        });
+        words.contains(&name.to_lowercase())
     }
 
     pub(super) fn is_english(&self) -> bool {
-        self.language == "en"
+        self.language.eq_ignore_ascii_case("en")
     }
 
     /// Adds a finding for every number in a text that no fact holds.
     pub(crate) fn check_numbers(&self, text: &str, path: &str, findings: &mut Vec<Finding>) {
         let mut seen = HashSet::new();
         for number in numbers::numbers(text) {
-            if self.numbers.contains(&number.key) || !seen.insert(number.key.clone()) {
+            if self.has_number(&number.key) || !seen.insert(number.key.clone()) {
                 continue;
             }
             // A single digit is often a manner of speaking; anything longer is a claim.
@@ -54,8 +72,8 @@ impl Known {
         blocks.iter().for_each(|block| push_block(block, &mut text));
         self.check_numbers(&text, path, findings);
         let mut seen = HashSet::new();
-        for name in names::names(&text, self.language == "de") {
-            if !self.words.contains(&name.to_lowercase()) && seen.insert(name.clone()) {
+        for name in names::names(&text, self.language.eq_ignore_ascii_case("de")) {
+            if !self.has_words(&name) && seen.insert(name.clone()) {
                 let message = format!("the name `{name}` is not in the data");
                 findings.push(Finding::new("prose.name", Severity::Warning, path, message));
             }

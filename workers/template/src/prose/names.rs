@@ -67,6 +67,10 @@ fn is_opener(word: &str) -> bool {
 
 /// Addresses, links and camel case.
 fn is_machine_token(word: &str) -> bool {
+    let mut bytes = word.bytes();
+    if bytes.next().is_none_or(|first| first.is_ascii_alphabetic()) && bytes.all(|b| b.is_ascii_lowercase()) {
+        return false;
+    }
     let camel = word.chars().zip(word.chars().skip(1)).any(|(a, b)| a.is_lowercase() && b.is_uppercase());
     word.contains('@') || word.contains("://") || word.starts_with("www.") || camel
 }

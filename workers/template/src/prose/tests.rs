@@ -1,12 +1,14 @@
 //! What becomes of generated text.
 
+use std::sync::LazyLock;
+
 use bul_document::{Block, Inline, plain};
 
 use super::{Known, read};
 use crate::facts::FactSet;
 use crate::finding::Severity;
 
-fn known() -> Known {
+static FACTS: LazyLock<FactSet> = LazyLock::new(|| {
     let mut facts = FactSet::default();
     facts.add("subject", "a new mobile app", "/subject");
     facts.add("due_date", "1 December 2026", "/due_date");
@@ -14,7 +16,11 @@ fn known() -> Known {
     facts.add("seller", "Hafen Software GmbH", "/seller");
     facts.add("note", "It works now.", "/note");
     facts.add("evil", "**bold** [x](javascript:alert(1)) <b>", "/evil");
-    Known::new(&facts, "Marketing strategy for Berlin", "en")
+    facts
+});
+
+fn known() -> Known<'static> {
+    Known::new(&FACTS, "Marketing strategy for Berlin", "en")
 }
 
 fn text_of(blocks: &[Block]) -> String {
