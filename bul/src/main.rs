@@ -19,6 +19,11 @@ use clap::{Parser, Subcommand};
 use crate::context::{Context, Global};
 use crate::exit::Exit;
 
+/// A job is some hundred short-lived pieces of text that are made on one thread and freed on another; the C library's
+/// allocator takes a lock for that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Turns business events into finished documents.
 #[derive(Debug, Parser)]
 #[command(name = "bul", version, propagate_version = true, max_term_width = 100)]
