@@ -49,6 +49,8 @@ pub struct Context {
     pub direct: bool,
     /// More log lines.
     pub verbose: bool,
+    /// The configuration file that was asked for.
+    pub file: Option<PathBuf>,
 }
 
 impl Context {
@@ -61,9 +63,10 @@ impl Context {
         search.extend(xdg.map(|folder| folder.join("bul/bul.toml")));
         search.push(PathBuf::from("/etc/bul/bul.toml"));
         flags.extend(global.url.map(|url| ("url".to_owned(), url)));
+        let file = global.config.clone();
         let sources = Sources { file: global.config, search, environment, flags };
         let loaded = sources.load().map_err(|e| Fault::usage(e.to_string()))?;
-        Ok(Self { loaded, output: global.output, direct: global.direct, verbose: global.verbose })
+        Ok(Self { loaded, output: global.output, direct: global.direct, verbose: global.verbose, file })
     }
 
     /// The values.

@@ -4,6 +4,7 @@ mod claims;
 mod engine;
 mod load;
 mod pipeline;
+mod processes;
 mod submit;
 
 use clap::Subcommand;
@@ -22,7 +23,7 @@ pub struct Args {
 enum Command {
     /// Jobs per second and latency through store, broker and workers, with the scripted model
     #[command(
-        after_help = "Jobs go through the same intake, state machine, lease, commit and acknowledgement as any other; only the model is\nscripted and the one format is JSON. Everything runs in this process, on the configured store and broker, under a tenant\nof its own.\n\nExamples:\n  bul bench pipeline\n  BUL_STORE=postgres://bul@localhost/bul BUL_BROKER=nats://localhost bul bench pipeline --jobs 50000 -o json"
+        after_help = "Jobs go through the same intake, state machine, lease, commit and acknowledgement as any other; only the model is\nscripted and the one format is JSON. Everything runs in this process, on the configured store and broker, under a tenant\nof its own; with --processes workers have processes of their own.\n\nExamples:\n  bul bench pipeline\n  BUL_STORE=postgres://bul@localhost/bul BUL_BROKER=nats://localhost bul bench pipeline --jobs 50000 -o json"
     )]
     Pipeline(pipeline::Args),
     /// Jobs per second that the HTTP API accepts, one by one and in batches

@@ -199,7 +199,7 @@ fn temporary(context: &Context, folder: &Path, name: &str, concurrency: usize) -
     config.backup.cron.clear();
     config.worker.concurrency = concurrency;
     let loaded = Loaded { config, origins: context.loaded.origins.clone(), warnings: Vec::new() };
-    Context { loaded, output: context.output, direct: context.direct, verbose: context.verbose }
+    Context { loaded, file: context.file.clone(), ..*context }
 }
 
 fn jobs(count: usize) -> Vec<RawJob> {

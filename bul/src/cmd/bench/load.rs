@@ -53,7 +53,7 @@ pub(super) fn scripted(context: &Context, concurrency: usize, jobs: u64, templat
     config.worker.concurrency = concurrency.max(1);
     config.limits.broker_messages_max = config.limits.broker_messages_max.max(jobs as usize + 1_000);
     let loaded = Loaded { config, origins: context.loaded.origins.clone(), warnings: Vec::new() };
-    Context { loaded, output: context.output, direct: context.direct, verbose: context.verbose }
+    Context { loaded, file: context.file.clone(), ..*context }
 }
 
 /// Starts a system, measures on it and ends it, whatever came of it.

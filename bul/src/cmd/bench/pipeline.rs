@@ -19,16 +19,19 @@ use prometheus::Registry;
 use serde::Serialize;
 
 use super::load;
+use super::processes::{self, Processes};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::system::System;
+use crate::wire;
 
 /// Longest wait for the next completion; then the run counts as stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(60);
 /// Longest wait for the event behind a commit.
 const EVENTS_WAIT: Duration = Duration::from_secs(5);
-/// How often completions are counted.
+/// How often completions are counted: in this process, and by asking others.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+const ASK_EVERY: Duration = Duration::from_millis(25);
 
 /// Options of `bul bench pipeline`.
 #[derive(Debug, clap::Args)]
@@ -48,6 +51,9 @@ pub struct Args {
     /// Workers
     #[arg(long, default_value_t = 1)]
     replicas: usize,
+    /// Worker processes of their own instead of workers in this one
+    #[arg(long, default_value_t = 0, conflicts_with_all = ["replicas", "backlog"])]
+    processes: usize,
     /// Jobs in work at the same time, per worker
     #[arg(long, default_value_t = 512)]
     concurrency: usize,
@@ -72,14 +78,20 @@ struct Report {
     broker: String,
     jobs: u64,
     replicas: usize,
+    processes: usize,
     concurrency: usize,
     payload_bytes: usize,
+    /// More than there were jobs: some were done twice, or others than this run's.
+    completed_attempts: u64,
     jobs_per_s: f64,
     jobs_per_s_all: Vec<f64>,
     rate: u64,
     p50_ms: Option<f64>,
     p99_ms: Option<f64>,
+    /// Of this process.
     peak_mb: f64,
+    /// Of each worker process.
+    workers_peak_mb: Vec<f64>,
 }
 
 /// Runs the benchmark on the configured store and broker.
@@ -88,20 +100,38 @@ pub async fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
     let folder = tempfile::tempdir()?;
     load::write_template(folder.path())?;
     let context = load::scripted(context, args.concurrency, args.jobs, folder.path());
-    let workers = if args.backlog { 0 } else { args.replicas.max(1) };
-    let report =
-        load::on_system(&context, workers, async |system| measure(&args, &context, system).await).await?;
+    let workers = if args.backlog || args.processes > 0 { 0 } else { args.replicas.max(1) };
+    if args.processes > 0 {
+        processes::check(&wire::store_spec(&context)?, &wire::broker_spec(context.config())?)?;
+    }
+    let measuring = async |system: &mut System| {
+        let others = match args.processes {
+            0 => None,
+            count => Some(Processes::start(&context, count, folder.path()).await?),
+        };
+        let report = measure(&args, &context, system, others.as_ref()).await?;
+        if let Some(others) = others {
+            others.stop().await?;
+        }
+        Ok(report)
+    };
+    let report = load::on_system(&context, workers, measuring).await?;
     context.print(&report, || text(&report))?;
     Ok(Exit::Done)
 }
 
-async fn measure(args: &Args, context: &Context, system: &mut System) -> anyhow::Result<Report> {
+async fn measure(
+    args: &Args,
+    context: &Context,
+    system: &mut System,
+    others: Option<&Processes>,
+) -> anyhow::Result<Report> {
     let tenant = load::tenant()?;
     let mut all = Vec::new();
     for _ in 0..args.runs {
-        all.push(throughput(args, context, system, &tenant).await?);
+        all.push(throughput(args, context, system, others, &tenant).await?);
     }
-    let latencies = latencies(args, system, &tenant).await?;
+    let latencies = latencies(args, system, others, &tenant).await?;
     let ledger = system.store.ledger().await?;
     let counts = ledger.tenants.get(&tenant).copied().unwrap_or_default();
     let expected = args.jobs * args.runs as u64 + latencies.len() as u64;
@@ -117,14 +147,17 @@ async fn measure(args: &Args, context: &Context, system: &mut System) -> anyhow:
         broker: format!("{} {}", broker.kind, broker.version),
         jobs: args.jobs,
         replicas: args.replicas,
+        processes: args.processes,
         concurrency: args.concurrency,
         payload_bytes: args.payload,
+        completed_attempts: completed(&system.registry, others).await?,
         jobs_per_s: load::median(&all),
         jobs_per_s_all: all,
         rate: args.rate,
         p50_ms: load::at(&latencies, 0.5),
         p99_ms: load::at(&latencies, 0.99),
-        peak_mb: peak_mb(),
+        peak_mb: peak_mb("self"),
+        workers_peak_mb: others.map(Processes::peaks_mb).unwrap_or_default(),
     })
 }
 
@@ -132,9 +165,10 @@ async fn throughput(
     args: &Args,
     context: &Context,
     system: &mut System,
+    others: Option<&Processes>,
     tenant: &TenantId,
 ) -> anyhow::Result<f64> {
-    let before = completed(&system.registry);
+    let before = completed(&system.registry, others).await?;
     let mut started = Instant::now();
     submit_all(args, &system.intake(), tenant).await?;
     if args.backlog && system.model.is_none() {
@@ -143,8 +177,8 @@ async fn throughput(
     }
     let (mut seen, mut changed) = (before, Instant::now());
     while seen < before + args.jobs {
-        tokio::time::sleep(LOOK_EVERY).await;
-        let now = completed(&system.registry);
+        tokio::time::sleep(if others.is_some() { ASK_EVERY } else { LOOK_EVERY }).await;
+        let now = completed(&system.registry, others).await?;
         if now > seen {
             (seen, changed) = (now, Instant::now());
         }
@@ -178,7 +212,12 @@ async fn submit_all(args: &Args, intake: &Intake, tenant: &TenantId) -> anyhow::
 }
 
 /// Milliseconds from submission to the event behind the commit, in order of size.
-async fn latencies(args: &Args, system: &System, tenant: &TenantId) -> anyhow::Result<Vec<f64>> {
+async fn latencies(
+    args: &Args,
+    system: &System,
+    others: Option<&Processes>,
+    tenant: &TenantId,
+) -> anyhow::Result<Vec<f64>> {
     if args.rate == 0 || args.latency_jobs == 0 {
         return Ok(Vec::new());
     }
@@ -194,7 +233,7 @@ async fn latencies(args: &Args, system: &System, tenant: &TenantId) -> anyhow::R
     });
     let intake = system.intake();
     let mut clock = tokio::time::interval(Duration::from_secs_f64(1.0 / args.rate as f64));
-    let before = completed(&system.registry);
+    let before = completed(&system.registry, others).await?;
     let mut calls = tokio::task::JoinSet::new();
     for n in 0..args.latency_jobs {
         clock.tick().await;
@@ -214,9 +253,9 @@ async fn latencies(args: &Args, system: &System, tenant: &TenantId) -> anyhow::R
         starts.push(call??);
     }
     let end = Instant::now() + STUCK_AFTER;
-    while completed(&system.registry) < before + args.latency_jobs {
+    while completed(&system.registry, others).await? < before + args.latency_jobs {
         ensure!(Instant::now() < end, "jobs of the latency run did not come through");
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(ASK_EVERY).await;
     }
     let mut ended = HashMap::new();
     while ended.len() < starts.len() {
@@ -234,8 +273,15 @@ async fn latencies(args: &Args, system: &System, tenant: &TenantId) -> anyhow::R
     Ok(out)
 }
 
-/// Attempts that completed, by the worker's own counter, which rises behind the commit.
-fn completed(registry: &Registry) -> u64 {
+/// Attempts that completed, by the workers' own counters, which rise behind the commit.
+async fn completed(registry: &Registry, others: Option<&Processes>) -> anyhow::Result<u64> {
+    match others {
+        Some(others) => others.completed().await,
+        None => Ok(completed_here(registry)),
+    }
+}
+
+fn completed_here(registry: &Registry) -> u64 {
     let families = registry.gather();
     let family = families.iter().find(|family| family.name() == names::ATTEMPTS.name);
     let is_completed = |metric: &prometheus::proto::Metric| {
@@ -247,9 +293,9 @@ fn completed(registry: &Registry) -> u64 {
     }) as u64
 }
 
-/// Largest resident memory of this process so far.
-fn peak_mb() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+/// Largest resident memory of a process so far; `process` is its number or `self`.
+pub(super) fn peak_mb(process: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib: f64 = line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or(0.0);
     kib / 1024.0
@@ -261,13 +307,17 @@ fn text(report: &Report) -> String {
         (Some(p50), Some(p99)) => format!("{p50:.2} / {p99:.2} ms at {} jobs/s", report.rate),
         _ => "not measured".into(),
     };
+    let workers: Vec<String> =
+        report.workers_peak_mb.iter().map(|mb| format!(", worker {mb:.0} MB")).collect();
     format!(
-        "store        {}\nbroker       {}\nthroughput   {:.0} jobs/s (runs of {}: {})\np50 / p99    {latency}\npeak memory  {:.0} MB\n",
+        "store        {}\nbroker       {}\nthroughput   {:.0} jobs/s (runs of {}: {})\np50 / p99    {latency}\npeak memory  {:.0} MB{}\nattempts     {} completed\n",
         report.store,
         report.broker,
         report.jobs_per_s,
         report.jobs,
         all.join(", "),
-        report.peak_mb
+        report.peak_mb,
+        workers.concat(),
+        report.completed_attempts
     )
 }

@@ -16,6 +16,8 @@ use crate::limits;
 
 const OPEN: char = '\u{e000}';
 const CLOSE: char = '\u{e001}';
+/// Room for most tokens: two marks, a nonce, a number, and line ends around it.
+const TOKEN_BYTES: usize = 40;
 
 /// Whether a character begins or ends a token.
 pub(crate) fn is_token_mark(c: char) -> bool {
@@ -100,10 +102,15 @@ impl Cx {
         self.side.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, piece: Piece) -> String {
+    /// Puts a piece aside; the token for it goes to the end of `out`.
+    fn put(&self, piece: Piece, out: &mut String) {
         let mut side = self.side();
         side.pieces.push(piece);
-        format!("{OPEN}{}:{}{CLOSE}", self.nonce, side.pieces.len() - 1)
+        out.push(OPEN);
+        out.push_str(&self.nonce);
+        out.push(':');
+        out.push_str(&(side.pieces.len() - 1).to_string());
+        out.push(CLOSE);
     }
 
     /// Token for a text.
@@ -116,20 +123,26 @@ impl Cx {
                 return Err(Error::new(ErrorKind::InvalidOperation, message));
             }
         }
-        Ok(self.put(Piece::Text(text)))
+        let mut token = String::with_capacity(TOKEN_BYTES);
+        self.put(Piece::Text(text), &mut token);
+        Ok(token)
     }
 
     /// Token for a fact.
     pub(crate) fn fact(&self, name: &str) -> Option<Value> {
         let fact = self.facts.get(name)?;
-        let token = self.put(Piece::Fact { name: fact.name.clone(), value: fact.value.clone() });
+        let mut token = String::with_capacity(TOKEN_BYTES);
+        self.put(Piece::Fact { name: fact.name.clone(), value: fact.value.clone() }, &mut token);
         Some(Value::from_safe_string(token))
     }
 
     /// Token for blocks, set apart from the text around it.
     pub(crate) fn blocks(&self, blocks: Vec<Block>) -> Value {
-        let token = self.put(Piece::Blocks(blocks));
-        Value::from_safe_string(format!("\n\n{token}\n\n"))
+        let mut token = String::with_capacity(TOKEN_BYTES);
+        token.push_str("\n\n");
+        self.put(Piece::Blocks(blocks), &mut token);
+        token.push_str("\n\n");
+        Value::from_safe_string(token)
     }
 
     /// Takes a part the preparer made.

@@ -2,6 +2,10 @@
 
 /// A stretch of text that looks like a name somebody has given.
 pub(super) fn names(text: &str, is_german: bool) -> Vec<String> {
+    if may_hold(text) { found(text, is_german) } else { Vec::new() }
+}
+
+fn found(text: &str, is_german: bool) -> Vec<String> {
     let mut out = Vec::new();
     for sentence in text.split(['.', '!', '?', ':', ';', '\n']) {
         let words: Vec<&str> = sentence.split_whitespace().map(bare).filter(|w| !w.is_empty()).collect();
@@ -16,6 +20,28 @@ pub(super) fn names(text: &str, is_german: bool) -> Vec<String> {
         }
     }
     out
+}
+
+/// Whether there can be a name in a text: two words behind each other with capitals, or what only a machine would write.
+/// Most texts have neither, which one look at their bytes shows. Text beyond ASCII is looked at closely.
+fn may_hold(text: &str) -> bool {
+    let mut last = b' ';
+    // Of the word before and of this one; signs alone are no word.
+    let (mut had_capital, mut has_capital, mut has_letter) = (false, false, false);
+    text.bytes().any(|byte| {
+        if matches!(byte, b' ' | b'\t'..=b'\r') {
+            if has_letter {
+                had_capital = has_capital;
+            }
+            (has_capital, has_letter) = (false, false);
+        }
+        has_letter |= byte.is_ascii_alphanumeric();
+        has_capital |= byte.is_ascii_uppercase();
+        let is_camel = byte.is_ascii_uppercase() && last.is_ascii_lowercase();
+        let is_address = matches!(byte, b'@' | b'/') || (byte == b'.' && last == b'w');
+        last = byte;
+        !byte.is_ascii() || is_camel || is_address || (has_capital && had_capital)
+    })
 }
 
 fn bare(word: &str) -> &str {
@@ -77,7 +103,18 @@ fn is_machine_token(word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_text_that_can_hold_no_name_holds_none(
+            text in "([A-C][a-c]{0,2}|[a-c]{1,3}|[-.,:;!?/@w\n]|://|www\\.|É| ){0,14}"
+        ) {
+            prop_assert!(may_hold(&text) || found(&text, false).is_empty(), "{:?}", found(&text, false));
+        }
+    }
 
     #[test]
     fn names_are_found() {
