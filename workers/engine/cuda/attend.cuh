@@ -2,6 +2,8 @@
 
 #pragma once
 
+#define FEW_BLOCKS 512         // of attention, which leave the memory idle until they have found their keys
+
 // Shared memory of `attend`, per piece; behind them totals of all vectors: see `attend` in src/cuda/kernel.rs.
 #define FOUND_PITCH(width) ((width) + 8)
 #define FOUND_FLOATS(width) (VECTORS * (FOUND_PITCH(width) + 2))
@@ -22,13 +24,26 @@ __device__ inline void attend(const __half* q, const __half* pool, const unsigne
     float* totals = (float*)memory + CHUNK_PIECES * FOUND_FLOATS(WIDTH) + threadIdx.x;
     float most_total = NONE, weight_total = 0.0f;
     float chunk_sums[WIDTH / 8], most = NONE, weight = 0.0f;
+    // Where keys lie is known before the newest of them are written.
+    auto mine_of = [&](unsigned chunk) {
+        const unsigned start = chunk * CHUNK, end = start + CHUNK < tile.longest ? start + CHUNK : tile.longest;
+        return find_piece(pool, table, shape, kv_head, start + warp * PIECE_KEYS, end);
+    };
+    Piece piece = mine_of(tile.first);
+    if (gridDim.x * gridDim.y <= FEW_BLOCKS) {
+        fetch_piece<WIDTH>(piece, pool, shape);
+    }
+    await_previous();
     for (unsigned chunk = tile.first; chunk < tile.end; ++chunk) {
         const unsigned start = chunk * CHUNK, end = start + CHUNK < tile.longest ? start + CHUNK : tile.longest;
         const unsigned pieces = (end - start + PIECE_KEYS - 1) / PIECE_KEYS;
         float* to = (float*)memory + warp * FOUND_FLOATS(WIDTH);
+        if (chunk > tile.first) {
+            piece = mine_of(chunk);
+        }
         if (warp < pieces) {
             Sums<WIDTH> sums;
-            sum_piece<WIDTH, WHOLE>(sums, v, pool, table, shape, kv_head, start + warp * PIECE_KEYS, end, scale);
+            sum_piece<WIDTH, WHOLE>(sums, v, pool, table, shape, kv_head, piece, scale);
 #pragma unroll
             for (unsigned n = 0; n < WIDTH / 8; ++n) {
                 for (unsigned i = 0; i < 4; ++i) {
@@ -119,7 +134,8 @@ __device__ inline void attend_wide(const __half* q, const __half* pool, const un
         clear(chunk);
         for (unsigned at = start; at < end; at += PIECE_KEYS) {
             Sums<WIDTH> sums;
-            sum_piece<WIDTH, WHOLE>(sums, v, pool, tables + tile.table, shape, kv_head, at, end, scale);
+            const Piece piece = find_piece(pool, tables + tile.table, shape, kv_head, at, end);
+            sum_piece<WIDTH, WHOLE>(sums, v, pool, tables + tile.table, shape, kv_head, piece, scale);
             fold_in(chunk, sums);
         }
         const Fold f[2] = {fold(most[0], chunk.most[0]), fold(most[1], chunk.most[1])};
@@ -150,8 +166,10 @@ __device__ inline void attend_wide(const __half* q, const __half* pool, const un
 template <int WIDTH>
 __device__ inline void attend_any(ATTEND_ARGUMENTS) {
     const Shape shape = ATTEND_SHAPE;
+    next_may_begin();
     const Tile tile = ((const Tile*)tiles)[blockIdx.x];
     if (tile.rows == 0) {
+        await_previous();
         return;
     }
     if (whole_pieces<WIDTH>(shape)) {
@@ -164,6 +182,8 @@ __device__ inline void attend_any(ATTEND_ARGUMENTS) {
 template <int WIDTH>
 __device__ inline void attend_wide_any(ATTEND_ARGUMENTS) {
     const Shape shape = ATTEND_SHAPE;
+    next_may_begin();
+    await_previous();
     const Tile tile = ((const Tile*)tiles)[blockIdx.x];
     if (whole_pieces<WIDTH>(shape)) {
         attend_wide<WIDTH, true>(q, pool, tables, tile, members, positions, out, shape, pitch, scale);
@@ -196,11 +216,13 @@ extern "C" __global__ void __launch_bounds__(128) bul_attend_wide_128(ATTEND_ARG
 // Folds what several blocks found. Grid (rows that were found in parts, heads); `folds`: row of each place, or NO_ROW to fill up.
 extern "C" __global__ void bul_fold(const float* found, const unsigned* folds, const unsigned* positions, __half* out, unsigned heads,
                                     unsigned head_dim, unsigned parts, unsigned pitch) {
+    next_may_begin();
     const size_t place = blockIdx.x, head = blockIdx.y, row = folds[place];
-    if (folds[place] == NO_ROW) {
+    const unsigned chunks = row == NO_ROW ? 0 : positions[row] / CHUNK + 1;
+    await_previous();
+    if (row == NO_ROW) {
         return;
     }
-    const unsigned chunks = positions[row] / CHUNK + 1;
     const float* from = found + (place * heads + head) * parts * (head_dim + 2);
     for (unsigned d = threadIdx.x; d < head_dim; d += blockDim.x) {
         float most = NONE, weight = 0.0f, total = 0.0f;

@@ -6,8 +6,9 @@
 // order, and so are the chunks of a row: by one warp, by the four of a block, or by `bul_fold` over what several blocks found. The
 // cut depends on positions alone and all ways fold alike, so a row's result does not depend on its company here either.
 //
-// Here is how a piece is summed and how sums are folded; attend.cuh has the kernels. Keys and values go from the pool into registers as tensor-core products want them: 16 bytes of a key for four lanes each, and 8
-// neighbouring keys' values of one column, which is why a block holds its values by columns.
+// Here is how a piece is summed and how sums are folded; attend.cuh has the kernels. Keys and values go from the pool into registers as
+// tensor-core products want them: 16 bytes of a key for four lanes each, and 8 neighbouring keys' values of one column, which is why a
+// block holds its values by columns.
 
 #pragma once
 
@@ -175,16 +176,43 @@ __device__ inline uint4 read_values(const Values& v, const __half* pool, const u
     }
 }
 
-// Sums the piece of keys from `at` on. `end`: keys behind it are not there.
+// Where a piece of keys lies.
+struct Piece {
+    unsigned at, end;          // keys behind the end are not there
+    unsigned key;              // the lane's, of all in the pool
+    Values values;             // of keys 8q to 8q + 7
+};
+
+// Each lane finds one key. Keys that are not there have weight zero; the last one stands in for them.
+__device__ inline Piece find_piece(const __half* pool, const unsigned* table, const Shape& shape, unsigned kv_head, unsigned at,
+                                   unsigned end) {
+    const unsigned lane = threadIdx.x % 32, position = at + lane < end ? at + lane : end - 1;
+    const size_t plane = in_plane(table[position / shape.block_tokens], shape.layer, 0, kv_head, shape.layers, shape.kv_heads);
+    const unsigned key = (unsigned)(plane * shape.block_tokens) + position % shape.block_tokens;
+    return {at, end, key, find_values(pool, table, shape, kv_head, at + lane % LANES * 8, end)};
+}
+
+// Asks for a piece while the launches before this one still run: all but its newest keys were there before the step. 64 bytes at once: of
+// the lane's key, and of values, where those are two columns in blocks of 16 tokens.
+template <int WIDTH>
+__device__ inline void fetch_piece(const Piece& piece, const __half* pool, const Shape& shape) {
+#pragma unroll
+    for (unsigned d = 0; d < WIDTH; d += SPAN) {
+        fetch_ahead(pool + (size_t)piece.key * shape.head_dim + (d < shape.head_dim ? d : 0));
+    }
+#pragma unroll
+    for (unsigned d = 0; d < WIDTH; d += 16) {
+        const unsigned column = d + threadIdx.x % 32 / LANES * 2;
+        fetch_ahead(piece.values.from + (size_t)(column < shape.head_dim ? column : 0) * shape.block_tokens);
+    }
+}
+
+// Sums a piece.
 template <int WIDTH, bool WHOLE>
 __device__ inline void sum_piece(Sums<WIDTH>& sums, const Vectors& v, const __half* pool, const unsigned* table, const Shape& shape,
-                                 unsigned kv_head, unsigned at, unsigned end, float scale) {
+                                 unsigned kv_head, const Piece& piece, float scale) {
     constexpr unsigned SPANS = WIDTH / SPAN;
-    const unsigned lane = threadIdx.x % 32, g = lane / LANES, q = lane % LANES;
-    // Each lane finds one key. Keys that are not there have weight zero; the last one stands in for them.
-    const unsigned position = at + lane < end ? at + lane : end - 1;
-    const size_t plane = in_plane(table[position / shape.block_tokens], shape.layer, 0, kv_head, shape.layers, shape.kv_heads);
-    const unsigned mine = (unsigned)(plane * shape.block_tokens) + position % shape.block_tokens;
+    const unsigned lane = threadIdx.x % 32, g = lane / LANES, q = lane % LANES, at = piece.at, end = piece.end, mine = piece.key;
 
     // Column g of product t is key 8 (g / 2) + 2 t + g % 2, so that lane q is left with the scores of keys 8q to 8q + 7.
     uint4 keys[SPANS][4];
@@ -209,7 +237,7 @@ __device__ inline void sum_piece(Sums<WIDTH>& sums, const Vectors& v, const __ha
     }
 
     // Under way while weights are computed.
-    const Values found = find_values(pool, table, shape, kv_head, at + 8 * q, end);
+    const Values& found = piece.values;
     uint4 values[WIDTH / 8];
 #pragma unroll
     for (unsigned n = 0; n < WIDTH / 8; ++n) {

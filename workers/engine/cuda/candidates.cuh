@@ -125,6 +125,8 @@ __device__ inline void select(const unsigned (&ranks)[EACH], const unsigned (&to
 extern "C" __global__ void __launch_bounds__(256) bul_candidates(const float* logits, const float* coldness, unsigned* best, float* mass,
                                                                  unsigned vocab) {
     BUL_SHARED(memory);
+    next_may_begin();
+    await_previous();
     unsigned* shared = (unsigned*)memory;
     const unsigned part = blockIdx.x, parts = gridDim.x;
     const size_t row = blockIdx.y;
@@ -184,6 +186,8 @@ extern "C" __global__ void __launch_bounds__(256) bul_candidates(const float* lo
 extern "C" __global__ void __launch_bounds__(256) bul_best(const unsigned* best, const float* mass, const float* coldness, unsigned* to,
                                                            unsigned parts) {
     BUL_SHARED(memory);
+    next_may_begin();
+    await_previous();
     unsigned *shared = (unsigned*)memory, *found = shared + 24;
     const size_t row = blockIdx.x;
     const unsigned* from = best + row * parts * CANDIDATES * 2;

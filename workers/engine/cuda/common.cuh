@@ -37,6 +37,25 @@ __device__ inline float warp_sum(float value) {
 }
 
 #ifndef BUL_HOST
+// A launch may begin while the ones before it still run, where the device knows how (programmatic dependent launch, from compute
+// capability 9.0 on): src/cuda/driver.rs makes instructions of these two comments there. Elsewhere it begins when they are done.
+//
+// Every kernel says both. From here on the next launch may begin, once all blocks of this one have said so or have ended.
+__device__ inline void next_may_begin() {
+    asm volatile("// griddepcontrol.launch_dependents;" ::: "memory");
+}
+
+// From here on all that earlier launches wrote is there, and what they read may be written: the one before is done, and so are those
+// before it, since it has waited, too. What a step was given, weights and older keys may be read earlier.
+__device__ inline void await_previous() {
+    asm volatile("// griddepcontrol.wait;" ::: "memory");
+}
+
+// Asks for the bytes around an address, which will be read soon, into the second cache.
+__device__ inline void fetch_ahead(const void* from) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
+}
+
 // Sum over the lanes of a warp, in all of them.
 __device__ inline unsigned warp_count(unsigned count) {
     return __reduce_add_sync(ALL_LANES, count);

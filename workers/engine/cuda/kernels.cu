@@ -6,6 +6,7 @@
 #include "common.cuh"
 #include "layers.cuh"
 #include "matmul.cuh"
+#include "narrow.cuh"
 #include "attention.cuh"
 #include "attend.cuh"
 #include "candidates.cuh"

@@ -3,9 +3,10 @@
 //
 // `inputs` is a multiple of 64 and `w` has a multiple of 64 rows, both filled up with zeros; `x` has room for a multiple of 128 rows.
 // The inputs are cut into eight ranges, each summed in steps of 64 from its first on, and the eight sums are added in their order.
-// The cut depends on `inputs` alone. A few rows take the narrow kernels, where eight warps sum a range each straight from memory and
-// so keep enough of the weights in flight; many rows take the wide ones, through shared memory. All give the same bits, so a row's
-// result does not depend on how many others there are. Blocks that read the same weights are neighbours: grid (rows, columns, ranges).
+// The cut depends on `inputs` alone. A few rows take the narrow kernels (narrow.cuh), where eight warps sum a range each straight from
+// memory and so keep enough of the weights in flight; many rows take the wide ones, through shared memory. All give the same bits, so a
+// row's result does not depend on how many others there are. Blocks that read the same weights are neighbours: grid (rows, columns,
+// ranges).
 
 #pragma once
 
@@ -68,143 +69,10 @@ __device__ inline void put_gated(const Result& to, const float (&gates)[2], cons
     }
 }
 
-// Blocks of 256: eight warps, one range each. A block computes ROW_TILES * 16 rows and TILES * 8 columns, of which half are gates and
-// half what they gate where GATED. A lane has DEPTH steps of the weights under way.
-template <int ROW_TILES, int TILES, int DEPTH, bool GATED>
-__device__ void narrow_product(const __half* x, const __half* w, const Result& to, unsigned rows, unsigned inputs) {
-    BUL_SHARED(memory);
-    constexpr unsigned COLUMNS = TILES * 8, HALF = COLUMNS / 2;
-    const unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / LANES, q = lane % LANES;
-    const unsigned row_at = blockIdx.x * ROW_TILES * MMA, column_at = blockIdx.y * (GATED ? HALF : COLUMNS);
-    const unsigned steps = inputs / STEP, first = range_at(steps, warp), end = range_at(steps, warp + 1);
-
-    const __half* from_w[TILES];
-#pragma unroll
-    for (unsigned n = 0; n < TILES; ++n) {
-        const unsigned shift = GATED && n >= TILES / 2 ? to.outputs / 2 - HALF : 0;
-        from_w[n] = w + (size_t)(column_at + shift + n * 8 + g) * inputs + q * PIECE;
-    }
-    // Behind the last row stands the last one again: one read for all of them.
-    const __half* from_x[ROW_TILES][2];
-#pragma unroll
-    for (unsigned i = 0; i < ROW_TILES * 2; ++i) {
-        const unsigned row = row_at + i / 2 * MMA + i % 2 * 8 + g;
-        from_x[i / 2][i % 2] = x + (size_t)(row < rows ? row : rows - 1) * inputs + q * PIECE;
-    }
-    float sums[ROW_TILES][TILES][4];
-#pragma unroll
-    for (unsigned i = 0; i < ROW_TILES * TILES * 4; ++i) {
-        sums[i / 4 / TILES][i / 4 % TILES][i % 4] = 0.0f;
-    }
-    // Of `w` and, for few rows, of `x`, by halves of a step.
-    uint4 ahead[DEPTH][2][TILES], rows_ahead[DEPTH][2][ROW_TILES][2];
-    auto read = [&](unsigned d, unsigned step) {
-#pragma unroll
-        for (unsigned half = 0; half < 2; ++half) {
-            const size_t at = step * STEP + half * SPAN;
-#pragma unroll
-            for (unsigned n = 0; n < TILES; ++n) {
-                ahead[d][half][n] = read_once(from_w[n] + at);
-            }
-        }
-    };
-    auto read_rows = [&](unsigned d, unsigned step) {
-#pragma unroll
-        for (unsigned i = 0; i < ROW_TILES * 4; ++i) {
-            const __half* from = from_x[i / 4][i / 2 % 2] + step * STEP + i % 2 * SPAN;
-            rows_ahead[d][i % 2][i / 4][i / 2 % 2] = *(const uint4*)from;
-        }
-    };
-    // The last step stands in where there are fewer, so that all of these reads are under way at once.
-#pragma unroll
-    for (unsigned d = 0; d < DEPTH; ++d) {
-        read(d, first + d < steps ? first + d : steps - 1);
-        if (ROW_TILES == 1) {
-            read_rows(d, first + d < steps ? first + d : steps - 1);
-        }
-    }
-    for (unsigned at = first; at < end; at += DEPTH) {
-#pragma unroll
-        for (unsigned d = 0; d < DEPTH; ++d) {
-            const unsigned step = at + d;
-            if (step < end) {
-                if (ROW_TILES > 1) {
-                    read_rows(d, step);
-                }
-#pragma unroll
-                for (unsigned half = 0; half < 2; ++half) {
-#pragma unroll
-                    for (unsigned r = 0; r < ROW_TILES; ++r) {
-                        multiply_span<TILES>(sums[r], rows_ahead[d][half][r][0], rows_ahead[d][half][r][1], ahead[d][half]);
-                    }
-                }
-                if (step + DEPTH < end) {
-                    read(d, step + DEPTH);
-                    if (ROW_TILES == 1) {
-                        read_rows(d, step + DEPTH);
-                    }
-                }
-            }
-        }
-    }
-
-    float* ranges = (float*)memory;
-#pragma unroll
-    for (unsigned r = 0; r < ROW_TILES; ++r) {
-        __syncthreads();
-#pragma unroll
-        for (unsigned n = 0; n < TILES; ++n) {
-            for (unsigned i = 0; i < 4; ++i) {
-                ranges[(warp * MMA + g + i / 2 * 8) * COLUMNS + n * 8 + 2 * q + i % 2] = sums[r][n][i];
-            }
-        }
-        __syncthreads();
-        for (unsigned i = threadIdx.x; i < MMA * (GATED ? HALF : COLUMNS); i += blockDim.x) {
-            const unsigned row = i / (GATED ? HALF : COLUMNS), column = i % (GATED ? HALF : COLUMNS);
-            float total = 0.0f, up = 0.0f;
-            for (unsigned range = 0; range < RANGES; ++range) {
-                total += ranges[(range * MMA + row) * COLUMNS + column];
-                up += GATED ? ranges[(range * MMA + row) * COLUMNS + HALF + column] : 0.0f;
-            }
-            const unsigned y_row = row_at + r * MMA + row, y_column = column_at + column;
-            if (y_row < rows && y_column < (GATED ? to.outputs / 2 : to.outputs)) {
-                if (GATED) {
-                    to.out[y_row * (size_t)to.pitch + y_column] = gated(to, total, up, y_column);
-                } else {
-                    put(to, total, y_row, y_column);
-                }
-            }
-        }
-    }
-}
-
 #define PRODUCT_ARGUMENTS \
     const __half *x, const __half *w, const float *bias, float *y, __half *out, unsigned rows, unsigned outputs, unsigned inputs, \
         unsigned add, unsigned pitch
 #define PRODUCT_RESULT {y, bias, out, outputs, add, pitch}
-
-// At most 16 rows a block: answers under way, where reading the weights is what takes time. Eight columns of matrices that are small,
-// for the sake of many blocks; several of them share a multiprocessor, or a second round would keep most of the device waiting.
-extern "C" __global__ void __launch_bounds__(256, 4) bul_matmul_16_8(PRODUCT_ARGUMENTS) {
-    narrow_product<1, 1, 2, false>(x, w, PRODUCT_RESULT, rows, inputs);
-}
-
-extern "C" __global__ void __launch_bounds__(256) bul_matmul_16_32(PRODUCT_ARGUMENTS) {
-    narrow_product<1, 4, 2, false>(x, w, PRODUCT_RESULT, rows, inputs);
-}
-
-extern "C" __global__ void __launch_bounds__(256) bul_gate_16(PRODUCT_ARGUMENTS) {
-    narrow_product<1, 2, 2, true>(x, w, PRODUCT_RESULT, rows, inputs);
-}
-
-// At most 64 rows a block.
-extern "C" __global__ void __launch_bounds__(256) bul_matmul_64(PRODUCT_ARGUMENTS) {
-    narrow_product<4, 2, 2, false>(x, w, PRODUCT_RESULT, rows, inputs);
-}
-
-extern "C" __global__ void __launch_bounds__(256) bul_gate_64(PRODUCT_ARGUMENTS) {
-    narrow_product<4, 2, 2, true>(x, w, PRODUCT_RESULT, rows, inputs);
-}
 
 #define WIDE 128               // columns of a block of the wide kernels
 #define STAGES(rows) (3 * 256 / ((rows) + 128))  // steps of both matrices in shared memory: one in use, the others on their way
@@ -214,6 +82,8 @@ extern "C" __global__ void __launch_bounds__(256) bul_gate_64(PRODUCT_ARGUMENTS)
 template <int ROWS, bool GATED, bool SPLIT>
 __device__ void wide_product(const __half* x, const __half* w, const Result& to, unsigned rows, unsigned inputs) {
     BUL_SHARED(memory);
+    next_may_begin();
+    await_previous();
     constexpr unsigned TILES = ROWS / 2 / MMA, HALF = WIDE / 2, AHEAD = STAGES(ROWS) - 1;
     // A step lies there as two spans, rows of 64 bytes each, so that no two lanes read from the same bank.
     constexpr unsigned SPAN_SIZE = (ROWS + WIDE) * SPAN, STAGE = 2 * SPAN_SIZE;
@@ -338,6 +208,8 @@ extern "C" __global__ void __launch_bounds__(256) bul_matmul_split(PRODUCT_ARGUM
 
 // Adds what `bul_matmul_split` found in parts[RANGES, rows, outputs]. Blocks of 256, grid (outputs / 256, rows).
 extern "C" __global__ void bul_gather(const float* parts, const float* bias, float* y, unsigned rows, unsigned outputs, unsigned add) {
+    next_may_begin();
+    await_previous();
     const unsigned column = blockIdx.x * blockDim.x + threadIdx.x;
     if (column >= outputs) {
         return;

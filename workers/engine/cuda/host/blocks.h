@@ -188,12 +188,12 @@ struct Known {
     {#name, count_of(name), [](void** values) { call(name, values, std::make_index_sequence<count_of(name)>()); }}
 
 static const Known kernels[] = {
-    KERNEL(bul_embed), KERNEL(bul_rms_norm), KERNEL(bul_rotate), KERNEL(bul_matmul_16_8),
-    KERNEL(bul_matmul_16_32), KERNEL(bul_matmul_64), KERNEL(bul_matmul_wide_64), KERNEL(bul_matmul_wide_128),
-    KERNEL(bul_matmul_split), KERNEL(bul_gather), KERNEL(bul_gate_16), KERNEL(bul_gate_64),
-    KERNEL(bul_gate_wide_64), KERNEL(bul_gate_wide_128), KERNEL(bul_attend_64), KERNEL(bul_attend_128),
-    KERNEL(bul_attend_wide_64), KERNEL(bul_attend_wide_128), KERNEL(bul_fold), KERNEL(bul_candidates),
-    KERNEL(bul_best),
+    KERNEL(bul_embed), KERNEL(bul_rms_norm), KERNEL(bul_rms_norm_few), KERNEL(bul_rotate),
+    KERNEL(bul_matmul_8_8), KERNEL(bul_matmul_16_8), KERNEL(bul_matmul_16_32), KERNEL(bul_matmul_64),
+    KERNEL(bul_matmul_wide_64), KERNEL(bul_matmul_wide_128), KERNEL(bul_matmul_split), KERNEL(bul_gather),
+    KERNEL(bul_gate_8), KERNEL(bul_gate_16), KERNEL(bul_gate_64), KERNEL(bul_gate_wide_64),
+    KERNEL(bul_gate_wide_128), KERNEL(bul_attend_64), KERNEL(bul_attend_128), KERNEL(bul_attend_wide_64),
+    KERNEL(bul_attend_wide_128), KERNEL(bul_fold), KERNEL(bul_candidates), KERNEL(bul_best),
 };
 
 static const Known* known(const char* name) {

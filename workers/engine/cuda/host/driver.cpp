@@ -1,7 +1,8 @@
 // CUDA's driver for a test of what calls it: a library that answers to libcuda's names and runs the kernels on the CPU.
 //
 // Only what the engine and cudarc call, with the types of cuda.h written plainly. Memory comes uncleared, as the real driver gives it;
-// the text of the kernels is taken only if it looks like kernels.ptx. There are two devices. Loaded by src/cuda/tests/driver.rs.
+// the text of the kernels is taken only if it looks like kernels.ptx. There are two devices, the second of which lets launches overlap.
+// Loaded by src/cuda/tests/driver.rs.
 
 #include "blocks.h"
 
@@ -23,6 +24,22 @@ struct Captured {
 };
 using Graph = std::vector<Captured>;
 static Graph* capturing;
+
+struct Attribute {
+    int id, unused, value;
+    char rest[60];
+};
+
+struct Config {
+    unsigned grid[3], block[3], shared_bytes;
+    void* stream;
+    const Attribute* attributes;
+    unsigned count;
+};
+
+// Whether the device that is open lets launches overlap, and how many were asked to.
+static bool overlaps;
+static unsigned overlapping;
 
 static void run(const host::Known* kernel, Dim grid, unsigned threads, unsigned shared_bytes, void** values) {
     gridDim = grid;
@@ -47,13 +64,14 @@ int cuDeviceGetName(char* name, int length, int) {
     return 0;
 }
 
-int cuDeviceGetAttribute(int* value, int attribute, int) {
-    // Memory clock and bus width, compute capability 8.0, pools of memory.
-    *value = attribute == 36 ? 1000000 : attribute == 37 ? 128 : attribute == 75 ? 8 : attribute == 115 ? 1 : 0;
+int cuDeviceGetAttribute(int* value, int attribute, int device) {
+    // Memory clock and bus width, compute capability, pools of memory.
+    *value = attribute == 36 ? 1000000 : attribute == 37 ? 128 : attribute == 75 ? 8 + device : attribute == 115 ? 1 : 0;
     return 0;
 }
 
-int cuDevicePrimaryCtxRetain(void** context, int) {
+int cuDevicePrimaryCtxRetain(void** context, int device) {
+    overlaps = device == 1;
     *context = token();
     return 0;
 }
@@ -73,7 +91,9 @@ int cuCtxGetCurrent(void** context) {
 
 int cuModuleLoadData(void** module, const void* text) {
     *module = token();
-    return std::strstr(static_cast<const char*>(text), ".visible .entry bul_attend_128(") ? 0 : INVALID_PTX;
+    auto has = [&](const char* part) { return std::strstr(static_cast<const char*>(text), part) != nullptr; };
+    const bool is_whole = has(".visible .entry bul_attend_128(") && has("\tgriddepcontrol.wait;") == overlaps;
+    return is_whole && has(overlaps ? ".target sm_90" : ".target sm_80") ? 0 : INVALID_PTX;
 }
 
 int cuModuleUnload(void*) {
@@ -181,7 +201,7 @@ int cuGraphLaunch(Graph* graph, void*) {
         }
         run(launch.kernel, launch.grid, launch.threads, launch.shared_bytes, values.data());
     }
-    std::fprintf(stderr, "a graph of %zu launches\n", graph->size());
+    std::fprintf(stderr, "a graph of %zu launches, %u asked to overlap\n", graph->size(), overlapping);
     return 0;
 }
 
@@ -195,10 +215,18 @@ int cuGraphDestroy(Graph* graph) {
     return 0;
 }
 
-int cuLaunchKernel(const host::Known* kernel, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned threads_y, unsigned threads_z,
-                   unsigned shared_bytes, void*, void** values, void** others) {
-    if (threads_y != 1 || threads_z != 1 || others != nullptr || x * y * z == 0) {
+int cuLaunchKernelEx(const Config* config, const host::Known* kernel, void** values, void** others) {
+    const Dim grid = {config->grid[0], config->grid[1], config->grid[2]};
+    const unsigned threads = config->block[0];
+    if (config->block[1] != 1 || config->block[2] != 1 || others != nullptr || grid.x * grid.y * grid.z == 0) {
         return INVALID_VALUE;
+    }
+    for (unsigned i = 0; i < config->count; ++i) {
+        // Launches may overlap (programmatic stream serialization) where the device knows of it, and only as this driver wants it.
+        if (config->attributes[i].id != 6 || config->attributes[i].value != 1 || !overlaps || !capturing) {
+            return INVALID_VALUE;
+        }
+        ++overlapping;
     }
     if (capturing) {
         // As the real driver does: the values are taken now, the kernel runs later.
@@ -206,10 +234,10 @@ int cuLaunchKernel(const host::Known* kernel, unsigned x, unsigned y, unsigned z
         for (size_t i = 0; i < kernel->count; ++i) {
             taken.push_back(*static_cast<uint64_t*>(values[i]));
         }
-        capturing->push_back({kernel, {x, y, z}, threads, shared_bytes, taken});
+        capturing->push_back({kernel, grid, threads, config->shared_bytes, taken});
         return 0;
     }
-    run(kernel, {x, y, z}, threads, shared_bytes, values);
+    run(kernel, grid, threads, config->shared_bytes, values);
     return 0;
 }
 

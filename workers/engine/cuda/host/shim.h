@@ -197,6 +197,11 @@ inline void multiply(float (&sums)[4], unsigned a0, unsigned a1, unsigned a2, un
     }
 }
 
+// Launches run one after the other, and nothing is fetched before it is read.
+inline void next_may_begin() {}
+inline void await_previous() {}
+inline void fetch_ahead(const void*) {}
+
 inline uint4 read_once(const __half* from) {
     return *reinterpret_cast<const uint4*>(from);
 }

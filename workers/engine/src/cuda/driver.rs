@@ -2,14 +2,17 @@
 //!
 //! Kernels come as PTX, which the driver compiles for its device when the model is opened. All work is on one stream, so everything
 //! happens in the order in which it was asked for. What is launched again and again becomes a graph: a step of hundreds of small kernels
-//! would else take longer to start than to compute. Opened by `compute`.
+//! would else take longer to start than to compute. Within one, where the device knows how, a launch begins while the one before it still
+//! runs, and asks for its weights meanwhile: see `cuda/common.cuh`. Opened by `compute`.
 
 #![expect(unsafe_code, reason = "the driver's own functions, and kernels whose arguments no compiler checks")]
 
+use std::ffi::c_void;
+use std::ptr;
 use std::sync::Arc;
 
+use cudarc::driver::sys;
 use cudarc::driver::{CudaContext, CudaFunction, CudaGraph, CudaSlice, CudaStream, DevicePtr, DriverError};
-use cudarc::driver::{LaunchConfig, PushKernelArg, sys};
 use cudarc::nvrtc::Ptx;
 
 use super::device::{Arg, Device, Launch};
@@ -19,6 +22,9 @@ const PTX: &str = include_str!("../../cuda/kernels.ptx");
 
 /// Compute capability that the PTX is made for.
 const CAPABILITY_MIN: (i32, i32) = (8, 0);
+
+/// Compute capability from which on a launch may begin while the ones before it still run: see `cuda/common.cuh`.
+const OVERLAPS_FROM: (i32, i32) = (9, 0);
 
 /// Graphs that are kept. Sizes of small steps come from a short series, so that these are enough for a busy engine.
 const GRAPHS_MAX: usize = 64;
@@ -34,6 +40,8 @@ pub(crate) struct Driver {
     /// What was asked for and not yet started, HEAD words and the arguments of each launch.
     asked: Vec<u64>,
     graphs: Graphs,
+    /// Launches of a graph may begin before the ones before them are done. Others may not: prompts gain nothing.
+    overlaps: bool,
 }
 
 /// Launches that came again and were made one, those that were used last behind the others.
@@ -59,6 +67,11 @@ fn failed(what: &str) -> impl Fn(DriverError) -> String {
     }
 }
 
+/// The kernels for devices whose launches may overlap: with the instructions that lie in them as comments.
+fn overlapping(ptx: &str) -> String {
+    ptx.replace("// griddepcontrol.", "griddepcontrol.").replace(".target sm_80", ".target sm_90")
+}
+
 impl Driver {
     /// Device `number` with all kernels.
     ///
@@ -77,8 +90,10 @@ impl Driver {
                 "its compute capability is {major}.{minor}; the kernels need {major_min}.{minor_min} or newer"
             ));
         }
+        let overlaps = capability >= OVERLAPS_FROM;
+        let text = if overlaps { overlapping(PTX) } else { PTX.into() };
         let module =
-            context.load_module(Ptx::from_src(PTX)).map_err(failed("its driver refuses the kernels"))?;
+            context.load_module(Ptx::from_src(text)).map_err(failed("its driver refuses the kernels"))?;
         let functions = Kernel::ALL.map(|kernel| module.load_function(kernel.name()));
         let functions =
             functions.into_iter().collect::<Result<Vec<_>, _>>().map_err(failed("a kernel is missing"))?;
@@ -92,29 +107,45 @@ impl Driver {
         unsafe { context.disable_event_tracking() };
         // The default stream cannot be made into graphs.
         let stream = context.new_stream().map_err(failed("no stream"))?;
-        Ok(Self { stream, functions, asked: Vec::new(), graphs: Graphs::default() })
+        Ok(Self { stream, functions, asked: Vec::new(), graphs: Graphs::default(), overlaps })
     }
 
-    /// Starts launches one by one.
-    fn start(&self, asked: &[u64]) -> Result<(), String> {
+    /// Starts launches one by one, each of which may begin before the one before it is done where it `overlaps`.
+    fn start(&self, asked: &[u64], overlaps: bool) -> Result<(), String> {
+        self.stream.context().bind_to_thread().map_err(failed("the device"))?;
         let mut rest = asked;
         while let [kernel, x, y, z, shared, count, more @ ..] = rest {
             let (args, others) = more.split_at(*count as usize);
             rest = others;
             let kernel = Kernel::ALL[*kernel as usize];
-            let config = LaunchConfig {
-                grid_dim: (*x as u32, *y as u32, *z as u32),
-                block_dim: (kernel.threads() as u32, 1, 1),
-                shared_mem_bytes: *shared as u32,
+            // A kernel reads as many bytes of each as its argument has, the low ones first.
+            let mut values: Vec<*mut c_void> =
+                args.iter().map(|arg| ptr::from_ref(arg).cast_mut().cast()).collect();
+            let mut may_overlap = sys::CUlaunchAttribute {
+                id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+                pad: [0; 4],
+                value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
             };
-            let mut builder = self.stream.launch_builder(&self.functions[kernel as usize]);
-            for arg in args {
-                // A kernel reads as many bytes of it as its argument has, the low ones first.
-                builder.arg(arg);
-            }
-            // SAFETY: `forward` gives each kernel the arguments of its source, as the tests do with the same kernels, in buffers of the
-            // sizes that `reserve` made for the step; `Step::new` has checked tokens, positions and blocks against theirs.
-            unsafe { builder.launch(config) }.map_err(failed(kernel.name()))?;
+            let config = sys::CUlaunchConfig {
+                gridDimX: *x as u32,
+                gridDimY: *y as u32,
+                gridDimZ: *z as u32,
+                blockDimX: kernel.threads() as u32,
+                blockDimY: 1,
+                blockDimZ: 1,
+                sharedMemBytes: *shared as u32,
+                hStream: self.stream.cu_stream(),
+                attrs: &raw mut may_overlap,
+                numAttrs: u32::from(overlaps),
+            };
+            let function = self.functions[kernel as usize].cu_function();
+            // SAFETY: the configuration, its attribute and the arguments live until the call ends, which copies them. `forward` gives each
+            // kernel the arguments of its source, as the tests do with the same kernels, in buffers of the sizes that `reserve` made for
+            // the step; `Step::new` has checked tokens, positions and blocks against theirs.
+            let launched = unsafe {
+                sys::cuLaunchKernelEx(&raw const config, function, values.as_mut_ptr(), ptr::null_mut())
+            };
+            launched.result().map_err(failed(kernel.name()))?;
         }
         Ok(())
     }
@@ -127,13 +158,22 @@ impl Driver {
             return graph.0.launch().map_err(failed("a graph"));
         }
         let Some(at) = self.graphs.seen.iter().position(|known| *known == asked) else {
-            self.start(&asked)?;
+            self.start(&asked, false)?;
             self.graphs.seen.truncate(GRAPHS_MAX - 1);
             self.graphs.seen.insert(0, asked);
             return Ok(());
         };
         self.graphs.seen.remove(at);
-        match self.capture(&asked) {
+        let mut captured = self.capture(&asked);
+        if let Err(reason) = &captured
+            && self.overlaps
+        {
+            // Drivers before CUDA 12.3 do not take such launches into a graph.
+            tracing::warn!(%reason, "launches wait for each other");
+            self.overlaps = false;
+            captured = self.capture(&asked);
+        }
+        match captured {
             Ok(graph) => {
                 graph.launch().map_err(failed("a graph"))?;
                 if self.graphs.made.len() == GRAPHS_MAX {
@@ -146,7 +186,7 @@ impl Driver {
                 // Nothing has run yet, and all of it can run one by one.
                 tracing::warn!(%reason, "steps are launched kernel by kernel");
                 self.graphs.are_off = true;
-                self.start(&asked)
+                self.start(&asked, false)
             }
         }
     }
@@ -155,7 +195,7 @@ impl Driver {
     fn capture(&self, asked: &[u64]) -> Result<CudaGraph, String> {
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         self.stream.begin_capture(mode).map_err(failed("a graph"))?;
-        let started = self.start(asked);
+        let started = self.start(asked, self.overlaps);
         // Ended in any case, or the stream would take nothing more.
         let flags = sys::CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
         let made = self.stream.end_capture(flags);
@@ -230,7 +270,7 @@ impl Device for Driver {
             return self.start_as_one(asked);
         }
         let asked = std::mem::take(&mut self.asked);
-        self.start(&asked)
+        self.start(&asked, false)
     }
 
     fn wait(&mut self) -> Result<(), String> {

@@ -37,8 +37,16 @@ pub(crate) struct Emulator {
 pub(crate) struct Numbered(u64);
 
 /// What `kernels.ptx` is made of.
-pub(super) const KERNEL_SOURCES: [&str; 7] =
-    ["common.cuh", "layers.cuh", "matmul.cuh", "attention.cuh", "attend.cuh", "candidates.cuh", "kernels.cu"];
+pub(super) const KERNEL_SOURCES: [&str; 8] = [
+    "common.cuh",
+    "layers.cuh",
+    "matmul.cuh",
+    "narrow.cuh",
+    "attention.cuh",
+    "attend.cuh",
+    "candidates.cuh",
+    "kernels.cu",
+];
 
 /// Folder of the kernels' sources.
 pub(super) fn sources() -> PathBuf {

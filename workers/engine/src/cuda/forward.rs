@@ -274,7 +274,7 @@ fn norm<D: Device>(
         Arg::U32(config.hidden.next_multiple_of(FILL)),
         Arg::F32(config.rms_eps),
     ];
-    launch(device, Kernel::RmsNorm, [rows, 1, 1], NORM_BYTES, &args)
+    launch(device, kernel::norm(rows), [rows, 1, 1], NORM_BYTES, &args)
 }
 
 /// `y = x · Wᵀ + b`, or that added to `y`. `split`: room for the sums of ranges, where they are added later.

@@ -7,7 +7,9 @@ use half::f16;
 pub(crate) enum Kernel {
     Embed,
     RmsNorm,
+    RmsNormFew,
     Rotate,
+    Matmul8By8,
     Matmul16By8,
     Matmul16By32,
     Matmul64,
@@ -15,6 +17,7 @@ pub(crate) enum Kernel {
     MatmulWide128,
     MatmulSplit,
     Gather,
+    Gate8,
     Gate16,
     Gate64,
     GateWide64,
@@ -30,10 +33,12 @@ pub(crate) enum Kernel {
 
 impl Kernel {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::Embed,
         Self::RmsNorm,
+        Self::RmsNormFew,
         Self::Rotate,
+        Self::Matmul8By8,
         Self::Matmul16By8,
         Self::Matmul16By32,
         Self::Matmul64,
@@ -41,6 +46,7 @@ impl Kernel {
         Self::MatmulWide128,
         Self::MatmulSplit,
         Self::Gather,
+        Self::Gate8,
         Self::Gate16,
         Self::Gate64,
         Self::GateWide64,
@@ -59,7 +65,9 @@ impl Kernel {
         match self {
             Self::Embed => "bul_embed",
             Self::RmsNorm => "bul_rms_norm",
+            Self::RmsNormFew => "bul_rms_norm_few",
             Self::Rotate => "bul_rotate",
+            Self::Matmul8By8 => "bul_matmul_8_8",
             Self::Matmul16By8 => "bul_matmul_16_8",
             Self::Matmul16By32 => "bul_matmul_16_32",
             Self::Matmul64 => "bul_matmul_64",
@@ -67,6 +75,7 @@ impl Kernel {
             Self::MatmulWide128 => "bul_matmul_wide_128",
             Self::MatmulSplit => "bul_matmul_split",
             Self::Gather => "bul_gather",
+            Self::Gate8 => "bul_gate_8",
             Self::Gate16 => "bul_gate_16",
             Self::Gate64 => "bul_gate_64",
             Self::GateWide64 => "bul_gate_wide_64",
@@ -109,8 +118,13 @@ pub(super) const CHUNK: usize = 128;
 /// Widest head that the kernels of attention compute.
 pub(super) const HEAD_DIM_MAX: usize = 128;
 
-/// Shared memory of `bul_rms_norm`: a sum for each warp.
+/// Shared memory of a norm: a sum for each warp.
 pub(super) const NORM_BYTES: usize = 8 * size_of::<f32>();
+
+/// The quicker norm of this many rows; results are the same from both.
+pub(super) fn norm(rows: usize) -> Kernel {
+    if rows <= 16 { Kernel::RmsNormFew } else { Kernel::RmsNorm }
+}
 
 /// Ranges that the inputs of a product are cut into.
 pub(super) const RANGES: usize = 8;
@@ -133,8 +147,9 @@ pub(super) struct Product {
 impl Product {
     /// The quickest for this many rows and outputs; results are the same from all. Where it is `MatmulSplit`, `Gather` follows.
     pub fn of(rows: usize, outputs: usize) -> Self {
-        let [small, narrow, middle, wide, widest, split] = Self::ALL;
+        let [few, small, narrow, middle, wide, widest, split] = Self::ALL;
         match rows {
+            0..=8 if outputs <= BLOCKS_ENOUGH * 64 => few,
             0..=16 if outputs <= BLOCKS_ENOUGH * 64 => small,
             0..=16 => narrow,
             17..=64 => middle,
@@ -146,9 +161,10 @@ impl Product {
 
     /// The quickest of those that weigh gates; `outputs`: both halves.
     pub fn gated(rows: usize, outputs: usize) -> Self {
-        let [narrow, middle, wide, widest] = Self::GATED;
+        let [few, narrow, middle, wide, widest] = Self::GATED;
         match rows {
-            0..=16 => narrow,
+            0..=8 => few,
+            9..=16 => narrow,
             17..=64 => middle,
             _ if widest.blocks(rows, outputs / 2) >= BLOCKS_ENOUGH => widest,
             _ => wide,
@@ -164,8 +180,10 @@ impl Product {
         rows.div_ceil(self.rows) * outputs.div_ceil(self.columns)
     }
 
+    /// Room for the sums of a tile of 16 rows, or of fewer, in as many columns of the weights as `sums` says.
     const fn narrow(kernel: Kernel, rows: usize, columns: usize, sums: usize) -> Self {
-        Self { kernel, rows, columns, shared_bytes: RANGES * 16 * sums * size_of::<f32>() }
+        let tile = if rows < 16 { rows } else { 16 };
+        Self { kernel, rows, columns, shared_bytes: RANGES * tile * sums * size_of::<f32>() }
     }
 
     /// Steps of 64 inputs of rows and of 128 columns, as many as there is room for.
@@ -175,7 +193,8 @@ impl Product {
     }
 
     /// Plain products.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
+        Self::narrow(Kernel::Matmul8By8, 8, 8, 8),
         Self::narrow(Kernel::Matmul16By8, 16, 8, 8),
         Self::narrow(Kernel::Matmul16By32, 16, 32, 32),
         Self::narrow(Kernel::Matmul64, 64, 16, 16),
@@ -185,7 +204,8 @@ impl Product {
     ];
 
     /// Products that weigh gates; columns are those of the result.
-    pub const GATED: [Self; 4] = [
+    pub const GATED: [Self; 5] = [
+        Self::narrow(Kernel::Gate8, 8, 8, 16),
         Self::narrow(Kernel::Gate16, 16, 8, 16),
         Self::narrow(Kernel::Gate64, 64, 8, 16),
         Self::wide(Kernel::GateWide64, 64, 64),
@@ -243,7 +263,7 @@ mod tests {
             assert_eq!(*kernel as usize, place);
         }
         let sizes =
-            || [1, 16, 64, 65, 256, 2048].into_iter().flat_map(|r| [1024, 4096, 151_936].map(|o| (r, o)));
+            || [1, 9, 16, 64, 65, 256, 2048].into_iter().flat_map(|r| [1024, 4096, 151_936].map(|o| (r, o)));
         for known in Product::ALL {
             assert!(sizes().any(|(r, o)| Product::of(r, o).kernel == known.kernel), "{known:?}");
         }

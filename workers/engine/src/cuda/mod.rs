@@ -26,7 +26,7 @@ mod tiles;
 
 /// Raised whenever a kernel begins to sum in another order.
 #[cfg(feature = "cuda")]
-const KERNELS_VERSION: u32 = 2;
+const KERNELS_VERSION: u32 = 3;
 
 /// Fingerprint of a model that is computed here: its texts and blocks are not those of the CPU.
 #[cfg(feature = "cuda")]

@@ -6,33 +6,38 @@ use super::super::driver::Driver;
 use super::super::emulator::compiled;
 use super::*;
 
-/// Set in the process that finds that library in place of CUDA's.
+/// Number of the device, in the process that finds that library in place of CUDA's.
 const PRETENDED: &str = "BUL_TEST_CUDA_PRETENDED";
 
 #[test]
 fn the_driver_is_called_as_cuda_has_it() {
-    if std::env::var_os(PRETENDED).is_some() {
-        return on_the_pretended_device();
+    if let Ok(number) = std::env::var(PRETENDED) {
+        return on_the_pretended_device(number.parse().unwrap());
     }
     let library = compiled("host/driver.cpp", &["-shared", "-fPIC"], "libcuda.so.1");
     let name = concat!(module_path!(), "::the_driver_is_called_as_cuda_has_it");
     let name = name.split_once("::").unwrap().1;
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env("LD_LIBRARY_PATH", library.parent().unwrap())
-        .env(PRETENDED, "1")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}{said}");
-    // The third and fourth of five equal steps; the second made it.
-    assert_eq!(said.matches("a graph of ").count(), 4, "{said}");
+    for number in ["0", "1"] {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env("LD_LIBRARY_PATH", library.parent().unwrap())
+            .env(PRETENDED, number)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}{said}");
+        // The third and fourth of five equal steps; the second made it.
+        assert_eq!(said.matches("a graph of ").count(), 4, "{said}");
+        // The second device lets launches overlap: all of a graph's, and no others.
+        let none = said.matches(", 0 asked to overlap").count();
+        assert_eq!(none, if number == "0" { 4 } else { 0 }, "{said}");
+    }
 }
 
 /// What the emulator computes, and to the bit: the same kernels with the same arguments.
-fn on_the_pretended_device() {
-    let driver = Driver::open(1).unwrap();
+fn on_the_pretended_device(number: usize) {
+    let driver = Driver::open(number).unwrap();
     assert_eq!((driver.name().as_str(), driver.bandwidth()), ("pretended", 32e9));
     let (mut pretended, mut emulated) = (runner_on(driver, 16, 40), runner(Order::Forward, 16, 40));
     let (tokens, blocks) = (tokens(300, 7), ids((0..20).rev()));

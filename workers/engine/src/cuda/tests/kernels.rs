@@ -4,7 +4,7 @@ use half::f16;
 
 use super::super::device::{Arg, Launch};
 use super::super::kernel::{
-    self, BEST_BYTES, BEST_WORDS, CANDIDATES, CANDIDATES_BYTES, Kernel, Product, RANGES,
+    self, BEST_BYTES, BEST_WORDS, CANDIDATES, CANDIDATES_BYTES, Kernel, NORM_BYTES, Product, RANGES,
 };
 use super::*;
 use crate::model::rope::RopePairs;
@@ -119,6 +119,25 @@ fn all_products_that_weigh_gates_give_the_same_bits() {
         for order in [Order::Forward, Order::Shuffled(3)] {
             assert!(multiplied(product, order, 150, true) == expected, "{product:?} {order:?}");
         }
+    }
+}
+
+/// Rows of each width, some longer than what a thread keeps.
+#[test]
+fn both_norms_give_the_same_bits() {
+    for width in [70, 1024, 2570, 5000] {
+        let norm = |kernel| {
+            let mut device = Emulator::start(Order::Shuffled(5));
+            let d = &mut device;
+            let (x, weight) = (floats(d, &numbers(3 * width, 1)), floats(d, &numbers(width, 2)));
+            let out = d.alloc(3 * width * 2).unwrap();
+            let (x, weight, to) = (Arg::start(&x), Arg::start(&weight), Arg::start(&out));
+            let args = [x, weight, Arg::Null, to, Arg::U32(width), Arg::U32(width), Arg::F32(1e-6)];
+            d.launch(Launch { kernel, grid: [3, 1, 1], shared_bytes: NORM_BYTES }, &args).unwrap();
+            words(d, &out, 3 * width / 2)
+        };
+        let (many, few) = (norm(Kernel::RmsNorm), norm(Kernel::RmsNormFew));
+        assert!(many == few && few.iter().any(|word| *word != 0), "{width}");
     }
 }
 

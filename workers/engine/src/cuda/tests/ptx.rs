@@ -32,3 +32,16 @@ fn it_has_every_kernel_and_says_nothing_of_the_machine_it_was_made_on() {
         assert!(!text.contains(trace), "{trace}");
     }
 }
+
+/// A launch that did not wait would let the one behind it begin too early.
+#[test]
+fn every_kernel_lets_the_next_begin_and_waits_for_those_before_it() {
+    let text = ptx();
+    for kernel in text.split(".entry ").skip(1) {
+        let name = kernel.split('(').next().unwrap_or_default();
+        for mark in ["// griddepcontrol.launch_dependents;", "// griddepcontrol.wait;"] {
+            assert!(kernel.contains(mark), "{name}: {mark}");
+        }
+    }
+    assert!(!text.contains("\tgriddepcontrol."), "devices of 8.0 do not know it");
+}
