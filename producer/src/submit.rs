@@ -4,6 +4,7 @@
 //! broker took its message does not matter to the caller, since the dispatcher publishes what was
 //! not confirmed. Called by the HTTP API, by `bul submit --direct` and by the demo.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -208,10 +209,11 @@ impl Intake {
         .boxed()
     }
 
-    /// Validates without accepting; one answer per job. Parsing and the dry plan of a template may
-    /// take long for large data, so they run beside the request threads.
+    /// Validates without accepting; one answer per job. The dry plan of a template may take long for large data, so it
+    /// runs beside the request threads then.
     async fn check(&self, jobs: Vec<(RawJob, String)>) -> Result<Vec<Checked>, SubmitError> {
         let (templates, limits, now) = (self.templates.clone(), self.limits, self.store.now());
+        let is_small = bul_job::are_small(jobs.iter().map(|(job, _)| job));
         let work = move || {
             let mut errors_left = ERRORS_MAX;
             jobs.into_iter()
@@ -226,6 +228,10 @@ impl Intake {
                 })
                 .collect()
         };
+        if is_small {
+            let panicked = |_| SubmitError::Internal("internal error, see the log".into());
+            return std::panic::catch_unwind(AssertUnwindSafe(work)).map_err(panicked);
+        }
         tokio::task::spawn_blocking(work).await.map_err(|e| SubmitError::Internal(e.to_string()))
     }
 

@@ -17,6 +17,7 @@ mod raw;
 mod response_schema;
 mod retry;
 mod rules;
+mod size;
 mod state;
 mod valid;
 
@@ -32,6 +33,7 @@ pub use limits::{BUDGETED_QUEUED_MAX, Load, OwnLimits, Parked, Room, TenantLimit
 pub use raw::{FieldError, JobError, Params, PriorityInput, RawJob};
 pub use retry::{RetryBudget, RetryPolicy};
 pub use rules::Rules;
+pub use size::are_small;
 pub use state::{DeadReason, JobCore, State};
 pub use valid::{Format, Kind, Limits, ValidJob};
 

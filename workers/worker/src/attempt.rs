@@ -20,7 +20,6 @@ use bul_job::{EventKind, Failure, FailureClass, Format, JobId, State};
 use bul_store::{Attempt, Begin, Output, StoreError, StoreErrorClass, Usage};
 use bul_template::{Assembled, Order, Plan};
 use futures::FutureExt;
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info_span, warn};
 
@@ -28,9 +27,6 @@ use crate::company::Place;
 use crate::outcome::Stop;
 use crate::{Taken, Worker};
 
-/// Data up to which a job is planned and written where it is, bytes. Too high: other jobs wait for it. Too low: small jobs
-/// pay for a change of threads.
-const SMALL_JOB_BYTES_MAX: usize = 4 * 1024;
 /// Wait before a message is handed out again when the store did not answer.
 const BEGIN_AGAIN: Duration = Duration::from_secs(2);
 
@@ -164,7 +160,7 @@ impl Worker {
     /// Computes everything but the prose; off the async threads where that takes long: a report may hold 100,000 rows.
     async fn plan(&self, attempt: &Arc<Attempt>) -> Result<Plan, Stop> {
         let started = Instant::now();
-        let plan = if is_small(attempt) {
+        let plan = if attempt.job.is_small() {
             self.catalog.plan(&order(attempt))?
         } else {
             let (catalog, attempt) = (self.catalog.clone(), attempt.clone());
@@ -248,33 +244,6 @@ fn order(attempt: &Attempt) -> Order<'_> {
         language: &job.language,
         date: attempt.accepted_at.date_naive(),
     }
-}
-
-/// Whether planning a job and writing its text formats takes a fraction of a millisecond: handing such work to another
-/// thread costs more than the work.
-pub(crate) fn is_small(attempt: &Attempt) -> bool {
-    let mut left = SMALL_JOB_BYTES_MAX;
-    let job = &attempt.job;
-    let texts = job.query.iter().chain(&job.context).map(String::len).sum();
-    spend(&mut left, texts) && job.data.iter().all(|(key, value)| weigh(value, key.len(), &mut left))
-}
-
-/// Takes the size of a value off what is `left`; `false` when that is not enough.
-fn weigh(value: &Value, key: usize, left: &mut usize) -> bool {
-    // A value costs more than its characters.
-    let own = key + 16 + value.as_str().map_or(0, str::len);
-    spend(left, own)
-        && match value {
-            Value::Array(items) => items.iter().all(|item| weigh(item, 0, left)),
-            Value::Object(members) => members.iter().all(|(key, item)| weigh(item, key.len(), left)),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
-        }
-}
-
-fn spend(left: &mut usize, cost: usize) -> bool {
-    let rest = left.checked_sub(cost);
-    *left = rest.unwrap_or(0);
-    rest.is_some()
 }
 
 /// Answer of the store to a message.

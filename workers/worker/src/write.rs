@@ -11,7 +11,7 @@ use bul_template::{Finding, Severity};
 use serde_json::Value;
 
 use crate::Worker;
-use crate::attempt::{Documents, is_small};
+use crate::attempt::Documents;
 use crate::outcome::Stop;
 
 impl Worker {
@@ -32,7 +32,7 @@ impl Worker {
             self.progress(attempt, "write", done, formats.len()).await;
             let (bytes, missing) = match (&answer, format) {
                 (Some(answer), Format::Json) => (answer_bytes(answer)?, Vec::new()),
-                (_, format) => self.write_one(document.clone(), *format, is_small(attempt)).await?,
+                (_, format) => self.write_one(document.clone(), *format, attempt.job.is_small()).await?,
             };
             documents.push((*format, bytes));
             findings.extend((!missing.is_empty()).then(|| glyphs_missing(*format, &missing)));
