@@ -24,6 +24,9 @@ const FETCH_MAX: usize = 1_024;
 const TRIES_MAX: usize = 2;
 /// A pull without an answer for so long asks whether the server is there.
 const QUIET: Duration = Duration::from_millis(100);
+/// A pull that has brought something and then nothing for so long is not waited for: what it has brought is in nobody's
+/// hands meanwhile. What comes yet is kept for the next fetch.
+const GAP: Duration = Duration::from_millis(5);
 /// Pulls nobody waits for: how long and how many are listened to. A message of one that is not listened
 /// to returns after its ack wait.
 const PARKED: Duration = Duration::from_secs(60);
@@ -68,6 +71,11 @@ impl Pulling {
             Some(inbox) => inbox.next().await,
             None => Arrival::Ended,
         }
+    }
+
+    /// The same, behind what it has brought; `None` when nothing follows.
+    async fn next_or_gap(&mut self) -> Option<Arrival> {
+        tokio::time::timeout(GAP, self.next()).await.ok()
     }
 
     /// The same; `None` when the server is there and says nothing.
@@ -173,7 +181,12 @@ impl Lanes {
     ) -> Result<Pulled, BrokerError> {
         let session = self.link.session().await?;
         let mut pulling = Pulling::begin(self, queue, session, max - taken.len(), None).await?;
-        while let Some(arrival) = pulling.next_or_quiet().await {
+        loop {
+            let arrival = match taken.is_empty() {
+                true => pulling.next_or_quiet().await,
+                false => pulling.next_or_gap().await,
+            };
+            let Some(arrival) = arrival else { return Ok(Pulled::Done) };
             match arrival {
                 Arrival::Message(message) => {
                     taken.extend(self.answers.delivery(queue.lane, session, message));
@@ -193,7 +206,6 @@ impl Lanes {
             pulling.end();
             return Ok(Pulled::Done);
         }
-        Ok(Pulled::Done)
     }
 
     /// Keeps what a pull brings that nobody waits for any more. Also over a doubt: a server that was
