@@ -114,8 +114,7 @@ fn date(text: &str, place: &Place<'_>) -> Result<String, DocumentError> {
     if text.is_empty() {
         return Ok(String::new());
     }
-    let day = text
-        .parse::<NaiveDate>()
+    let day = NaiveDate::parse_from_str(text, "%Y-%m-%d")
         .or_else(|_| DateTime::parse_from_rfc3339(text).map(|time| time.date_naive()));
     match day {
         Ok(day) => Ok(day.to_string()),
