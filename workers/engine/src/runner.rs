@@ -131,8 +131,7 @@ impl ModelRunner {
 impl Runner for ModelRunner {
     fn run(&mut self, spans: &[Span]) -> Result<Vec<f32>, String> {
         let Self { decoder, store, scratch, threads } = self;
-        let logits = threads.within(|| decoder.forward(spans, store, scratch, threads));
-        logits.map_err(|e| e.to_string())
+        decoder.forward(spans, store, scratch, threads).map_err(|e| e.to_string())
     }
 
     fn vocab(&self) -> usize {

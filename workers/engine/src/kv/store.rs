@@ -10,6 +10,10 @@ use half::f16;
 
 use super::pool::BlockId;
 use super::precision::{self, KvPrecision};
+use crate::model::threads::Threads;
+
+/// What writing one number of a key and one of a value takes, in multiply-adds.
+const WRITE_COST: usize = 10;
 
 /// Rows that are read are multiples of this many values: a vector of AVX2, two of NEON.
 pub(crate) const LANES: usize = 8;
@@ -78,6 +82,76 @@ enum Slabs {
     Int8(Vec<Vec<i8>>, Vec<Vec<u16>>),
 }
 
+impl Slabs {
+    /// Those of `blocks`, which rise.
+    fn of(&mut self, blocks: &[usize]) -> Vec<Slab<'_>> {
+        match self {
+            Self::F32(slabs) => picked(slabs, blocks).into_iter().map(Slab::F32).collect(),
+            Self::F16(slabs) => picked(slabs, blocks).into_iter().map(Slab::F16).collect(),
+            Self::Int8(slabs, scales) => {
+                let both = picked(slabs, blocks).into_iter().zip(picked(scales, blocks));
+                both.map(|(slab, scales)| Slab::Int8(slab, scales)).collect()
+            }
+        }
+    }
+}
+
+/// The items at places that rise.
+fn picked<'a, T>(items: &'a mut [T], places: &[usize]) -> Vec<&'a mut T> {
+    let mut rest = items.iter_mut();
+    let mut passed = 0;
+    let pick = |place: &usize| {
+        let item = rest.nth(place - passed);
+        passed = place + 1;
+        item
+    };
+    places.iter().filter_map(pick).collect()
+}
+
+/// One block's numbers.
+enum Slab<'a> {
+    F32(&'a mut Vec<f32>),
+    F16(&'a mut Vec<u16>),
+    Int8(&'a mut Vec<i8>, &'a mut Vec<u16>),
+}
+
+impl Slab<'_> {
+    /// Writes one token's keys and values.
+    fn write(&mut self, shape: KvShape, (layer, slot): (usize, usize), k: &[f32], v: &[f32]) {
+        let rows = k.chunks_exact(shape.head_dim).zip(v.chunks_exact(shape.head_dim)).enumerate();
+        let len = shape.layers * shape.layer_len();
+        match self {
+            Self::F32(slab) => {
+                let slab = allocated(slab, len);
+                for (head, (k, v)) in rows {
+                    put(slab, shape, (layer, head, slot), k, v);
+                }
+            }
+            Self::F16(slab) => {
+                let slab = allocated(slab, len);
+                let mut packed = vec![0; 2 * shape.head_dim];
+                let (to_k, to_v) = packed.split_at_mut(shape.head_dim);
+                for (head, (k, v)) in rows {
+                    precision::pack_f16(k, to_k);
+                    precision::pack_f16(v, to_v);
+                    put(slab, shape, (layer, head, slot), to_k, to_v);
+                }
+            }
+            Self::Int8(slab, scales) => {
+                let slab = allocated(slab, len);
+                let scales = allocated(scales, shape.scales());
+                let mut packed = vec![0; 2 * shape.head_dim];
+                let (to_k, to_v) = packed.split_at_mut(shape.head_dim);
+                for (head, (k, v)) in rows {
+                    scales[shape.scales_at(layer, 0, head) + slot] = precision::pack_int8(k, to_k);
+                    scales[shape.scales_at(layer, 1, head) + slot] = precision::pack_int8(v, to_v);
+                    put(slab, shape, (layer, head, slot), to_k, to_v);
+                }
+            }
+        }
+    }
+}
+
 /// Slabs by block id.
 pub(crate) struct KvStore {
     shape: KvShape,
@@ -103,37 +177,40 @@ impl KvStore {
     /// Writes the keys and values of one token, each `[kv_heads, head_dim]`.
     pub fn write(&mut self, block: BlockId, layer: usize, slot: usize, k: &[f32], v: &[f32]) {
         let shape = self.shape;
-        let at = block.0 as usize;
-        let rows = k.chunks_exact(shape.head_dim).zip(v.chunks_exact(shape.head_dim)).enumerate();
-        match &mut self.slabs {
-            Slabs::F32(slabs) => {
-                let slab = allocated(&mut slabs[at], shape.layers * shape.layer_len());
-                for (head, (k, v)) in rows {
-                    put(slab, shape, (layer, head, slot), k, v);
-                }
-            }
-            Slabs::F16(slabs) => {
-                let slab = allocated(&mut slabs[at], shape.layers * shape.layer_len());
-                let mut packed = vec![0; 2 * shape.head_dim];
-                let (to_k, to_v) = packed.split_at_mut(shape.head_dim);
-                for (head, (k, v)) in rows {
-                    precision::pack_f16(k, to_k);
-                    precision::pack_f16(v, to_v);
-                    put(slab, shape, (layer, head, slot), to_k, to_v);
-                }
-            }
-            Slabs::Int8(slabs, scales) => {
-                let slab = allocated(&mut slabs[at], shape.layers * shape.layer_len());
-                let scales = allocated(&mut scales[at], shape.scales());
-                let mut packed = vec![0; 2 * shape.head_dim];
-                let (to_k, to_v) = packed.split_at_mut(shape.head_dim);
-                for (head, (k, v)) in rows {
-                    scales[shape.scales_at(layer, 0, head) + slot] = precision::pack_int8(k, to_k);
-                    scales[shape.scales_at(layer, 1, head) + slot] = precision::pack_int8(v, to_v);
-                    put(slab, shape, (layer, head, slot), to_k, to_v);
-                }
-            }
+        for mut slab in self.slabs.of(&[block.0 as usize]) {
+            slab.write(shape, (layer, slot), k, v);
         }
+    }
+
+    /// The same for one token in each of `places`, of which there are as many as rows of `k` and
+    /// `v`. Blocks are shared out among the threads.
+    pub fn write_all(
+        &mut self,
+        layer: usize,
+        places: &[(BlockId, usize)],
+        (k, v): (&[f32], &[f32]),
+        threads: &Threads,
+    ) {
+        let shape = self.shape;
+        let width = shape.kv_heads * shape.head_dim;
+        let mut order: Vec<usize> = (0..places.len()).collect();
+        order.sort_by_key(|row| places[*row].0);
+        let rows: Vec<&[usize]> = order.chunk_by(|a, b| places[*a].0 == places[*b].0).collect();
+        let blocks: Vec<usize> = rows.iter().map(|rows| places[rows[0]].0.0 as usize).collect();
+        let mut items: Vec<_> = self.slabs.of(&blocks).into_iter().zip(rows).collect();
+        let write = |(slab, rows): (&mut Slab<'_>, &[usize])| {
+            for row in rows {
+                let at = row * width..(row + 1) * width;
+                slab.write(shape, (layer, places[*row].1), &k[at.clone()], &v[at]);
+            }
+        };
+        let parts = threads.share(k.len() * WRITE_COST).min(items.len()).max(1);
+        let size = items.len().div_ceil(parts).max(1);
+        threads.for_each(items.chunks_mut(size).collect(), |items| {
+            for (slab, rows) in items {
+                write((slab, rows));
+            }
+        });
     }
 
     /// Keys of one head of a written block, `[head_dim, padded_tokens]`. Where the slab does not

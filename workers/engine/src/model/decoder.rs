@@ -17,6 +17,12 @@ use crate::kv::KvStore;
 use crate::kv::pool::BlockId;
 use crate::open::OpenError;
 
+/// What one number takes in multiply-adds, as far as it decides whether threads share the rows.
+const NORM_COST: usize = 4;
+const ADD_COST: usize = 2;
+const ROTATION_COST: usize = 4;
+const GATE_COST: usize = 20;
+
 /// Which rows of a span need logits.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Logits {
@@ -140,9 +146,15 @@ impl Decoder {
             })
             .collect();
         let group = self.config.heads / self.config.kv_heads;
-        let plan = s.attention.plan(&rows, group, store.shape().block_tokens);
+        let block_tokens = store.shape().block_tokens;
+        let plan = s.attention.plan(&rows, group, block_tokens);
+        let place = |row: &Row<'_>| {
+            let position = row.context - 1;
+            (row.blocks[position / block_tokens], position % block_tokens)
+        };
+        let places: Vec<_> = rows.iter().map(place).collect();
         for (index, layer) in self.layers.iter().enumerate() {
-            self.attention((index, layer), &rows, &plan, store, &mut s, threads)?;
+            self.attention((index, layer), &places, &plan, store, &mut s, threads)?;
             self.mlp(layer, &mut s, threads)?;
         }
         let logits = self.logits(spans, &mut s, threads);
@@ -164,48 +176,51 @@ impl Decoder {
     fn attention(
         &self,
         (index, layer): (usize, &Layer),
-        rows: &[Row<'_>],
+        places: &[(BlockId, usize)],
         plan: &Plan,
         store: &mut KvStore,
         s: &mut Scratch,
         threads: &Threads,
     ) -> candle_core::Result<()> {
         let ModelConfig { head_dim, rms_eps, .. } = self.config;
-        norm(&s.x, &layer.attn_norm, rms_eps, &mut s.normed);
+        norm(&s.x, &layer.attn_norm, rms_eps, &mut s.normed, threads);
         let projections = [(&layer.q, &mut s.q), (&layer.k, &mut s.k), (&layer.v, &mut s.v)];
         forward_all(&s.normed, projections, &mut s.quantised, threads)?;
         for (values, weight) in [(&mut s.q, &layer.q_norm), (&mut s.k, &layer.k_norm)] {
             if let Some(weight) = weight {
-                norm(values, weight, rms_eps, &mut s.projected);
+                norm(values, weight, rms_eps, &mut s.projected, threads);
                 std::mem::swap(values, &mut s.projected);
             }
         }
         let (q_width, kv_width) = (layer.q.outputs(), layer.k.outputs());
-        let block_tokens = store.shape().block_tokens;
-        for (i, row) in rows.iter().enumerate() {
-            let angles = &s.angles[i * head_dim..(i + 1) * head_dim];
-            self.rope.rotate(&mut s.q[i * q_width..(i + 1) * q_width], angles);
-            let kv = i * kv_width..(i + 1) * kv_width;
-            self.rope.rotate(&mut s.k[kv.clone()], angles);
-            let position = row.context - 1;
-            let block = row.blocks[position / block_tokens];
-            store.write(block, index, position % block_tokens, &s.k[kv.clone()], &s.v[kv]);
+        for (values, width) in [(&mut s.q, q_width), (&mut s.k, kv_width)] {
+            let angles = &s.angles;
+            threads.for_rows(values, width, ROTATION_COST, |first, rows| {
+                let angles = angles[first * head_dim..].chunks_exact(head_dim);
+                for (row, angles) in rows.chunks_exact_mut(width).zip(angles) {
+                    self.rope.rotate(row, angles);
+                }
+            });
         }
+        store.write_all(index, places, (&s.k, &s.v), threads);
         s.attended.clear();
         s.attended.resize(s.q.len(), 0.0);
         s.attention.attend(plan, &s.q, store, index, &mut s.attended, threads);
         forward_all(&s.attended, [(&layer.o, &mut s.projected)], &mut s.quantised, threads)?;
-        kernel::add(&mut s.x, &s.projected);
+        add(&mut s.x, &s.projected, self.config.hidden, threads);
         Ok(())
     }
 
     fn mlp(&self, layer: &Layer, s: &mut Scratch, threads: &Threads) -> candle_core::Result<()> {
-        norm(&s.x, &layer.mlp_norm, self.config.rms_eps, &mut s.normed);
+        norm(&s.x, &layer.mlp_norm, self.config.rms_eps, &mut s.normed, threads);
         let projections = [(&layer.gate, &mut s.gate), (&layer.up, &mut s.up)];
         forward_all(&s.normed, projections, &mut s.quantised, threads)?;
-        kernel::swiglu(&mut s.gate, &s.up);
+        let width = self.config.intermediate;
+        threads.for_rows(&mut s.gate, width, GATE_COST, |first, gate| {
+            kernel::swiglu(gate, &s.up[first * width..][..gate.len()]);
+        });
         forward_all(&s.gate, [(&layer.down, &mut s.projected)], &mut s.quantised, threads)?;
-        kernel::add(&mut s.x, &s.projected);
+        add(&mut s.x, &s.projected, self.config.hidden, threads);
         Ok(())
     }
 
@@ -225,17 +240,23 @@ impl Decoder {
         }
         let mut logits = Vec::new();
         if !s.projected.is_empty() {
-            norm(&s.projected, &self.final_norm, self.config.rms_eps, &mut s.normed);
+            norm(&s.projected, &self.final_norm, self.config.rms_eps, &mut s.normed, threads);
             forward_all(&s.normed, [(&self.output, &mut logits)], &mut s.quantised, threads)?;
         }
         Ok(logits)
     }
 }
 
-fn norm(x: &[f32], weight: &[f32], eps: f32, y: &mut Vec<f32>) {
-    y.clear();
+fn norm(x: &[f32], weight: &[f32], eps: f32, y: &mut Vec<f32>, threads: &Threads) {
+    let width = weight.len();
     y.resize(x.len(), 0.0);
-    kernel::rms_norm(x, weight, eps, y);
+    threads.for_rows(y, width, NORM_COST, |first, y| {
+        kernel::rms_norm(&x[first * width..][..y.len()], weight, eps, y);
+    });
+}
+
+fn add(x: &mut [f32], y: &[f32], width: usize, threads: &Threads) {
+    threads.for_rows(x, width, ADD_COST, |first, x| kernel::add(x, &y[first * width..][..x.len()]));
 }
 
 fn vector(source: &mut dyn Source, name: Name, len: usize) -> Result<Vec<f32>, OpenError> {

@@ -58,6 +58,12 @@ impl Linear {
         Ok(Self { weight: Weight::Packed(Arc::new(packed)), bias, inputs, outputs })
     }
 
+    /// A layer of packed weights.
+    #[cfg(test)]
+    pub fn packed(packed: Packed, outputs: usize, inputs: usize) -> Self {
+        Self { weight: Weight::Packed(Arc::new(packed)), bias: None, inputs, outputs }
+    }
+
     /// A quantised layer that the library computes.
     ///
     /// # Errors
@@ -95,7 +101,8 @@ pub(crate) fn forward_all<const N: usize>(
             Weight::Dense(weight) => dense_product(x, weight, layer.inputs, y, threads),
             Weight::Packed(packed) => packed.quantise(x, activations, threads),
             Weight::Library { product, dtype } => {
-                library_product(x, product, *dtype, layer.inputs, layer.outputs, y)?;
+                let run = || library_product(x, product, *dtype, layer.inputs, layer.outputs, y);
+                threads.library(run)?;
             }
         }
     }

@@ -5,8 +5,10 @@ pub(crate) mod decoder;
 pub(crate) mod gguf;
 pub(crate) mod kernel;
 pub(crate) mod linear;
+mod pages;
 pub(crate) mod quantised;
 pub(crate) mod rope;
+mod team;
 pub(crate) mod threads;
 pub(crate) mod weights;
 

@@ -85,7 +85,7 @@ impl Kernel for Q6K {
 
 /// All slices cut to one length, so that indices need no check. Loops instead of `map`: a closure
 /// that goes through a function without vector instructions is not inlined, and kernels stand still.
-fn cut<T, const N: usize>(mut slices: [&[T]; N], len: usize) -> [&[T]; N] {
+pub(super) fn cut<T, const N: usize>(mut slices: [&[T]; N], len: usize) -> [&[T]; N] {
     for slice in &mut slices {
         *slice = &slice[..len];
     }
@@ -216,8 +216,8 @@ fn q4_0<const R: usize, const M: usize>(panels: [&[Q4_0]; R], rows: [&[Narrow32]
             prefetch(&panels[r][b], 0, 1);
             let d = halves(&panels[r][b].d);
             for m in 0..M {
-                let offset = _mm256_set1_epi32(rows[m][b].sum * 8);
-                let total = _mm256_sub_epi32(_mm256_madd_epi16(sum[r][m], ones), offset);
+                let offset = _mm256_set1_epi32(rows[m][b].minus_8);
+                let total = _mm256_add_epi32(_mm256_madd_epi16(sum[r][m], ones), offset);
                 let scale = _mm256_mul_ps(d, _mm256_set1_ps(rows[m][b].scale));
                 out[r][m] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(total), scale, out[r][m]);
             }

@@ -19,7 +19,7 @@ impl InputBlock for Wide32 {
 
 impl InputBlock for Narrow32 {
     const VALUES: usize = 32;
-    const ZERO: Self = Self { scale: 0.0, sum: 0, quads: [0; 8] };
+    const ZERO: Self = Self { scale: 0.0, minus_8: 0, minus_128: 0, quads: [0; 8] };
 
     fn quantise(_: Avx2, x: &[f32]) -> Self {
         // SAFETY: `Avx2` exists only where the features were detected.
@@ -118,7 +118,8 @@ fn narrow_32(x: &[f32]) -> Narrow32 {
     let Some(x) = x.first_chunk::<32>() else { return Narrow32::ZERO };
     let bytes = bytes(x, inverse);
     let (first, last) = sums(bytes);
-    Narrow32 { scale, sum: first + last, quads: store(bytes) }
+    let sum = first + last;
+    Narrow32 { scale, minus_8: -8 * sum, minus_128: -128 * sum, quads: store(bytes) }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]

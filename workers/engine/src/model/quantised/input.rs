@@ -27,13 +27,15 @@ pub(super) struct Wide32 {
     pub pairs: [i32; 16],
 }
 
-/// 32 values, for weights of four bits.
+/// 32 values as bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Narrow32 {
     /// Size of a step.
     pub scale: f32,
-    /// Sum of the values, for weights stored with an offset.
-    pub sum: i32,
+    /// Minus eight times the sum of the values, for weights stored eight too high.
+    pub minus_8: i32,
+    /// Minus 128 times it, likewise.
+    pub minus_128: i32,
     /// Four values in each, the first in the low byte.
     pub quads: [i32; 8],
 }

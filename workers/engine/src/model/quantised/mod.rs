@@ -1,8 +1,9 @@
-//! Products with quantised weights, packed for AVX2.
+//! Products with quantised weights, packed for AVX2 and for AVX-512 with VNNI.
 //!
 //! Weights are packed once, when they are loaded, and the tensor they came from can go. Rows of
 //! activations are quantised to eight bits once for all layers that read them. Invariant: a row's
-//! result is the same bits whatever rows and panels are computed with it, by however many threads.
+//! result is the same bits whatever rows and panels are computed with it, by however many threads
+//! and with either instruction set.
 //! Other formats and machines without AVX2 are left to the library. Called by `linear`.
 
 #[cfg(target_arch = "x86_64")]
@@ -16,25 +17,31 @@ mod input;
 mod pack;
 #[cfg(test)]
 mod plain;
+mod product;
 mod row;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
 
 use std::ops::Range;
 
 use candle_core::quantized::{GgmlDType, QTensor};
 
 use self::avx2::Avx2;
+#[cfg(not(target_arch = "x86_64"))]
+use self::avx2::Vnni;
 use self::input::{InputBlock, Narrow32, Narrow256, Wide32};
-use self::pack::{Format, PANEL, Q4_0, Q4K, Q6K, Q8_0};
+use self::pack::{Format, PANEL, Q4_0, Q4K, Q6K, Q8_0, Q8Quads};
+use self::product::{Product, WideProduct};
 use self::row::Row;
+#[cfg(target_arch = "x86_64")]
+use self::vnni::Vnni;
+use super::pages::Weights;
 use super::threads::Threads;
 
 /// Rows of activations computed together.
-pub(super) const ROW_TILE: usize = 4;
-
-/// Bytes of activations that stay in the second-level cache while weights stream past.
-const ROW_BYTES: usize = 192 << 10;
+pub(super) const ROW_TILE: usize = 8;
 
 /// Columns whose parts different threads may compute: whole pairs of panels.
 pub(super) const COLUMN_TILE: usize = 2 * PANEL;
@@ -55,18 +62,42 @@ trait Kernel: Format {
     ) -> Sums<R, M>;
 }
 
+/// Sums of two panels × `M` rows.
+type WideSums<const M: usize> = [[f32; 2 * PANEL]; M];
+
+/// A format with a kernel for two panels in one vector.
+trait Wide: Format {
+    /// All sums of `panels × rows`; the slices have one length.
+    fn tile<const M: usize>(_: Vnni, panels: [&[Self]; 2], rows: [&[Self::Input]; M]) -> WideSums<M>;
+}
+
+/// What this processor can do.
+#[derive(Debug, Clone, Copy)]
+struct Instructions {
+    avx2: Avx2,
+    vnni: Option<Vnni>,
+}
+
+impl Instructions {
+    /// `None` where it can do too little for kernels of our own.
+    fn detect() -> Option<Self> {
+        Avx2::detect().map(|avx2| Self { avx2, vnni: Vnni::detect() })
+    }
+}
+
 /// Weights `[outputs, inputs]` in panels.
 pub(crate) struct Packed {
-    avx2: Avx2,
+    instructions: Instructions,
     panels: Panels,
     inputs: usize,
 }
 
 enum Panels {
-    Q8_0(Vec<Q8_0>),
-    Q4_0(Vec<Q4_0>),
-    Q4K(Vec<Q4K>),
-    Q6K(Vec<Q6K>),
+    Q8_0(Weights<Q8_0>),
+    Q8Quads(Weights<Q8Quads>, Vnni),
+    Q4_0(Weights<Q4_0>),
+    Q4K(Weights<Q4K>),
+    Q6K(Weights<Q6K>),
 }
 
 /// Whether this machine has the kernels.
@@ -80,30 +111,36 @@ impl Packed {
     /// # Errors
     /// When the tensor is no matrix or its bytes cannot be read.
     pub fn new(tensor: &QTensor) -> candle_core::Result<Option<Self>> {
+        let Some(instructions) = Instructions::detect() else { return Ok(None) };
+        Self::with(instructions, tensor)
+    }
+
+    fn with(instructions: Instructions, tensor: &QTensor) -> candle_core::Result<Option<Self>> {
         let (_, inputs) = tensor.shape().dims2()?;
-        let Some(avx2) = Avx2::detect() else { return Ok(None) };
         let data = tensor.data()?;
-        let panels = match tensor.dtype() {
-            GgmlDType::Q8_0 => Panels::Q8_0(pack::pack(&data, inputs)),
-            GgmlDType::Q4_0 => Panels::Q4_0(pack::pack(&data, inputs)),
-            GgmlDType::Q4K => Panels::Q4K(pack::pack(&data, inputs)),
-            GgmlDType::Q6K => Panels::Q6K(pack::pack(&data, inputs)),
+        let panels = match (tensor.dtype(), instructions.vnni) {
+            (GgmlDType::Q8_0, Some(vnni)) => Panels::Q8Quads(pack::pack(&data, inputs), vnni),
+            (GgmlDType::Q8_0, None) => Panels::Q8_0(pack::pack(&data, inputs)),
+            (GgmlDType::Q4_0, _) => Panels::Q4_0(pack::pack(&data, inputs)),
+            (GgmlDType::Q4K, _) => Panels::Q4K(pack::pack(&data, inputs)),
+            (GgmlDType::Q6K, _) => Panels::Q6K(pack::pack(&data, inputs)),
             _ => return Ok(None),
         };
-        Ok(Some(Self { avx2, panels, inputs }))
+        Ok(Some(Self { instructions, panels, inputs }))
     }
 
     /// Quantises `x` as these weights want it, unless another layer has had it done.
     pub fn quantise(&self, x: &[f32], activations: &mut Activations, threads: &Threads) {
+        let avx2 = self.instructions.avx2;
         match self.panels {
             Panels::Q8_0(_) if activations.wide.is_empty() => {
-                input::quantise(self.avx2, x, &mut activations.wide, threads);
+                input::quantise(avx2, x, &mut activations.wide, threads);
             }
-            Panels::Q4_0(_) if activations.narrow.is_empty() => {
-                input::quantise(self.avx2, x, &mut activations.narrow, threads);
+            Panels::Q8Quads(..) | Panels::Q4_0(_) if activations.narrow.is_empty() => {
+                input::quantise(avx2, x, &mut activations.narrow, threads);
             }
             Panels::Q4K(_) | Panels::Q6K(_) if activations.large.is_empty() => {
-                input::quantise(self.avx2, x, &mut activations.large, threads);
+                input::quantise(avx2, x, &mut activations.large, threads);
             }
             _ => {}
         }
@@ -113,6 +150,7 @@ impl Packed {
     pub fn append_row(&self, output: usize, out: &mut Vec<f32>) {
         match &self.panels {
             Panels::Q8_0(w) => append_row(w, self.inputs, output, out),
+            Panels::Q8Quads(w, _) => append_row(w, self.inputs, output, out),
             Panels::Q4_0(w) => append_row(w, self.inputs, output, out),
             Panels::Q4K(w) => append_row(w, self.inputs, output, out),
             Panels::Q6K(w) => append_row(w, self.inputs, output, out),
@@ -128,13 +166,36 @@ impl Packed {
         columns: Range<usize>,
         y: &mut [&mut [f32]],
     ) {
-        let (avx2, inputs) = (self.avx2, self.inputs);
         match &self.panels {
-            Panels::Q8_0(w) => Product { avx2, w, inputs }.run(&activations.wide, rows, columns, y),
-            Panels::Q4_0(w) => Product { avx2, w, inputs }.run(&activations.narrow, rows, columns, y),
-            Panels::Q4K(w) => Product { avx2, w, inputs }.run(&activations.large, rows, columns, y),
-            Panels::Q6K(w) => Product { avx2, w, inputs }.run(&activations.large, rows, columns, y),
+            Panels::Q8_0(w) => self.narrow(w).run(&activations.wide, rows, columns, y),
+            Panels::Q8Quads(w, vnni) => self.wide(w, *vnni).run(&activations.narrow, rows, columns, y),
+            Panels::Q4_0(w) => self.either(w, &activations.narrow, rows, columns, y),
+            Panels::Q4K(w) => self.either(w, &activations.large, rows, columns, y),
+            Panels::Q6K(w) => self.either(w, &activations.large, rows, columns, y),
         }
+    }
+
+    /// With the instructions that do it faster.
+    fn either<F: Kernel + Wide>(
+        &self,
+        w: &[F],
+        x: &[F::Input],
+        rows: Range<usize>,
+        columns: Range<usize>,
+        y: &mut [&mut [f32]],
+    ) {
+        match self.instructions.vnni {
+            Some(vnni) => self.wide(w, vnni).run(x, rows, columns, y),
+            None => self.narrow(w).run(x, rows, columns, y),
+        }
+    }
+
+    fn narrow<'a, F>(&self, w: &'a [F]) -> Product<'a, F> {
+        Product { avx2: self.instructions.avx2, w, inputs: self.inputs }
+    }
+
+    fn wide<'a, F>(&self, w: &'a [F], vnni: Vnni) -> WideProduct<'a, F> {
+        WideProduct { vnni, w, inputs: self.inputs }
     }
 }
 
@@ -160,73 +221,5 @@ impl Activations {
         self.wide.clear();
         self.narrow.clear();
         self.large.clear();
-    }
-}
-
-struct Product<'a, F> {
-    avx2: Avx2,
-    w: &'a [F],
-    inputs: usize,
-}
-
-impl<F: Kernel> Product<'_, F> {
-    fn run(self, x: &[F::Input], rows: Range<usize>, columns: Range<usize>, y: &mut [&mut [f32]]) {
-        let blocks = self.inputs / F::Input::VALUES;
-        let x = &x[rows.start * blocks..rows.end * blocks];
-        let chunk = (ROW_BYTES / (blocks * size_of::<F::Input>()) / ROW_TILE).max(1) * ROW_TILE;
-        let panels = columns.start / PANEL..columns.end.div_ceil(PANEL);
-        for (x, y) in x.chunks(chunk * blocks).zip(y.chunks_mut(chunk)) {
-            let mut panel = panels.clone();
-            while !panel.is_empty() {
-                let at = panel.start * PANEL - columns.start;
-                if F::PANELS == 2 && panel.len() >= 2 {
-                    self.band::<2>(panel.start, x, blocks, y, at);
-                    panel.start += 2;
-                } else {
-                    self.band::<1>(panel.start, x, blocks, y, at);
-                    panel.start += 1;
-                }
-            }
-        }
-    }
-
-    /// `R` panels times all rows of `x`.
-    fn band<const R: usize>(
-        &self,
-        panel: usize,
-        x: &[F::Input],
-        blocks: usize,
-        y: &mut [&mut [f32]],
-        at: usize,
-    ) {
-        let panels: [&[F]; R] = std::array::from_fn(|r| &self.w[(panel + r) * blocks..][..blocks]);
-        for (x, y) in x.chunks(ROW_TILE * blocks).zip(y.chunks_mut(ROW_TILE)) {
-            match y.len() {
-                1 => self.tile::<R, 1>(panels, x, blocks, y, at),
-                2 => self.tile::<R, 2>(panels, x, blocks, y, at),
-                3 => self.tile::<R, 3>(panels, x, blocks, y, at),
-                _ => self.tile::<R, ROW_TILE>(panels, x, blocks, y, at),
-            }
-        }
-    }
-
-    fn tile<const R: usize, const M: usize>(
-        &self,
-        panels: [&[F]; R],
-        x: &[F::Input],
-        blocks: usize,
-        y: &mut [&mut [f32]],
-        at: usize,
-    ) {
-        let rows: [&[F::Input]; M] = std::array::from_fn(|m| &x[m * blocks..][..blocks]);
-        let sums = F::tile::<R, M>(self.avx2, panels, rows);
-        for (r, rows) in sums.iter().enumerate() {
-            for (y, sums) in y.iter_mut().zip(rows) {
-                // The last panel may reach beyond the outputs.
-                for (y, sum) in y[at + r * PANEL..].iter_mut().zip(sums) {
-                    *y = *sum;
-                }
-            }
-        }
     }
 }

@@ -1,14 +1,25 @@
-//! Machines without AVX2 by construction: nothing is ever packed for them.
+//! Machines without AVX2 and AVX-512 by construction: nothing is ever packed for them.
 
 use super::input::{InputBlock, Narrow32, Narrow256, Wide32};
-use super::pack::{Q4_0, Q4K, Q6K, Q8_0};
-use super::{Kernel, Sums};
+use super::pack::{Q4_0, Q4K, Q6K, Q8_0, Q8Quads};
+use super::{Kernel, Sums, Wide, WideSums};
 
 /// Has no value.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Avx2 {}
 
 impl Avx2 {
+    /// Never there.
+    pub fn detect() -> Option<Self> {
+        None
+    }
+}
+
+/// Has no value.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Vnni {}
+
+impl Vnni {
     /// Never there.
     pub fn detect() -> Option<Self> {
         None
@@ -33,6 +44,22 @@ macro_rules! never {
 
 never!(Q8_0, Q4_0, Q4K, Q6K);
 
+macro_rules! never_wide {
+    ($($format:ty),*) => {$(
+        impl Wide for $format {
+            fn tile<const M: usize>(
+                never: Vnni,
+                _: [&[Self]; 2],
+                _: [&[Self::Input]; M],
+            ) -> WideSums<M> {
+                match never {}
+            }
+        }
+    )*};
+}
+
+never_wide!(Q8Quads, Q4_0, Q4K, Q6K);
+
 macro_rules! never_input {
     ($($block:ident($values:expr, $zero:expr)),*) => {$(
         impl InputBlock for $block {
@@ -48,6 +75,6 @@ macro_rules! never_input {
 
 never_input!(
     Wide32(32, Wide32 { scale: 0.0, pairs: [0; 16] }),
-    Narrow32(32, Narrow32 { scale: 0.0, sum: 0, quads: [0; 8] }),
+    Narrow32(32, Narrow32 { scale: 0.0, minus_8: 0, minus_128: 0, quads: [0; 8] }),
     Narrow256(256, Narrow256 { scale: 0.0, sums_32: [0; 4], sums_16: [0; 8], quads: [0; 64] })
 );

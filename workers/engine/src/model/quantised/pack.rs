@@ -6,12 +6,13 @@
 //! floats. Only Q4_K grows, by 2.8 %, because its 6-bit scales are unpacked. Called by `mod`.
 
 use super::input::{InputBlock, Narrow32, Narrow256, Wide32};
+use crate::model::pages::Weights;
 
 /// Output rows of a panel.
 pub(super) const PANEL: usize = 8;
 
 /// One block of eight rows.
-pub(super) trait Format: Sized + Send + Sync {
+pub(super) trait Format: Copy + Send + Sync {
     /// What it is multiplied with.
     type Input: InputBlock;
     /// Bytes of one row's block in the file.
@@ -21,21 +22,18 @@ pub(super) trait Format: Sized + Send + Sync {
 }
 
 /// Packs `[outputs, inputs]` as it lies in the file; rows that fill up the last panel are zero.
-pub(super) fn pack<F: Format>(data: &[u8], inputs: usize) -> Vec<F> {
+pub(super) fn pack<F: Format>(data: &[u8], inputs: usize) -> Weights<F> {
     let blocks = inputs / F::Input::VALUES;
     let row_bytes = blocks * F::BYTES;
     let outputs = data.len() / row_bytes;
     let zeros = vec![0; F::BYTES];
-    let mut out = Vec::with_capacity(outputs.div_ceil(PANEL) * blocks);
-    for first in (0..outputs).step_by(PANEL) {
-        for block in 0..blocks {
-            out.push(F::pack(std::array::from_fn(|row| {
-                let start = (first + row) * row_bytes + block * F::BYTES;
-                data.get(start..start + F::BYTES).unwrap_or(&zeros)
-            })));
-        }
-    }
-    out
+    Weights::from_fn(outputs.div_ceil(PANEL) * blocks, |i| {
+        let (first, block) = (i / blocks * PANEL, i % blocks);
+        F::pack(std::array::from_fn(|row| {
+            let start = (first + row) * row_bytes + block * F::BYTES;
+            data.get(start..start + F::BYTES).unwrap_or(&zeros)
+        }))
+    })
 }
 
 fn half(bytes: &[u8], at: usize) -> u16 {
@@ -43,6 +41,7 @@ fn half(bytes: &[u8], at: usize) -> u16 {
 }
 
 /// 32 inputs of 8 bits: `w = d · q`.
+#[derive(Clone, Copy)]
 #[repr(C, align(16))]
 pub(super) struct Q8_0 {
     /// Scale of each row, 16-bit float.
@@ -66,11 +65,37 @@ impl Format for Q8_0 {
     }
 }
 
+/// The same, for sums of four products of bytes, of which one factor is unsigned.
+#[derive(Clone, Copy)]
+#[repr(C, align(16))]
+pub(super) struct Q8Quads {
+    /// Scale of each row, 16-bit float.
+    pub d: [u16; PANEL],
+    /// `[input quad][row · 4 + input]`, each raised by 128.
+    pub q: [[u8; 32]; 8],
+}
+
+impl Format for Q8Quads {
+    type Input = Narrow32;
+    const BYTES: usize = 34;
+
+    fn pack(rows: [&[u8]; PANEL]) -> Self {
+        let mut q = [[0; 32]; 8];
+        for (quad, q) in q.iter_mut().enumerate() {
+            for (i, q) in q.iter_mut().enumerate() {
+                *q = rows[i / 4][2 + quad * 4 + i % 4] ^ 0x80;
+            }
+        }
+        Self { d: rows.map(|row| half(row, 0)), q }
+    }
+}
+
 /// Four-bit values of 32 inputs: `[quad][row · 4 + input]`, the low half of a byte belongs to that
 /// quad and the high half to the one four further.
 pub(super) type Nibbles = [[u8; 32]; 4];
 
 /// 32 inputs of 4 bits: `w = d · (q − 8)`.
+#[derive(Clone, Copy)]
 #[repr(C, align(16))]
 pub(super) struct Q4_0 {
     /// Scale of each row, 16-bit float.
@@ -96,6 +121,7 @@ impl Format for Q4_0 {
 }
 
 /// 256 inputs of 4 bits in eight parts: `w = d · scale · q − m · min`.
+#[derive(Clone, Copy)]
 #[repr(C, align(32))]
 pub(super) struct Q4K {
     /// Scale of the scales of each row, 16-bit float.
@@ -149,6 +175,7 @@ impl Format for Q4K {
 }
 
 /// 256 inputs of 6 bits in sixteen parts: `w = d · scale · (q − 32)`.
+#[derive(Clone, Copy)]
 #[repr(C, align(16))]
 pub(super) struct Q6K {
     /// Scale of the scales of each row, 16-bit float.
@@ -208,6 +235,7 @@ mod tests {
     fn packing_costs_what_is_said() {
         let grown = |packed: usize, bytes: usize| packed as f64 / (bytes * PANEL) as f64;
         assert_eq!(grown(size_of::<Q8_0>(), Q8_0::BYTES), 1.0);
+        assert_eq!(grown(size_of::<Q8Quads>(), Q8Quads::BYTES), 1.0);
         assert_eq!(grown(size_of::<Q4_0>(), Q4_0::BYTES), 1.0);
         assert_eq!(grown(size_of::<Q6K>(), Q6K::BYTES), 1.0);
         assert!(grown(size_of::<Q4K>(), Q4K::BYTES) < 1.03);

@@ -3,7 +3,7 @@
 use half::f16;
 
 use super::input::{InputBlock, Narrow32, Narrow256, Wide32};
-use super::pack::{Format, Q4_0, Q4K, Q6K, Q8_0};
+use super::pack::{Format, Q4_0, Q4K, Q6K, Q8_0, Q8Quads};
 use super::row::nibble;
 
 /// A format that is computed one value at a time.
@@ -43,7 +43,8 @@ impl PlainInput for Narrow32 {
     }
 
     fn sums_are_right(&self) -> bool {
-        self.values().1.iter().sum::<i32>() == self.sum
+        let sum: i32 = self.values().1.iter().sum();
+        (self.minus_8, self.minus_128) == (-8 * sum, -128 * sum)
     }
 }
 
@@ -77,6 +78,14 @@ impl Plain for Q8_0 {
     fn add(&self, row: usize, x: &Wide32, sum: f32) -> f32 {
         let q = |input: usize| i32::from(self.q[input / 2][row * 2 + input % 2]);
         let total: i32 = (0..32).map(|input| q(input) * word(&x.pairs, input)).sum();
+        (total as f32).mul_add(float(self.d[row]) * x.scale, sum)
+    }
+}
+
+impl Plain for Q8Quads {
+    fn add(&self, row: usize, x: &Narrow32, sum: f32) -> f32 {
+        let q = |input: usize| i32::from(self.q[input / 4][row * 4 + input % 4]) - 128;
+        let total: i32 = (0..32).map(|input| q(input) * byte(&x.quads, input)).sum();
         (total as f32).mul_add(float(self.d[row]) * x.scale, sum)
     }
 }

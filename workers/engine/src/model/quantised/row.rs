@@ -3,7 +3,7 @@
 
 use half::f16;
 
-use super::pack::{Format, Nibbles, Q4_0, Q4K, Q6K, Q8_0};
+use super::pack::{Format, Nibbles, Q4_0, Q4K, Q6K, Q8_0, Q8Quads};
 
 /// A format whose rows can be read.
 pub(super) trait Row: Format {
@@ -25,6 +25,13 @@ impl Row for Q8_0 {
     fn append(&self, row: usize, out: &mut Vec<f32>) {
         let d = float(self.d[row]);
         out.extend((0..32).map(|i| d * f32::from(self.q[i / 2][row * 2 + i % 2])));
+    }
+}
+
+impl Row for Q8Quads {
+    fn append(&self, row: usize, out: &mut Vec<f32>) {
+        let d = float(self.d[row]);
+        out.extend((0..32).map(|i| d * (f32::from(self.q[i / 4][row * 4 + i % 4]) - 128.0)));
     }
 }
 

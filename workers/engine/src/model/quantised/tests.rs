@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use super::input::InputBlock;
 use super::pack::{Format, PANEL};
 use super::plain::{Plain, PlainInput, steps};
-use super::{Activations, Packed, Panels};
+use super::{Activations, Instructions, Packed, Panels};
 use crate::model::linear::{Linear, forward_all};
 use crate::model::threads::Threads;
 
@@ -25,6 +25,18 @@ fn tensor(outputs: usize, inputs: usize, dtype: GgmlDType) -> QTensor {
     let weight = random(outputs * inputs, 5);
     let weight = Tensor::from_vec(weight, (outputs, inputs), &Device::Cpu).unwrap();
     QTensor::quantize(&weight, dtype).unwrap()
+}
+
+/// What this processor can do, and less of it.
+fn instructions() -> Vec<Instructions> {
+    let all = Instructions::detect();
+    let without = all.map(|all| Instructions { vnni: None, ..all });
+    let wide = all.filter(|all| all.vnni.is_some());
+    without.into_iter().chain(wide).collect()
+}
+
+fn packed(instructions: Instructions, tensor: &QTensor) -> Packed {
+    Packed::with(instructions, tensor).unwrap().unwrap()
 }
 
 fn product(layer: &Linear, x: &[f32], threads: usize) -> Vec<f32> {
@@ -47,6 +59,7 @@ fn plain_product(packed: &Packed, x: &[f32], outputs: usize) -> Vec<f32> {
     let blocks = |values: usize| packed.inputs / values;
     match &packed.panels {
         Panels::Q8_0(w) => plain(w, &a.wide, blocks(32), outputs),
+        Panels::Q8Quads(w, _) => plain(w, &a.narrow, blocks(32), outputs),
         Panels::Q4_0(w) => plain(w, &a.narrow, blocks(32), outputs),
         Panels::Q4K(w) => plain(w, &a.large, blocks(256), outputs),
         Panels::Q6K(w) => plain(w, &a.large, blocks(256), outputs),
@@ -104,13 +117,18 @@ fn formats_match_exact_arithmetic_and_the_library_within_the_error_of_rounding()
 fn vector_kernels_equal_plain_arithmetic_bit_for_bit() {
     for dtype in FORMATS {
         for outputs in [3, 16, 29] {
-            let (inputs, rows) = (512, 9);
+            let (inputs, rows) = (512, 15);
             let tensor = tensor(outputs, inputs, dtype);
-            let Some(packed) = Packed::new(&tensor).unwrap() else { return };
             let x = random(rows * inputs, 3);
-            let expected = plain_product(&packed, &x, outputs);
-            let layer = Linear::quantised(Arc::new(tensor), None).unwrap();
-            assert_eq!(product(&layer, &x, 1), expected, "{dtype:?} {outputs}");
+            let mut results = Vec::new();
+            for instructions in instructions() {
+                let packed = packed(instructions, &tensor);
+                let expected = plain_product(&packed, &x, outputs);
+                let layer = Linear::packed(packed, outputs, inputs);
+                results.push(product(&layer, &x, 1));
+                assert_eq!(results.last(), Some(&expected), "{dtype:?} {outputs} {instructions:?}");
+            }
+            assert!(results.iter().all(|result| *result == results[0]), "{dtype:?} {outputs}");
         }
     }
 }
@@ -134,11 +152,13 @@ fn extreme_values_do_not_overflow() {
             }
             let storage = QStorage::from_data(data.into(), &Device::Cpu, dtype).unwrap();
             let tensor = QTensor::new(storage, (outputs, inputs)).unwrap();
-            let Some(packed) = Packed::new(&tensor).unwrap() else { return };
             let x: Vec<f32> = (0..4 * inputs).map(|i| if i % 7 < 6 { sign } else { -sign }).collect();
-            let expected = plain_product(&packed, &x, outputs);
-            let layer = Linear::quantised(Arc::new(tensor), None).unwrap();
-            assert_eq!(product(&layer, &x, 1), expected, "{dtype:?} {fill:x}");
+            for instructions in instructions() {
+                let packed = packed(instructions, &tensor);
+                let expected = plain_product(&packed, &x, outputs);
+                let layer = Linear::packed(packed, outputs, inputs);
+                assert_eq!(product(&layer, &x, 1), expected, "{dtype:?} {fill:x} {instructions:?}");
+            }
         }
     }
 }
@@ -147,22 +167,24 @@ fn extreme_values_do_not_overflow() {
 fn neighbours_threads_and_shared_inputs_change_no_bit() {
     let (inputs, rows) = (512, 70);
     let x = random(rows * inputs, 11);
-    let layers: Vec<Linear> = FORMATS
-        .iter()
-        .zip([2048, 1019, 1030, 77])
-        .map(|(dtype, outputs)| Linear::quantised(Arc::new(tensor(outputs, inputs, *dtype)), None).unwrap())
-        .collect();
-    let alone: Vec<Vec<f32>> = layers.iter().map(|layer| product(layer, &x, 1)).collect();
-    for threads in [1, 3] {
-        let pool = Threads::new(threads);
-        let mut activations = Activations::default();
-        for count in [1, 2, 5, 33, 70] {
-            let mut y: [Vec<f32>; 4] = Default::default();
-            let mut at = y.iter_mut();
-            let outs = std::array::from_fn::<_, 4, _>(|i| (&layers[i], at.next().unwrap()));
-            forward_all(&x[..count * inputs], outs, &mut activations, &pool).unwrap();
-            for ((y, whole), layer) in y.iter().zip(&alone).zip(&layers) {
-                assert_eq!(y[..], whole[..count * layer.outputs()], "{count} rows, {threads} threads");
+    for instructions in instructions() {
+        let layer = |(dtype, outputs): (&GgmlDType, usize)| {
+            Linear::packed(packed(instructions, &tensor(outputs, inputs, *dtype)), outputs, inputs)
+        };
+        let layers: Vec<Linear> = FORMATS.iter().zip([2048, 1019, 1030, 77]).map(layer).collect();
+        let alone: Vec<Vec<f32>> = layers.iter().map(|layer| product(layer, &x, 1)).collect();
+        for threads in [1, 3] {
+            let pool = Threads::new(threads);
+            let mut activations = Activations::default();
+            for count in [1, 2, 5, 33, 70] {
+                let mut y: [Vec<f32>; 4] = Default::default();
+                let mut at = y.iter_mut();
+                let outs = std::array::from_fn::<_, 4, _>(|i| (&layers[i], at.next().unwrap()));
+                forward_all(&x[..count * inputs], outs, &mut activations, &pool).unwrap();
+                for ((y, whole), layer) in y.iter().zip(&alone).zip(&layers) {
+                    let whole = &whole[..count * layer.outputs()];
+                    assert_eq!(y[..], *whole, "{count} rows, {threads} threads, {instructions:?}");
+                }
             }
         }
     }
@@ -172,12 +194,14 @@ fn neighbours_threads_and_shared_inputs_change_no_bit() {
 fn rows_read_back_are_the_tensor() {
     for dtype in FORMATS {
         let tensor = tensor(19, 512, dtype);
-        let Some(packed) = Packed::new(&tensor).unwrap() else { return };
         let expected = tensor.dequantize(&Device::Cpu).unwrap().to_vec2::<f32>().unwrap();
-        for (output, expected) in expected.iter().enumerate() {
-            let mut row = Vec::new();
-            packed.append_row(output, &mut row);
-            assert_eq!(&row, expected, "{dtype:?} {output}");
+        for instructions in instructions() {
+            let packed = packed(instructions, &tensor);
+            for (output, expected) in expected.iter().enumerate() {
+                let mut row = Vec::new();
+                packed.append_row(output, &mut row);
+                assert_eq!(&row, expected, "{dtype:?} {output} {instructions:?}");
+            }
         }
     }
 }
