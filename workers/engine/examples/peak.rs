@@ -1,5 +1,5 @@
-//! How many multiplications and additions this processor can do at most with AVX2, which no kernel exceeds: whole numbers of eight bits
-//! the way quantised products do them, and `f32` the way attention does.
+//! How many multiplications and additions this processor can do at most, which no kernel exceeds: whole numbers of eight bits the way
+//! quantised products do them, with AVX2 and, where there is VNNI, with AVX-512; and `f32` the way attention does.
 //!
 //! ```text
 //! cargo run --release -p bul-engine --example peak
@@ -7,7 +7,7 @@
 //!
 //! Multiply-adds per second, by the number of threads. Nothing is read from memory: all operands stay in registers.
 
-#![expect(unsafe_code, reason = "calls into functions with AVX2")]
+#![expect(unsafe_code, reason = "calls into functions with AVX2 and AVX-512")]
 
 use std::thread;
 use std::time::Instant;
@@ -29,6 +29,20 @@ mod kernels {
         for _ in 0..super::ROUNDS {
             for sum in &mut sums {
                 *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), ones));
+            }
+            a = black_box(a);
+        }
+        black_box(sums);
+    }
+
+    /// `dpbusd`: 64 products each round and sum.
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    pub fn eight_bits_wide() {
+        let (mut a, b) = (_mm512_set1_epi8(3), _mm512_set1_epi8(2));
+        let mut sums = [_mm512_setzero_si512(); super::SUMS];
+        for _ in 0..super::ROUNDS {
+            for sum in &mut sums {
+                *sum = _mm512_dpbusd_epi32(*sum, a, b);
             }
             a = black_box(a);
         }
@@ -63,6 +77,7 @@ fn main() {
         println!("this processor has no AVX2");
         return;
     }
+    let wide = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni");
     let all = thread::available_parallelism().map_or(1, usize::from);
     for threads in [1, all] {
         // SAFETY: the processor has both, which was just asked.
@@ -72,6 +87,11 @@ fn main() {
         println!(
             "{threads} threads: eight bits {eight_bits:.0}, f32 {floats:.0} thousand million multiply-adds per second"
         );
+        if wide {
+            // SAFETY: the same.
+            let eight_bits = measure(threads, 64, || unsafe { kernels::eight_bits_wide() });
+            println!("{threads} threads, VNNI: eight bits {eight_bits:.0}");
+        }
     }
 }
 
