@@ -11,15 +11,57 @@ use pulp::{Simd, WithSimd};
 use super::plan::Tile;
 use crate::kv::{KvStore, LANES};
 
-/// Rows of one register tile: with two vectors of columns, twelve sums and their operands fill the
-/// sixteen registers of AVX2.
+/// Most rows of one register tile: with two vectors of columns, twelve sums and their operands fill
+/// the sixteen registers of AVX2, and twice as many the 32 of AVX-512.
 const PANEL: usize = 6;
+const PANEL_WIDE: usize = 12;
+
+/// The vectors that products are computed with. A product's lanes are sums of their own, so that
+/// wider ones change no bit; a softmax adds across lanes and keeps to [`LANES`].
+#[derive(Debug, Clone, Copy)]
+struct Vectors {
+    #[cfg(target_arch = "x86_64")]
+    wide: Option<pulp::x86::V4>,
+}
+
+impl Vectors {
+    #[inline(always)]
+    fn detect() -> Self {
+        Self {
+            #[cfg(target_arch = "x86_64")]
+            wide: pulp::x86::V4::try_new(),
+        }
+    }
+
+    /// Most rows of a tile with this many columns.
+    #[inline(always)]
+    fn panel(self, columns: usize) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        if self.wide.is_some() && columns.is_multiple_of(2 * LANES) {
+            return PANEL_WIDE;
+        }
+        PANEL
+    }
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S, product: Product<'_>) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(wide) = self.wide
+            && product.columns.is_multiple_of(2 * LANES)
+        {
+            return Simd::vectorize(wide, product);
+        }
+        simd.vectorize(product);
+    }
+}
 
 /// `c[m, n] = Σ_k a[m, k] · b[k, n]`, or `+=` with `add`.
 struct Product<'a> {
     /// As [`pack`] leaves it.
     a: &'a [f32],
     rows: usize,
+    /// Most rows of a tile, as for [`pack`].
+    panel: usize,
     depth: usize,
     /// `[depth, columns]`, where `columns` is a multiple of `LANES`.
     b: &'a [f32],
@@ -32,8 +74,8 @@ struct Product<'a> {
 /// Heights of the panels that `rows` are cut into: equal ones, since eight rows are twice four, not
 /// six and a slow two.
 #[inline(always)]
-fn heights(rows: usize) -> impl Iterator<Item = usize> {
-    let mut panels = rows.div_ceil(PANEL);
+fn heights(rows: usize, panel: usize) -> impl Iterator<Item = usize> {
+    let mut panels = rows.div_ceil(panel);
     let mut rest = rows;
     std::iter::from_fn(move || {
         let height = (panels > 0).then(|| rest.div_ceil(panels))?;
@@ -46,10 +88,10 @@ fn heights(rows: usize) -> impl Iterator<Item = usize> {
 /// Puts the operands of each panel side by side, `[depth, height]`: one stream of them in place of
 /// six keeps the inner loop in registers.
 #[inline(always)]
-fn pack(a: &[f32], a_stride: usize, rows: usize, depth: usize, packed: &mut Vec<f32>) {
+fn pack(a: &[f32], a_stride: usize, (rows, panel): (usize, usize), depth: usize, packed: &mut Vec<f32>) {
     packed.resize(rows * depth, 0.0);
     let mut row = 0;
-    for height in heights(rows) {
+    for height in heights(rows, panel) {
         let panel = &mut packed[row * depth..(row + height) * depth];
         for m in 0..height {
             let a = &a[(row + m) * a_stride..][..depth];
@@ -126,14 +168,20 @@ impl WithSimd for Product<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let mut row = 0;
-        for height in heights(self.rows) {
+        for height in heights(self.rows, self.panel) {
             match height {
                 1 => self.panel::<S, 1>(simd, row),
                 2 => self.panel::<S, 2>(simd, row),
                 3 => self.panel::<S, 3>(simd, row),
                 4 => self.panel::<S, 4>(simd, row),
                 5 => self.panel::<S, 5>(simd, row),
-                _ => self.panel::<S, PANEL>(simd, row),
+                6 => self.panel::<S, 6>(simd, row),
+                7 => self.panel::<S, 7>(simd, row),
+                8 => self.panel::<S, 8>(simd, row),
+                9 => self.panel::<S, 9>(simd, row),
+                10 => self.panel::<S, 10>(simd, row),
+                11 => self.panel::<S, 11>(simd, row),
+                _ => self.panel::<S, PANEL_WIDE>(simd, row),
             }
             row += height;
         }
@@ -229,24 +277,31 @@ impl WithSimd for AttendTile<'_, '_> {
         // A block's last vector may stand out behind its tokens.
         let width = (tile.longest().next_multiple_of(block_tokens) + LANES).next_multiple_of(LANES);
         scores.resize(q.len() / head_dim * width, 0.0);
+        let (vectors, columns) = (Vectors::detect(), shape.padded_tokens());
+        let panel = vectors.panel(columns);
         let mut packed_rows = 0..0;
-        for run in &tile.runs {
+        for (at, run) in tile.runs.iter().enumerate() {
+            if let Some(next) = tile.runs.get(at + 1) {
+                store.prefetch(next.block, layer, 0, kv_head);
+            }
             let (first, rows) = (run.rows.start * group, run.rows.len() * group);
             // Block after block is seen by the same rows.
             if packed_rows != run.rows {
-                pack(&q[first * head_dim..], head_dim, rows, head_dim, packed);
+                pack(&q[first * head_dim..], head_dim, (rows, panel), head_dim, packed);
                 packed_rows = run.rows.clone();
             }
-            simd.vectorize(Product {
+            let product = Product {
                 a: packed,
                 rows,
+                panel,
                 depth: head_dim,
                 b: store.keys(run.block, layer, kv_head, block),
-                columns: shape.padded_tokens(),
+                columns,
                 c: &mut scores[first * width + run.at..],
                 c_stride: width,
                 add: false,
-            });
+            };
+            vectors.run(simd, product);
         }
         let scale = 1.0 / (head_dim as f32).sqrt();
         norms.clear();
@@ -254,9 +309,13 @@ impl WithSimd for AttendTile<'_, '_> {
             norms.push(softmax(simd, scores, tile.contexts[vector / group], scale));
         }
         let columns = shape.padded_dim();
+        let panel = vectors.panel(columns);
         sums.clear();
         sums.resize(norms.len() * columns, 0.0);
-        for run in &tile.runs {
+        for (at, run) in tile.runs.iter().enumerate() {
+            if let Some(next) = tile.runs.get(at + 1) {
+                store.prefetch(next.block, layer, 1, kv_head);
+            }
             let values = store.values(run.block, layer, kv_head, block);
             let tokens = |row: usize| block_tokens.min(tile.contexts[row] - run.at);
             let mut row = run.rows.start;
@@ -264,23 +323,26 @@ impl WithSimd for AttendTile<'_, '_> {
             while row < run.rows.end {
                 let depth = tokens(row);
                 let count = (row..run.rows.end).take_while(|row| tokens(*row) == depth).count();
-                pack(&scores[row * group * width + run.at..], width, count * group, depth, packed);
-                simd.vectorize(Product {
+                let rows = count * group;
+                pack(&scores[row * group * width + run.at..], width, (rows, panel), depth, packed);
+                let product = Product {
                     a: packed,
-                    rows: count * group,
+                    rows,
+                    panel,
                     depth,
                     b: values,
                     columns,
                     c: &mut sums[row * group * columns..],
                     c_stride: columns,
                     add: true,
-                });
+                };
+                vectors.run(simd, product);
                 row += count;
             }
         }
-        let vectors = sums.chunks_exact(columns).zip(norms.iter());
+        let normed = sums.chunks_exact(columns).zip(norms.iter());
         let targets = out.into_iter().flat_map(|out| out.chunks_exact_mut(head_dim));
-        for ((sums, norm), out) in vectors.zip(targets) {
+        for ((sums, norm), out) in normed.zip(targets) {
             let sums = &sums[..head_dim];
             for d in 0..head_dim {
                 out[d] = sums[d] * norm;
@@ -346,26 +408,49 @@ mod tests {
         }
     }
 
+    struct InVectors<'a>(Vectors, Product<'a>);
+
+    impl WithSimd for InVectors<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            self.0.run(simd, self.1);
+        }
+    }
+
+    /// The product, set once and added once.
+    fn product(vectors: Vectors, [a, b]: [&[f32]; 2], [rows, depth, columns]: [usize; 3]) -> Vec<f32> {
+        let mut c = vec![1.0; rows * columns];
+        let (panel, mut packed) = (vectors.panel(columns), Vec::new());
+        pack(a, depth, (rows, panel), depth, &mut packed);
+        for add in [false, true] {
+            let (a, c) = (packed.as_slice(), c.as_mut_slice());
+            let product = Product { a, rows, panel, depth, b, columns, c, c_stride: columns, add };
+            dispatch(InVectors(vectors, product));
+        }
+        c
+    }
+
     #[test]
-    fn product_is_right_for_every_height() {
+    fn product_is_right_for_every_height_and_equal_in_every_width() {
+        let narrow = Vectors {
+            #[cfg(target_arch = "x86_64")]
+            wide: None,
+        };
         let wave =
             |len: usize, step: f32| -> Vec<f32> { (0..len).map(|i| (i as f32 * step).sin()).collect() };
-        for (rows, depth, columns) in
-            [(1, 5, 8), (2, 16, 72), (7, 33, 16), (8, 1, 40), (13, 64, 24), (64, 3, 128)]
-        {
+        let shapes = [(1, 5, 8), (2, 16, 72), (7, 33, 16), (8, 1, 40), (13, 64, 24), (64, 3, 128)];
+        let heights = (1..30).map(|rows| (rows, 20, 16));
+        for (rows, depth, columns) in shapes.into_iter().chain(heights) {
             let (a, b) = (wave(rows * depth, 0.37), wave(depth * columns, 0.11));
-            let mut c = vec![1.0; rows * columns];
-            let mut packed = Vec::new();
-            pack(&a, depth, rows, depth, &mut packed);
-            for add in [false, true] {
-                let (a, b, c) = (packed.as_slice(), b.as_slice(), c.as_mut_slice());
-                dispatch(Product { a, rows, depth, b, columns, c, c_stride: columns, add });
-            }
+            let shape = [rows, depth, columns];
+            let c = product(narrow, [&a, &b], shape);
+            assert_eq!(product(Vectors::detect(), [&a, &b], shape), c, "{rows}x{depth}x{columns}");
             for (i, value) in c.iter().enumerate() {
                 let (row, column) = (i / columns, i % columns);
                 let terms =
                     (0..depth).map(|k| f64::from(a[row * depth + k]) * f64::from(b[k * columns + column]));
-                // Once set and once added.
                 assert!(
                     (f64::from(*value) - 2.0 * terms.sum::<f64>()).abs() < 1e-4,
                     "{rows}x{depth}x{columns}"

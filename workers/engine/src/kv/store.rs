@@ -237,6 +237,19 @@ impl KvStore {
         self.read(block, (layer, 1, head), self.shape.head_dim, room)
     }
 
+    /// Asks for the keys (`kind` 0) or the values (1) of one head of a written block: a block's part
+    /// of a layer is short, and the processor does not guess where the next one lies.
+    pub fn prefetch(&self, block: BlockId, layer: usize, kind: usize, head: usize) {
+        let (shape, at) = (self.shape, block.0 as usize);
+        let start = shape.head_at(layer, kind, head);
+        let range = start..start + shape.head_len();
+        match &self.slabs {
+            Slabs::F32(slabs) => prefetch(&slabs[at][range]),
+            Slabs::F16(slabs) => prefetch(&slabs[at][range]),
+            Slabs::Int8(slabs, _) => prefetch(&slabs[at][range]),
+        }
+    }
+
     /// Rows of `row` numbers, each filled up to whole vectors.
     fn read<'a>(
         &'a self,
@@ -303,6 +316,21 @@ impl KvStore {
         }
     }
 }
+
+/// Asks for all cache lines of `numbers`.
+#[cfg(target_arch = "x86_64")]
+fn prefetch<T>(numbers: &[T]) {
+    #![expect(unsafe_code, reason = "an instruction that every x86-64 has")]
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    let start = numbers.as_ptr().cast::<i8>();
+    for at in (0..size_of_val(numbers)).step_by(64) {
+        // SAFETY: it belongs to the base of the architecture, and reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(at)) };
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn prefetch<T>(_: &[T]) {}
 
 /// The slab, allocated and zero when it was empty.
 fn allocated<T: Copy + Default>(slab: &mut Vec<T>, len: usize) -> &mut [T] {

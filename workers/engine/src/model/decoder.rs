@@ -203,7 +203,6 @@ impl Decoder {
             });
         }
         store.write_all(index, places, (&s.k, &s.v), threads);
-        s.attended.clear();
         s.attended.resize(s.q.len(), 0.0);
         s.attention.attend(plan, &s.q, store, index, &mut s.attended, threads);
         forward_all(&s.attended, [(&layer.o, &mut s.projected)], &mut s.quantised, threads)?;

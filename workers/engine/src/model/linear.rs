@@ -25,7 +25,7 @@ const QUANTISED_ROWS_MAX: usize = 31;
 const SHARE_ROWS_MIN: usize = 64;
 
 /// Parts per thread, so that a thread that is held up leaves work to the others.
-const PARTS_PER_THREAD: usize = 2;
+const PARTS_PER_THREAD: usize = 4;
 
 /// `y = x · Wᵀ + b`, `W` of shape `[outputs, inputs]`.
 pub(crate) struct Linear {
@@ -95,7 +95,7 @@ pub(crate) fn forward_all<const N: usize>(
     activations.clear();
     for (layer, y) in &mut layers {
         let rows = x.len() / layer.inputs;
-        y.clear();
+        // Every product writes all of it.
         y.resize(rows * layer.outputs, 0.0);
         match &layer.weight {
             Weight::Dense(weight) => dense_product(x, weight, layer.inputs, y, threads),

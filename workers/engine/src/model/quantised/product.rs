@@ -136,9 +136,10 @@ impl<F: Wide> WideProduct<'_, F> {
         let blocks = pair[0].len();
         let rows: [&[F::Input]; M] = std::array::from_fn(|m| &x[m * blocks..][..blocks]);
         for (y, sums) in y.iter_mut().zip(F::tile::<M>(self.vnni, pair, rows)) {
-            // The last panel may reach beyond the outputs.
-            for (y, sum) in y[at..].iter_mut().zip(sums) {
-                *y = sum;
+            match y[at..].first_chunk_mut() {
+                Some(y) => *y = sums,
+                // The last panel reaches beyond the outputs.
+                None => y[at..].iter_mut().zip(sums).for_each(|(y, sum)| *y = sum),
             }
         }
     }

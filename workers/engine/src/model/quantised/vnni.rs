@@ -14,9 +14,6 @@ use super::input::{Narrow32, Narrow256};
 use super::pack::{Nibbles, PANEL, Q4_0, Q4K, Q6K, Q8Quads};
 use super::{Wide, WideSums};
 
-/// How far ahead of the sums weights are asked for.
-const AHEAD_BYTES: usize = 4096;
-
 /// Proof that this processor has what the kernels need.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Vnni(());
@@ -83,13 +80,15 @@ fn halves(low: &[u16; PANEL], high: &[u16; PANEL]) -> __m512 {
     _mm512_cvtph_ps(_mm256_set_m128i(high, low))
 }
 
-/// Asks for the weights [`AHEAD_BYTES`] after this part of a block.
+/// Asks for this part of a block of the next two panels. All rows are multiplied with two panels
+/// before the next two, so that these have the time of all rows to arrive.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn prefetch<T>(blocks: [&T; 2], part: usize, parts: usize) {
+fn prefetch<T>(block: [&T; 2], blocks: usize, part: usize, parts: usize) {
     let bytes = size_of::<T>() / parts;
-    for block in blocks {
-        let start = std::ptr::from_ref(block).cast::<i8>().wrapping_add(AHEAD_BYTES + part * bytes);
+    for block in block {
+        let next = std::ptr::from_ref(block).wrapping_add(2 * blocks);
+        let start = next.cast::<i8>().wrapping_add(part * bytes);
         for line in 0..bytes.div_ceil(64) {
             // A prefetch reads nothing, so its address may lie anywhere.
             _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line * 64));
@@ -115,7 +114,7 @@ fn q8<const M: usize>(panels: [&[Q8Quads]; 2], rows: [&[Narrow32]; M]) -> WideSu
     let mut out = [_mm512_setzero_ps(); M];
     for b in 0..blocks {
         let (low, high) = (&low[b], &high[b]);
-        prefetch([low, high], 0, 1);
+        prefetch([low, high], blocks, 0, 1);
         let mut sum = [_mm512_setzero_si512(); M];
         for m in 0..M {
             sum[m] = _mm512_set1_epi32(rows[m][b].minus_128);
@@ -158,7 +157,7 @@ fn q4_0<const M: usize>(panels: [&[Q4_0]; 2], rows: [&[Narrow32]; M]) -> WideSum
     let mut out = [_mm512_setzero_ps(); M];
     for b in 0..blocks {
         let (low, high) = (&low[b], &high[b]);
-        prefetch([low, high], 0, 1);
+        prefetch([low, high], blocks, 0, 1);
         let (mut sum, mut x) = ([_mm512_setzero_si512(); M], [&rows[0][b].quads; M]);
         for m in 0..M {
             sum[m] = _mm512_set1_epi32(rows[m][b].minus_8);
@@ -194,7 +193,7 @@ fn q4k<const M: usize>(panels: [&[Q4K]; 2], rows: [&[Narrow256]; M]) -> WideSums
         let (low, high) = (&low[b], &high[b]);
         let (mut total, mut min) = ([_mm512_setzero_si512(); M], [_mm512_setzero_si512(); M]);
         for part in 0..8 {
-            prefetch([low, high], part, 8);
+            prefetch([low, high], blocks, part, 8);
             let mut sum = [_mm512_setzero_si512(); M];
             nibbles(&mut sum, &low.q[part], &high.q[part], quads_of(&rows, b, part));
             let scale = _mm512_cvtepu8_epi32(join_eight(low.scales[part], high.scales[part]));
@@ -268,7 +267,7 @@ fn q6k<const M: usize>(panels: [&[Q6K]; 2], rows: [&[Narrow256]; M]) -> WideSums
         let block = [&low[b], &high[b]];
         let (mut total, mut offset) = ([_mm512_setzero_si512(); M], [_mm512_setzero_si512(); M]);
         for pair in 0..8 {
-            prefetch(block, pair, 8);
+            prefetch(block, blocks, pair, 8);
             let x = quads_of(&rows, b, pair);
             let scales = [part_scales(block, pair, 0), part_scales(block, pair, 1)];
             let (mut first, mut second) = ([_mm512_setzero_si512(); M], [_mm512_setzero_si512(); M]);
