@@ -13,6 +13,32 @@ pub fn model() -> EmbeddedModel<'static> {
     }
 }
 
+/// Gives the pages of the model's files back to the system: they are read once, when the model is opened, and would count as
+/// this process's memory for as long as it runs.
+pub fn forget_model() {
+    let EmbeddedModel { tokenizer, weights, phrases, .. } = model();
+    for file in [tokenizer, weights, phrases.unwrap_or_default()] {
+        forget(file);
+    }
+}
+
+/// Without effect where a page has another size.
+#[cfg(target_os = "linux")]
+fn forget(file: &'static [u8]) {
+    #![expect(unsafe_code, reason = "a call of the system")]
+    const PAGE: usize = 4096;
+    let skipped = file.as_ptr().align_offset(PAGE).min(file.len());
+    let (start, len) = (file[skipped..].as_ptr(), (file.len() - skipped) / PAGE * PAGE);
+    if len > 0 {
+        // SAFETY: whole pages within read-only data of the executable (the files of `model`), which nobody can have written to;
+        // whoever reads them again finds them as they are in the file.
+        unsafe { libc::madvise(start.cast_mut().cast(), len, libc::MADV_DONTNEED) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn forget(_: &'static [u8]) {}
+
 /// A business event of the demo.
 pub struct Sample {
     /// File name, from which its kind is recognised.
@@ -37,3 +63,15 @@ samples!(
     "contract.json",
     "requests.jsonl"
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_forgotten_is_read_again() {
+        let before = model().weights.to_vec();
+        forget_model();
+        assert_eq!(model().weights, before);
+    }
+}

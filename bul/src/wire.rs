@@ -292,7 +292,9 @@ pub async fn open_model(
     options.tiers.remote = blocks::remote_tier(config)?;
     let registry = registry.cloned();
     let opened = tokio::task::spawn_blocking(move || {
-        bul_engine::open_on(&spec, &options, &devices, registry.as_ref())
+        let opened = bul_engine::open_on(&spec, &options, &devices, registry.as_ref());
+        shipped::forget_model();
+        opened
     })
     .await?;
     Ok(opened.map_err(|e| Fault::unavailable(format!("model: {e}")))?)

@@ -5,6 +5,7 @@
 
 pub(crate) mod cpu;
 pub(crate) mod plan;
+mod product;
 #[cfg(test)]
 mod tests;
 mod tile;

@@ -12,6 +12,7 @@ pub(crate) mod precision;
 pub(crate) mod quota;
 pub(crate) mod shadow;
 pub(crate) mod shares;
+mod slab;
 mod store;
 pub(crate) mod table;
 #[cfg(test)]

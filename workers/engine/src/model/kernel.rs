@@ -12,7 +12,8 @@ const ROW_TILE: usize = 48;
 
 /// Runs `op` with the widest vectors that are used on this machine (AVX2 + FMA, NEON, or none).
 ///
-/// AVX-512 is left out on purpose: results are then bit-equal on all x86-64 machines with AVX2.
+/// AVX-512 is left out on purpose: what is added across lanes is then bit-equal on all x86-64
+/// machines with AVX2. Products whose lanes are sums of their own use it (`attn/product.rs`).
 #[inline]
 pub(crate) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
     #[cfg(target_arch = "x86_64")]

@@ -1,0 +1,127 @@
+//! Slabs: where the numbers of a block lie, and how one token's are written.
+//!
+//! A slab is allocated when its block is first written. Different blocks may be written at the same
+//! time. Called by `store`.
+
+use super::precision;
+use super::store::KvShape;
+
+/// Slabs of one precision.
+pub(super) enum Slabs {
+    F32(Vec<Vec<f32>>),
+    /// Bits of half-precision numbers.
+    F16(Vec<Vec<u16>>),
+    /// Eight-bit values, and the bits of their half-precision scales.
+    Int8(Vec<Vec<i8>>, Vec<Vec<u16>>),
+}
+
+impl Slabs {
+    /// Those of `blocks`, which rise.
+    pub fn of(&mut self, blocks: &[usize]) -> Vec<Slab<'_>> {
+        match self {
+            Self::F32(slabs) => picked(slabs, blocks).into_iter().map(Slab::F32).collect(),
+            Self::F16(slabs) => picked(slabs, blocks).into_iter().map(Slab::F16).collect(),
+            Self::Int8(slabs, scales) => {
+                let both = picked(slabs, blocks).into_iter().zip(picked(scales, blocks));
+                both.map(|(slab, scales)| Slab::Int8(slab, scales)).collect()
+            }
+        }
+    }
+}
+
+/// The items at places that rise.
+fn picked<'a, T>(items: &'a mut [T], places: &[usize]) -> Vec<&'a mut T> {
+    let mut rest = items.iter_mut();
+    let mut passed = 0;
+    let pick = |place: &usize| {
+        let item = rest.nth(place - passed);
+        passed = place + 1;
+        item
+    };
+    places.iter().filter_map(pick).collect()
+}
+
+/// One block's numbers.
+pub(super) enum Slab<'a> {
+    F32(&'a mut Vec<f32>),
+    F16(&'a mut Vec<u16>),
+    Int8(&'a mut Vec<i8>, &'a mut Vec<u16>),
+}
+
+impl Slab<'_> {
+    /// Writes one token's keys and values.
+    pub fn write(&mut self, shape: KvShape, (layer, slot): (usize, usize), k: &[f32], v: &[f32]) {
+        let rows = k.chunks_exact(shape.head_dim).zip(v.chunks_exact(shape.head_dim)).enumerate();
+        let len = shape.layers * shape.layer_len();
+        match self {
+            Self::F32(slab) => {
+                let slab = allocated(slab, len);
+                for (head, (k, v)) in rows {
+                    put(slab, shape, (layer, head, slot), k, v);
+                }
+            }
+            Self::F16(slab) => {
+                let slab = allocated(slab, len);
+                let mut packed = vec![0; 2 * shape.head_dim];
+                let (to_k, to_v) = packed.split_at_mut(shape.head_dim);
+                for (head, (k, v)) in rows {
+                    precision::pack_f16(k, to_k);
+                    precision::pack_f16(v, to_v);
+                    put(slab, shape, (layer, head, slot), to_k, to_v);
+                }
+            }
+            Self::Int8(slab, scales) => {
+                let slab = allocated(slab, len);
+                let scales = allocated(scales, shape.scales());
+                let mut packed = vec![0; 2 * shape.head_dim];
+                let (to_k, to_v) = packed.split_at_mut(shape.head_dim);
+                for (head, (k, v)) in rows {
+                    scales[shape.scales_at(layer, 0, head) + slot] = precision::pack_int8(k, to_k);
+                    scales[shape.scales_at(layer, 1, head) + slot] = precision::pack_int8(v, to_v);
+                    put(slab, shape, (layer, head, slot), to_k, to_v);
+                }
+            }
+        }
+    }
+}
+
+/// The slab, allocated and zero when it was empty.
+fn allocated<T: Copy + Default>(slab: &mut Vec<T>, len: usize) -> &mut [T] {
+    if slab.is_empty() {
+        // Exactly: a budget of bytes is counted in blocks.
+        slab.reserve_exact(len);
+        slab.resize(len, T::default());
+    }
+    slab
+}
+
+/// Writes one token's keys across and its values along.
+fn put<T: Copy>(
+    slab: &mut [T],
+    shape: KvShape,
+    (layer, head, slot): (usize, usize, usize),
+    keys: &[T],
+    values: &[T],
+) {
+    let across = &mut slab[shape.head_at(layer, 0, head)..][..shape.head_len()];
+    for (row, key) in across.chunks_exact_mut(shape.block_tokens).zip(keys) {
+        row[slot] = *key;
+    }
+    let along = shape.head_at(layer, 1, head) + slot * shape.head_dim;
+    slab[along..along + shape.head_dim].copy_from_slice(values);
+}
+
+/// Asks for all cache lines of `numbers`.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn prefetch<T>(numbers: &[T]) {
+    #![expect(unsafe_code, reason = "an instruction that every x86-64 has")]
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    let start = numbers.as_ptr().cast::<i8>();
+    for at in (0..size_of_val(numbers)).step_by(64) {
+        // SAFETY: it belongs to the base of the architecture, and reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(at)) };
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn prefetch<T>(_: &[T]) {}
