@@ -3,7 +3,8 @@
 //! Two panels side by side: a vector holds the same four inputs of sixteen outputs. Whole numbers
 //! are summed exactly and blocks are added as in `avx2`, so both give the same bits. The unsigned
 //! factor of the instruction is the weight; what it was raised by to become so is taken off again
-//! by the sum of the activations. Called by `mod`; `plain` does the same one value at a time.
+//! by the sum of the activations. No iterator adapters and no `map` within the kernels: they go
+//! through functions without vector instructions, which are not always inlined. Called by `mod`; `plain` does the same one value at a time.
 
 #![expect(unsafe_code, reason = "vector loads by pointer and calls into functions with AVX-512")]
 
@@ -66,8 +67,12 @@ fn join_half<T>(low: &[T; 16], high: &[T; 16]) -> __m256i {
 /// The same eight bytes of two panels.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn join_eight(low: [u8; 8], high: [u8; 8]) -> __m128i {
-    _mm_set_epi64x(i64::from_le_bytes(high), i64::from_le_bytes(low))
+fn join_eight<T>(low: &[T; 8], high: &[T; 8]) -> __m128i {
+    const { assert!(size_of::<T>() == 1) };
+    // SAFETY: eight readable bytes each; the instruction asks for no alignment.
+    let (low, high) =
+        unsafe { (_mm_loadl_epi64(low.as_ptr().cast()), _mm_loadl_epi64(high.as_ptr().cast())) };
+    _mm_unpacklo_epi64(low, high)
 }
 
 /// Sixteen 16-bit floats, widened.
@@ -100,9 +105,9 @@ fn prefetch<T>(block: [&T; 2], blocks: usize, part: usize, parts: usize) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn store<const M: usize>(sums: [__m512; M]) -> WideSums<M> {
     let mut out = [[0.0; 2 * PANEL]; M];
-    for (out, sum) in out.iter_mut().zip(sums) {
+    for m in 0..M {
         // SAFETY: sixteen writable floats; the instruction asks for no alignment.
-        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), sum) };
+        unsafe { _mm512_storeu_ps(out[m].as_mut_ptr(), sums[m]) };
     }
     out
 }
@@ -178,8 +183,8 @@ fn q4_0<const M: usize>(panels: [&[Q4_0]; 2], rows: [&[Narrow32]; M]) -> WideSum
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn quads_of<'a, const M: usize>(rows: &[&'a [Narrow256]; M], b: usize, part: usize) -> [&'a [i32; 8]; M] {
     let mut x = [&rows[0][b].quads.as_chunks::<8>().0[part]; M];
-    for (x, row) in x.iter_mut().zip(rows) {
-        *x = &row[b].quads.as_chunks::<8>().0[part];
+    for m in 0..M {
+        x[m] = &rows[m][b].quads.as_chunks::<8>().0[part];
     }
     x
 }
@@ -196,7 +201,7 @@ fn q4k<const M: usize>(panels: [&[Q4K]; 2], rows: [&[Narrow256]; M]) -> WideSums
             prefetch([low, high], blocks, part, 8);
             let mut sum = [_mm512_setzero_si512(); M];
             nibbles(&mut sum, &low.q[part], &high.q[part], quads_of(&rows, b, part));
-            let scale = _mm512_cvtepu8_epi32(join_eight(low.scales[part], high.scales[part]));
+            let scale = _mm512_cvtepu8_epi32(join_eight(&low.scales[part], &high.scales[part]));
             for m in 0..M {
                 total[m] = _mm512_add_epi32(total[m], _mm512_mullo_epi32(sum[m], scale));
             }
@@ -222,9 +227,9 @@ fn q4k<const M: usize>(panels: [&[Q4K]; 2], rows: [&[Narrow256]; M]) -> WideSums
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn part_scales([low, high]: [&Q6K; 2], pair: usize, part: usize) -> __m512i {
-    let low = low.scales[pair].as_chunks::<8>().0[part];
-    let high = high.scales[pair].as_chunks::<8>().0[part];
-    _mm512_cvtepi8_epi32(join_eight(low.map(i8::cast_unsigned), high.map(i8::cast_unsigned)))
+    let low = &low.scales[pair].as_chunks::<8>().0[part];
+    let high = &high.scales[pair].as_chunks::<8>().0[part];
+    _mm512_cvtepi8_epi32(join_eight(low, high))
 }
 
 /// Adds the 16 products of each output that belong to one part to `sum`.
