@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bul_broker::Broker;
-use bul_broker::conformance::{Fixture, Setup, flow};
+use bul_broker::conformance::{Fixture, Setup, flow, pass_ack_deadline_of};
 use bul_broker_nats::{NatsBroker, Options};
 use bul_harness::{Nats, NatsOptions};
 
@@ -27,9 +27,8 @@ impl Fixture for OnNats {
         self.broker.clone()
     }
 
-    /// The deadline is the server's own timer, of which it tells nobody before somebody pulls.
     async fn pass_ack_deadline(&self) {
-        tokio::time::sleep(ACK_WAIT + Duration::from_millis(500)).await;
+        pass_ack_deadline_of(&self.broker()).await;
     }
 
     fn is_limited(&self) -> bool {

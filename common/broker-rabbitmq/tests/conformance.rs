@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bul_broker::Broker;
-use bul_broker::conformance::{Fixture, Setup};
+use bul_broker::conformance::{Fixture, Setup, pass_ack_deadline_of};
 use bul_broker_rabbitmq::{Options, RabbitBroker};
 use bul_harness::RabbitMq;
 
@@ -22,9 +22,8 @@ impl Fixture for Rabbit {
         Arc::clone(&self.broker)
     }
 
-    /// The deadline is the broker's own timer, of which it tells nobody: what passes here is time alone.
     async fn pass_ack_deadline(&self) {
-        tokio::time::sleep(ACK_WAIT + Duration::from_millis(200)).await;
+        pass_ack_deadline_of(&self.broker()).await;
     }
 
     /// A quorum queue's limit is per lane and not exact; `faults` has a test of its own.

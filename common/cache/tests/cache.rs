@@ -13,7 +13,7 @@ use bul_cache::{
 };
 use bul_harness::Redis;
 use futures::future::join_all;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Barrier, Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// A tier of the tests: memory under another name, that can be held.
@@ -160,14 +160,21 @@ async fn what_is_queued_at_the_end_is_still_written() {
 #[tokio::test]
 async fn one_computation_for_all_who_ask_at_once() {
     let s = stack(CacheOptions::default());
-    let runs = AtomicUsize::new(0);
+    let (runs, asked, all_have) = (AtomicUsize::new(0), AtomicUsize::new(0), Notify::new());
+    // It ends when everybody has asked.
     let compute = || async {
         runs.fetch_add(1, Ordering::SeqCst);
-        tokio::time::sleep(Duration::from_millis(30)).await;
+        all_have.notified().await;
         Ok::<_, ()>(Computed::Keep(entry("a")))
     };
     let key = key(1);
-    let answers = join_all((0..50).map(|_| s.cache.get_or_compute(&key, LONG, compute))).await;
+    let ask = async || {
+        if asked.fetch_add(1, Ordering::SeqCst) == 49 {
+            all_have.notify_one();
+        }
+        s.cache.get_or_compute(&key, LONG, compute).await
+    };
+    let answers = join_all((0..50).map(|_| ask())).await;
     assert_eq!(runs.load(Ordering::SeqCst), 1);
     assert!(answers.iter().all(|a| a.as_ref().unwrap().entry == entry("a")));
     let computed = answers.iter().filter(|a| a.as_ref().unwrap().source == Source::Computed).count();
@@ -263,15 +270,27 @@ async fn errors_and_partial_texts_are_neither_kept_nor_shared() {
         let runs = AtomicUsize::new(0);
         let under_way = AtomicUsize::new(0);
         let most = AtomicUsize::new(0);
+        // The first ends when everybody has asked; all others wait for each other.
+        let (asked, all_have, others) = (AtomicUsize::new(0), Notify::new(), Barrier::new(9));
         let compute = || async {
-            runs.fetch_add(1, Ordering::SeqCst);
+            let run = runs.fetch_add(1, Ordering::SeqCst);
             most.fetch_max(under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            tokio::time::sleep(Duration::from_millis(30)).await;
+            if run == 0 {
+                all_have.notified().await;
+            } else {
+                others.wait().await;
+            }
             under_way.fetch_sub(1, Ordering::SeqCst);
             if fails { Err("out of memory") } else { Ok(Computed::Pass(entry("half a"))) }
         };
         let key = key(1);
-        let answers = join_all((0..10).map(|_| s.cache.get_or_compute(&key, LONG, compute))).await;
+        let ask = async || {
+            if asked.fetch_add(1, Ordering::SeqCst) == 9 {
+                all_have.notify_one();
+            }
+            s.cache.get_or_compute(&key, LONG, compute).await
+        };
+        let answers = join_all((0..10).map(|_| ask())).await;
         assert_eq!(runs.load(Ordering::SeqCst), 10, "each finds out for itself");
         assert_eq!(most.load(Ordering::SeqCst), 9, "all that waited at once, not one after another");
         assert!(

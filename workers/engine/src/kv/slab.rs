@@ -16,6 +16,15 @@ pub(super) enum Slabs {
 }
 
 impl Slabs {
+    /// That of a block.
+    pub fn one(&mut self, block: usize) -> Slab<'_> {
+        match self {
+            Self::F32(slabs) => Slab::F32(&mut slabs[block]),
+            Self::F16(slabs) => Slab::F16(&mut slabs[block]),
+            Self::Int8(slabs, scales) => Slab::Int8(&mut slabs[block], &mut scales[block]),
+        }
+    }
+
     /// Those of `blocks`, which rise.
     pub fn of(&mut self, blocks: &[usize]) -> Vec<Slab<'_>> {
         match self {
@@ -30,15 +39,16 @@ impl Slabs {
 }
 
 /// The items at places that rise.
-fn picked<'a, T>(items: &'a mut [T], places: &[usize]) -> Vec<&'a mut T> {
-    let mut rest = items.iter_mut();
+fn picked<'a, T>(mut rest: &'a mut [T], places: &[usize]) -> Vec<&'a mut T> {
     let mut passed = 0;
     let pick = |place: &usize| {
-        let item = rest.nth(place - passed);
+        let (upto, after) = std::mem::take(&mut rest).split_at_mut(place - passed + 1);
+        rest = after;
+        let item = &mut upto[place - passed];
         passed = place + 1;
         item
     };
-    places.iter().filter_map(pick).collect()
+    places.iter().map(pick).collect()
 }
 
 /// One block's numbers.
@@ -125,3 +135,19 @@ pub(super) fn prefetch<T>(numbers: &[T]) {
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) fn prefetch<T>(_: &[T]) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_that_rise_are_picked_and_none_is_passed_over() {
+        let mut items: Vec<usize> = (0..9).collect();
+        for places in [vec![], vec![0], vec![8], vec![0, 1, 5, 8]] {
+            let found: Vec<usize> = picked(&mut items, &places).into_iter().map(|item| *item).collect();
+            assert_eq!(found, places);
+        }
+        let beyond = std::panic::catch_unwind(move || picked(&mut items, &[3, 9]).len());
+        assert!(beyond.is_err(), "a block that is not there");
+    }
+}

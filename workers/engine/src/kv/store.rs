@@ -10,7 +10,7 @@ use half::f16;
 
 use super::pool::BlockId;
 use super::precision::{self, KvPrecision};
-use super::slab::{Slab, Slabs, prefetch};
+use super::slab::{Slabs, prefetch};
 use crate::model::threads::Threads;
 
 /// What writing one number of a key and one of a value takes, in multiply-adds.
@@ -98,10 +98,7 @@ impl KvStore {
 
     /// Writes the keys and values of one token, each `[kv_heads, head_dim]`.
     pub fn write(&mut self, block: BlockId, layer: usize, slot: usize, k: &[f32], v: &[f32]) {
-        let shape = self.shape;
-        for mut slab in self.slabs.of(&[block.0 as usize]) {
-            slab.write(shape, (layer, slot), k, v);
-        }
+        self.slabs.one(block.0 as usize).write(self.shape, (layer, slot), k, v);
     }
 
     /// The same for one token in each of `places`, of which there are as many as rows of `k` and
@@ -120,17 +117,14 @@ impl KvStore {
         let rows: Vec<&[usize]> = order.chunk_by(|a, b| places[*a].0 == places[*b].0).collect();
         let blocks: Vec<usize> = rows.iter().map(|rows| places[rows[0]].0.0 as usize).collect();
         let mut items: Vec<_> = self.slabs.of(&blocks).into_iter().zip(rows).collect();
-        let write = |(slab, rows): (&mut Slab<'_>, &[usize])| {
-            for row in rows {
-                let at = row * width..(row + 1) * width;
-                slab.write(shape, (layer, places[*row].1), &k[at.clone()], &v[at]);
-            }
-        };
         let parts = threads.share(k.len() * WRITE_COST).min(items.len()).max(1);
         let size = items.len().div_ceil(parts).max(1);
         threads.for_each(items.chunks_mut(size).collect(), |items| {
             for (slab, rows) in items {
-                write((slab, rows));
+                for row in *rows {
+                    let at = row * width..(row + 1) * width;
+                    slab.write(shape, (layer, places[*row].1), &k[at.clone()], &v[at]);
+                }
             }
         });
     }

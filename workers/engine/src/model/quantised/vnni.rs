@@ -56,8 +56,8 @@ fn join<T>(low: &[T; 32], high: &[T; 32]) -> __m512i {
 /// The same 16 bytes of two panels.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn join_half<T>(low: &[T; 16], high: &[T; 16]) -> __m256i {
-    const { assert!(size_of::<T>() == 1) };
+fn join_half<T, const N: usize>(low: &[T; N], high: &[T; N]) -> __m256i {
+    const { assert!(size_of::<[T; N]>() == 16) };
     // SAFETY: 16 readable bytes each; the instruction asks for no alignment.
     let (low, high) =
         unsafe { (_mm_loadu_si128(low.as_ptr().cast()), _mm_loadu_si128(high.as_ptr().cast())) };
@@ -79,10 +79,7 @@ fn join_eight<T>(low: &[T; 8], high: &[T; 8]) -> __m128i {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn halves(low: &[u16; PANEL], high: &[u16; PANEL]) -> __m512 {
-    // SAFETY: 16 readable bytes each; the instruction asks for no alignment.
-    let (low, high) =
-        unsafe { (_mm_loadu_si128(low.as_ptr().cast()), _mm_loadu_si128(high.as_ptr().cast())) };
-    _mm512_cvtph_ps(_mm256_set_m128i(high, low))
+    _mm512_cvtph_ps(join_half(low, high))
 }
 
 /// Asks for this part of a block of the next two panels. All rows are multiplied with two panels
@@ -98,6 +95,16 @@ fn prefetch<T>(block: [&T; 2], blocks: usize, part: usize, parts: usize) {
             // A prefetch reads nothing, so its address may lie anywhere.
             _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line * 64));
         }
+    }
+}
+
+/// Adds the sums of a block times its scale `d` and those of the rows.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn add_scaled<const M: usize>(out: &mut [__m512; M], sum: [__m512i; M], d: __m512, x: [f32; M]) {
+    for m in 0..M {
+        let scale = _mm512_mul_ps(d, _mm512_set1_ps(x[m]));
+        out[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[m]), scale, out[m]);
     }
 }
 
@@ -120,9 +127,10 @@ fn q8<const M: usize>(panels: [&[Q8Quads]; 2], rows: [&[Narrow32]; M]) -> WideSu
     for b in 0..blocks {
         let (low, high) = (&low[b], &high[b]);
         prefetch([low, high], blocks, 0, 1);
-        let mut sum = [_mm512_setzero_si512(); M];
+        let (mut sum, mut scales) = ([_mm512_setzero_si512(); M], [0.0; M]);
         for m in 0..M {
             sum[m] = _mm512_set1_epi32(rows[m][b].minus_128);
+            scales[m] = rows[m][b].scale;
         }
         for quad in 0..8 {
             let w = join(&low.q[quad], &high.q[quad]);
@@ -130,11 +138,7 @@ fn q8<const M: usize>(panels: [&[Q8Quads]; 2], rows: [&[Narrow32]; M]) -> WideSu
                 sum[m] = _mm512_dpbusd_epi32(sum[m], w, _mm512_set1_epi32(rows[m][b].quads[quad]));
             }
         }
-        let d = halves(&low.d, &high.d);
-        for m in 0..M {
-            let scale = _mm512_mul_ps(d, _mm512_set1_ps(rows[m][b].scale));
-            out[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[m]), scale, out[m]);
-        }
+        add_scaled(&mut out, sum, halves(&low.d, &high.d), scales);
     }
     store(out)
 }
@@ -163,17 +167,15 @@ fn q4_0<const M: usize>(panels: [&[Q4_0]; 2], rows: [&[Narrow32]; M]) -> WideSum
     for b in 0..blocks {
         let (low, high) = (&low[b], &high[b]);
         prefetch([low, high], blocks, 0, 1);
-        let (mut sum, mut x) = ([_mm512_setzero_si512(); M], [&rows[0][b].quads; M]);
+        let (mut sum, mut scales) = ([_mm512_setzero_si512(); M], [0.0; M]);
+        let mut x = [&rows[0][b].quads; M];
         for m in 0..M {
             sum[m] = _mm512_set1_epi32(rows[m][b].minus_8);
+            scales[m] = rows[m][b].scale;
             x[m] = &rows[m][b].quads;
         }
         nibbles(&mut sum, &low.q, &high.q, x);
-        let d = halves(&low.d, &high.d);
-        for m in 0..M {
-            let scale = _mm512_mul_ps(d, _mm512_set1_ps(rows[m][b].scale));
-            out[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[m]), scale, out[m]);
-        }
+        add_scaled(&mut out, sum, halves(&low.d, &high.d), scales);
     }
     store(out)
 }
