@@ -53,8 +53,11 @@ pub(super) struct Narrow256 {
     pub quads: [i32; 64],
 }
 
-/// Replaces `out` by the blocks of `x`, whose rows are whole blocks.
+/// Fills `out` with the blocks of `x`, whose rows are whole blocks, unless another layer has.
 pub(super) fn quantise<B: InputBlock>(avx2: Avx2, x: &[f32], out: &mut Vec<B>, threads: &Threads) {
+    if !out.is_empty() {
+        return;
+    }
     out.resize(x.len() / B::VALUES, B::ZERO);
     // A value costs about as much as ten multiply-adds.
     let parts = threads.share(x.len() * 10);

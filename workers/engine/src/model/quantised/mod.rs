@@ -1,4 +1,4 @@
-//! Products with quantised weights, packed for AVX2 and for AVX-512 with VNNI.
+//! Products with quantised weights, packed for AVX2, for AVX-512 with VNNI and for AMX.
 //!
 //! Weights are packed once, when they are loaded, and the tensor they came from can go. Rows of
 //! activations are quantised to eight bits once for all layers that read them. Invariant: a row's
@@ -6,6 +6,8 @@
 //! and with either instruction set.
 //! Other formats and machines without AVX2 are left to the library. Called by `linear`.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(not(target_arch = "x86_64"))]
@@ -21,6 +23,7 @@ mod product;
 mod row;
 #[cfg(test)]
 mod tests;
+mod tiles;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
@@ -28,20 +31,23 @@ use std::ops::Range;
 
 use candle_core::quantized::{GgmlDType, QTensor};
 
+#[cfg(target_arch = "x86_64")]
+use self::amx::{Amx, Ready};
 use self::avx2::Avx2;
 #[cfg(not(target_arch = "x86_64"))]
-use self::avx2::Vnni;
+use self::avx2::{Amx, Ready, Vnni};
 use self::input::{InputBlock, Narrow32, Narrow256, Wide32};
 use self::pack::{Format, PANEL, Q4_0, Q4K, Q6K, Q8_0, Q8Quads};
 use self::product::{Product, WideProduct};
 use self::row::Row;
+use self::tiles::{Rows32, Rows256, TILE, TILE_ROWS_MIN, TileProduct, Tiled};
 #[cfg(target_arch = "x86_64")]
 use self::vnni::Vnni;
 use super::pages::Weights;
 use super::threads::Threads;
 
-/// Rows of activations computed together.
-pub(super) const ROW_TILE: usize = 8;
+/// Rows of activations computed together at most.
+pub(super) const ROW_TILE: usize = TILE;
 
 /// Columns whose parts different threads may compute: whole pairs of panels.
 pub(super) const COLUMN_TILE: usize = 2 * PANEL;
@@ -76,12 +82,13 @@ trait Wide: Format {
 struct Instructions {
     avx2: Avx2,
     vnni: Option<Vnni>,
+    amx: Option<Amx>,
 }
 
 impl Instructions {
     /// `None` where it can do too little for kernels of our own.
     fn detect() -> Option<Self> {
-        Avx2::detect().map(|avx2| Self { avx2, vnni: Vnni::detect() })
+        Avx2::detect().map(|avx2| Self { avx2, vnni: Vnni::detect(), amx: Amx::detect() })
     }
 }
 
@@ -131,18 +138,17 @@ impl Packed {
 
     /// Quantises `x` as these weights want it, unless another layer has had it done.
     pub fn quantise(&self, x: &[f32], activations: &mut Activations, threads: &Threads) {
-        let avx2 = self.instructions.avx2;
-        match self.panels {
-            Panels::Q8_0(_) if activations.wide.is_empty() => {
-                input::quantise(avx2, x, &mut activations.wide, threads);
+        let (avx2, inputs) = (self.instructions.avx2, self.inputs);
+        let in_tiles = self.instructions.amx.is_some() && x.len() >= TILE_ROWS_MIN * inputs;
+        let Activations { wide, narrow, large, narrow_tiles, large_tiles } = activations;
+        match (&self.panels, in_tiles) {
+            (Panels::Q8_0(_), _) => input::quantise(avx2, x, wide, threads),
+            (Panels::Q8Quads(..) | Panels::Q4_0(_), true) => {
+                tiles::quantise(avx2, x, inputs, narrow_tiles, threads);
             }
-            Panels::Q8Quads(..) | Panels::Q4_0(_) if activations.narrow.is_empty() => {
-                input::quantise(avx2, x, &mut activations.narrow, threads);
-            }
-            Panels::Q4K(_) | Panels::Q6K(_) if activations.large.is_empty() => {
-                input::quantise(avx2, x, &mut activations.large, threads);
-            }
-            _ => {}
+            (Panels::Q8Quads(..) | Panels::Q4_0(_), false) => input::quantise(avx2, x, narrow, threads),
+            (Panels::Q4K(_), true) => tiles::quantise(avx2, x, inputs, large_tiles, threads),
+            (Panels::Q4K(_) | Panels::Q6K(_), _) => input::quantise(avx2, x, large, threads),
         }
     }
 
@@ -166,13 +172,29 @@ impl Packed {
         columns: Range<usize>,
         y: &mut [&mut [f32]],
     ) {
+        let (x, at) = (activations, (rows, columns));
         match &self.panels {
-            Panels::Q8_0(w) => self.narrow(w).run(&activations.wide, rows, columns, y),
-            Panels::Q8Quads(w, vnni) => self.wide(w, *vnni).run(&activations.narrow, rows, columns, y),
-            Panels::Q4_0(w) => self.either(w, &activations.narrow, rows, columns, y),
-            Panels::Q4K(w) => self.either(w, &activations.large, rows, columns, y),
-            Panels::Q6K(w) => self.either(w, &activations.large, rows, columns, y),
+            Panels::Q8_0(w) => self.narrow(w).run(&x.wide, at.0, at.1, y),
+            Panels::Q8Quads(w, vnni) => match self.tiled(w, &x.narrow_tiles) {
+                Some(product) => product.run(&x.narrow_tiles, at.0, at.1, y),
+                None => self.wide(w, *vnni).run(&x.narrow, at.0, at.1, y),
+            },
+            Panels::Q4_0(w) => match self.tiled(w, &x.narrow_tiles) {
+                Some(product) => product.run(&x.narrow_tiles, at.0, at.1, y),
+                None => self.either(w, &x.narrow, at, y),
+            },
+            Panels::Q4K(w) => match self.tiled(w, &x.large_tiles) {
+                Some(product) => product.run(&x.large_tiles, at.0, at.1, y),
+                None => self.either(w, &x.large, at, y),
+            },
+            Panels::Q6K(w) => self.either(w, &x.large, at, y),
         }
+    }
+
+    /// In tiles, where the activations are.
+    fn tiled<'a, F: Tiled>(&self, w: &'a [F], x: &[F::Rows]) -> Option<TileProduct<'a, F>> {
+        let amx = self.instructions.amx.filter(|_| !x.is_empty())?;
+        Some(TileProduct { amx, w, inputs: self.inputs })
     }
 
     /// With the instructions that do it faster.
@@ -180,8 +202,7 @@ impl Packed {
         &self,
         w: &[F],
         x: &[F::Input],
-        rows: Range<usize>,
-        columns: Range<usize>,
+        (rows, columns): (Range<usize>, Range<usize>),
         y: &mut [&mut [f32]],
     ) {
         match self.instructions.vnni {
@@ -213,6 +234,8 @@ pub(crate) struct Activations {
     wide: Vec<Wide32>,
     narrow: Vec<Narrow32>,
     large: Vec<Narrow256>,
+    narrow_tiles: Vec<Rows32>,
+    large_tiles: Vec<Rows256>,
 }
 
 impl Activations {
@@ -221,5 +244,7 @@ impl Activations {
         self.wide.clear();
         self.narrow.clear();
         self.large.clear();
+        self.narrow_tiles.clear();
+        self.large_tiles.clear();
     }
 }

@@ -2,6 +2,7 @@
 
 use super::input::{InputBlock, Narrow32, Narrow256, Wide32};
 use super::pack::{Q4_0, Q4K, Q6K, Q8_0, Q8Quads};
+use super::tiles::{Rows32, Rows256, Tile, Tiled};
 use super::{Kernel, Sums, Wide, WideSums};
 
 /// Has no value.
@@ -25,6 +26,30 @@ impl Vnni {
         None
     }
 }
+
+/// Has no value.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Amx {}
+
+impl Amx {
+    /// Never there.
+    pub fn detect() -> Option<Self> {
+        None
+    }
+
+    /// Never called.
+    pub fn claim(self, _: &f32) {
+        match self {}
+    }
+
+    /// Never called.
+    pub fn with_tiles<T>(self, _: impl FnOnce(&Ready) -> T) -> T {
+        match self {}
+    }
+}
+
+/// Has no value.
+pub(super) enum Ready {}
 
 macro_rules! never {
     ($($format:ty),*) => {$(
@@ -59,6 +84,26 @@ macro_rules! never_wide {
 }
 
 never_wide!(Q8Quads, Q4_0, Q4K, Q6K);
+
+macro_rules! never_tiled {
+    ($($format:ty, $rows:ty);*) => {$(
+        impl Tiled for $format {
+            type Rows = $rows;
+            type Columns = ();
+            const ROOM: () = ();
+
+            fn unpack(never: Amx, _: [&Self; 2], _: usize, _: &mut ()) {
+                match never {}
+            }
+
+            fn multiply(never: &Ready, _: &[$rows], _: &[()], _: &mut Tile<f32>) {
+                match *never {}
+            }
+        }
+    )*};
+}
+
+never_tiled!(Q8Quads, Rows32; Q4_0, Rows32; Q4K, Rows256);
 
 macro_rules! never_input {
     ($($block:ident($values:expr, $zero:expr)),*) => {$(

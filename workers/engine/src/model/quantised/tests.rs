@@ -30,9 +30,10 @@ fn tensor(outputs: usize, inputs: usize, dtype: GgmlDType) -> QTensor {
 /// What this processor can do, and less of it.
 fn instructions() -> Vec<Instructions> {
     let all = Instructions::detect();
-    let without = all.map(|all| Instructions { vnni: None, ..all });
-    let wide = all.filter(|all| all.vnni.is_some());
-    without.into_iter().chain(wide).collect()
+    let narrow = all.map(|all| Instructions { vnni: None, amx: None, ..all });
+    let wide = all.filter(|all| all.vnni.is_some()).map(|all| Instructions { amx: None, ..all });
+    let tiles = all.filter(|all| all.amx.is_some());
+    narrow.into_iter().chain(wide).chain(tiles).collect()
 }
 
 fn packed(instructions: Instructions, tensor: &QTensor) -> Packed {
@@ -54,6 +55,11 @@ fn plain<F: Plain>(w: &[F], x: &[F::Input], blocks: usize, outputs: usize) -> Ve
 }
 
 fn plain_product(packed: &Packed, x: &[f32], outputs: usize) -> Vec<f32> {
+    // One row after the other: none of them is laid out in tiles then.
+    x.chunks(packed.inputs).flat_map(|x| plain_row(packed, x, outputs)).collect()
+}
+
+fn plain_row(packed: &Packed, x: &[f32], outputs: usize) -> Vec<f32> {
     let mut a = Activations::default();
     packed.quantise(x, &mut a, &Threads::new(1));
     let blocks = |values: usize| packed.inputs / values;
@@ -116,8 +122,10 @@ fn formats_match_exact_arithmetic_and_the_library_within_the_error_of_rounding()
 #[test]
 fn vector_kernels_equal_plain_arithmetic_bit_for_bit() {
     for dtype in FORMATS {
-        for outputs in [3, 16, 29] {
-            let (inputs, rows) = (512, 15);
+        // Blocks of 32 inputs in whole groups and not.
+        let inputs = if dtype.block_size() == 32 { [512, 160, 2208] } else { [512, 256, 1280] };
+        for (outputs, inputs) in [3, 16, 29].into_iter().zip(inputs).chain([(40, inputs[1])]) {
+            let rows = 83;
             let tensor = tensor(outputs, inputs, dtype);
             let x = random(rows * inputs, 3);
             let mut results = Vec::new();
@@ -152,7 +160,7 @@ fn extreme_values_do_not_overflow() {
             }
             let storage = QStorage::from_data(data.into(), &Device::Cpu, dtype).unwrap();
             let tensor = QTensor::new(storage, (outputs, inputs)).unwrap();
-            let x: Vec<f32> = (0..4 * inputs).map(|i| if i % 7 < 6 { sign } else { -sign }).collect();
+            let x: Vec<f32> = (0..20 * inputs).map(|i| if i % 7 < 6 { sign } else { -sign }).collect();
             for instructions in instructions() {
                 let packed = packed(instructions, &tensor);
                 let expected = plain_product(&packed, &x, outputs);

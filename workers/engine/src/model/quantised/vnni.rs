@@ -45,7 +45,7 @@ wide!(Q8Quads, Narrow32, q8; Q4_0, Narrow32, q4_0; Q4K, Narrow256, q4k; Q6K, Nar
 /// The same 32 bytes of two panels.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn join<T>(low: &[T; 32], high: &[T; 32]) -> __m512i {
+pub(super) fn join<T>(low: &[T; 32], high: &[T; 32]) -> __m512i {
     const { assert!(size_of::<T>() == 1) };
     // SAFETY: 32 readable bytes each; the instruction asks for no alignment.
     let (low, high) =
@@ -56,7 +56,7 @@ fn join<T>(low: &[T; 32], high: &[T; 32]) -> __m512i {
 /// The same 16 bytes of two panels.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn join_half<T, const N: usize>(low: &[T; N], high: &[T; N]) -> __m256i {
+pub(super) fn join_half<T, const N: usize>(low: &[T; N], high: &[T; N]) -> __m256i {
     const { assert!(size_of::<[T; N]>() == 16) };
     // SAFETY: 16 readable bytes each; the instruction asks for no alignment.
     let (low, high) =
@@ -67,7 +67,7 @@ fn join_half<T, const N: usize>(low: &[T; N], high: &[T; N]) -> __m256i {
 /// The same eight bytes of two panels.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn join_eight<T>(low: &[T; 8], high: &[T; 8]) -> __m128i {
+pub(super) fn join_eight<T>(low: &[T; 8], high: &[T; 8]) -> __m128i {
     const { assert!(size_of::<T>() == 1) };
     // SAFETY: eight readable bytes each; the instruction asks for no alignment.
     let (low, high) =
@@ -78,7 +78,7 @@ fn join_eight<T>(low: &[T; 8], high: &[T; 8]) -> __m128i {
 /// Sixteen 16-bit floats, widened.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn halves(low: &[u16; PANEL], high: &[u16; PANEL]) -> __m512 {
+pub(super) fn halves(low: &[u16; PANEL], high: &[u16; PANEL]) -> __m512 {
     _mm512_cvtph_ps(join_half(low, high))
 }
 
@@ -86,7 +86,7 @@ fn halves(low: &[u16; PANEL], high: &[u16; PANEL]) -> __m512 {
 /// before the next two, so that these have the time of all rows to arrive.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn prefetch<T>(block: [&T; 2], blocks: usize, part: usize, parts: usize) {
+pub(super) fn prefetch<T>(block: [&T; 2], blocks: usize, part: usize, parts: usize) {
     let bytes = size_of::<T>() / parts;
     for block in block {
         let next = std::ptr::from_ref(block).wrapping_add(2 * blocks);
