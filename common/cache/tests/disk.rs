@@ -1,5 +1,6 @@
 //! The folder of the disk tier: limits, restarts, kills, strangers' files, clocks that jump.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -162,12 +163,16 @@ async fn a_clock_that_jumps_ends_texts_early_and_never_late() {
 /// Tells a process of the test below that it is the one to be killed, and where it writes.
 const CHILD: &str = "BUL_TEST_CACHE_FOLDER";
 
+/// What that process prints after each text.
+const WRITTEN: &str = "written";
+
 /// Writes texts until it is killed.
 async fn write_for_ever(folder: &Path) {
     let disk = open(DiskOptions { bytes_max: 200 << 10, ..options(folder) }).await;
     for n in 0_u64.. {
         let key_no = n % 50;
         disk.put(&key(key_no), &entry(noise(2000 + key_no as usize * 100)), LONG).await;
+        println!("{WRITTEN}");
     }
 }
 
@@ -179,14 +184,15 @@ async fn a_kill_at_any_moment_leaves_whole_texts_only() {
     let folder = tempfile::tempdir().unwrap();
     for round in 0..6 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "a_kill_at_any_moment_leaves_whole_texts_only"])
+            .args(["--exact", "--nocapture", "a_kill_at_any_moment_leaves_whole_texts_only"])
             .env(CHILD, folder.path())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let before = texts(folder.path());
-        eventually("the child writes", async || texts(folder.path()) > before.min(10)).await;
-        tokio::time::sleep(Duration::from_millis(7 * round)).await;
+        // Some texts later each time; by the time it is killed the child is in the middle of another.
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let written = lines.filter(|line| line.ends_with(WRITTEN)).take(11 + 17 * round).count();
+        assert_eq!(written, 11 + 17 * round, "the child writes");
         child.kill().unwrap();
         child.wait().unwrap();
         let disk = open(DiskOptions { bytes_max: 200 << 10, ..options(folder.path()) }).await;

@@ -66,6 +66,15 @@ impl Replica {
     }
 }
 
+/// Until each of so many replicas has asked for the record: a connection of its own has done so last.
+async fn all_have_looked(server: &Redis, replicas: usize) {
+    eventually("all have looked", async || {
+        let clients = server.cli(&["CLIENT", "LIST"]).unwrap();
+        clients.lines().filter(|client| client.contains(" cmd=hmget ")).count() == replicas
+    })
+    .await;
+}
+
 /// Until the record can be read by `redis-cli`.
 async fn told(server: &Redis) {
     eventually("the record is there", async || {
@@ -78,8 +87,8 @@ async fn told(server: &Redis) {
 async fn one_opens_and_the_other_learns_within_a_second() {
     let server = Redis::start().unwrap();
     let (a, b, other) = (replica(&server), replica(&server), replica_named(&server, "webhook"));
-    // Both have looked once: only then is the time of the news what is measured.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // Only then is the time of the news what is measured.
+    all_have_looked(&server, 3).await;
     a.calls(Outcome::Failure, 3);
     assert_eq!(a.breaker.state(), BreakerState::Open);
     let learnt = b.comes_to(BreakerState::Open).await;
@@ -173,7 +182,7 @@ async fn flushed_killed_and_restarted_each_goes_on_by_itself() {
 async fn frozen_nobody_waits_and_a_late_opening_is_ignored() {
     let server = Redis::start().unwrap();
     let (a, b) = (replica(&server), replica(&server));
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    all_have_looked(&server, 2).await;
     server.freeze().unwrap();
     let started = Instant::now();
     a.calls(Outcome::Failure, 3);

@@ -1,17 +1,16 @@
 //! What the tests on real servers share.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test file uses its part")]
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+pub use bul_broker::conformance::kit::{PATIENCE, eventually};
 use bul_broker::{Broker, BrokerError, Delivery, Message};
 use bul_broker_nats::{NatsBroker, Options};
 use bul_harness::{Nats, NatsOptions};
 use bul_job::{JobId, Lane, PublishNo};
 use serde_json::Value;
 
-/// No wait of these tests is longer.
-pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Short, so that outages are told soon.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -77,15 +76,6 @@ pub async fn next(broker: &NatsBroker, lane: Lane) -> Box<dyn Delivery> {
         }
     };
     tokio::time::timeout(PATIENCE, wait).await.expect("a message was expected and none came")
-}
-
-/// Asks again and again until it is so.
-pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !is_so().await {
-        assert!(Instant::now() < end, "{what}: not within {} s", PATIENCE.as_secs());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 /// What the server's own interface answers at `$JS.API.…`; no error.

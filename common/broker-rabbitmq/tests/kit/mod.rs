@@ -1,14 +1,12 @@
 //! What the tests on a real server share.
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses its part")]
 
 use std::time::Duration;
 
+pub use bul_broker::conformance::kit::{PATIENCE, eventually};
 use bul_broker::{Broker, Delivery, Message};
 use bul_broker_rabbitmq::{Options, RabbitBroker};
 use bul_job::{JobId, Lane, PublishNo};
-
-/// No wait of a test takes this long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Settings of a test: an outage is noticed soon.
 pub fn options() -> Options {
@@ -50,16 +48,6 @@ pub async fn next(broker: &RabbitBroker, lane: Lane) -> Box<dyn Delivery> {
         }
     };
     tokio::time::timeout(PATIENCE, wait).await.expect("a message was expected and none came")
-}
-
-/// Asks again and again until it is so.
-pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let wait = async {
-        while !is_so().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "not so in time: {what}");
 }
 
 /// Takes and acks everything of a lane until nothing comes for a while; the jobs.

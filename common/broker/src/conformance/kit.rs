@@ -67,6 +67,18 @@ pub async fn is_empty(broker: &Arc<dyn Broker>, lane: Lane) -> bool {
     broker.fetch(lane, 1).await.expect("fetch").is_empty()
 }
 
+/// Asks again and again until it is so: for what a server tells nobody.
+///
+/// # Panics
+/// When it is not so in time.
+pub async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so().await {
+        assert!(Instant::now() < end, "{what}: not within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// Waits until the depths are these. A server counts a returned message when it has stored it, a
 /// moment after the answer was sent, and one on its way to a client a moment late.
 pub async fn depths_become(broker: &Arc<dyn Broker>, expected: [Depth; 4]) {

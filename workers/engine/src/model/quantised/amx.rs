@@ -153,6 +153,8 @@ unsafe fn products<const ROW: usize, const X: usize, const W: usize>(
             w1 = const W,
             line = in(reg) 64_usize,
             out = in(reg) out.as_mut_ptr(),
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack, preserves_flags),
         );
         // All of it was stored.
