@@ -8,14 +8,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bul_broker::{BrokerError, Delivery, Payload};
-use lapin::Channel;
-use lapin::options::{BasicAckOptions, BasicNackOptions};
 use tokio::time::Instant;
 
 use crate::Shared;
+use crate::acks::Acks;
 use crate::held::{Tag, Taken};
 use crate::options::NACK_DELAY_MAX;
-use crate::topology::within;
 
 /// How long the timer sleeps when nothing is due; whoever brings a deadline nearer wakes it.
 const IDLE_WAIT_MAX: Duration = Duration::from_secs(3600);
@@ -23,29 +21,13 @@ const IDLE_WAIT_MAX: Duration = Duration::from_secs(3600);
 /// What answers the server for one message.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    pub(crate) channel: Arc<Channel>,
+    pub(crate) acks: Arc<Acks>,
     pub(crate) tag: u64,
 }
 
-impl Answer {
-    /// The frame is on its way before the first wait: a caller that goes away cannot lose it.
-    async fn ack(self, limit: Duration) -> Result<(), BrokerError> {
-        answered(within(limit, self.channel.basic_ack(self.tag, BasicAckOptions::default())).await)
-    }
-
-    async fn requeue(self, limit: Duration) -> Result<(), BrokerError> {
-        let options = BasicNackOptions { multiple: false, requeue: true };
-        answered(within(limit, self.channel.basic_nack(self.tag, options)).await)
-    }
-}
-
-fn answered(sent: Result<(), crate::topology::TopologyError>) -> Result<(), BrokerError> {
-    sent.map_err(|error| BrokerError::Unavailable(error.to_string()))
-}
-
 /// Gives messages back. An error means that their channel is gone, and the server has them already.
-pub(crate) async fn requeue(answers: Vec<Answer>, limit: Duration) {
-    futures::future::join_all(answers.into_iter().map(|answer| answer.requeue(limit))).await;
+pub(crate) async fn requeue(answers: Vec<Answer>) {
+    futures::future::join_all(answers.iter().map(|answer| answer.acks.requeue(answer.tag))).await;
 }
 
 /// Gives back what has passed its deadline or delay, for ever.
@@ -58,7 +40,7 @@ pub(crate) async fn keep_time(shared: &Shared) {
         }
         let due = shared.held.lock().due(Instant::now());
         if !due.is_empty() {
-            requeue(due, shared.options.call_timeout).await;
+            requeue(due).await;
         }
     }
 }
@@ -111,12 +93,15 @@ impl Delivery for RabbitDelivery {
     }
 
     async fn ack(self: Box<Self>) -> Result<(), BrokerError> {
-        self.answer()?.ack(self.shared.options.call_timeout).await
+        let Answer { acks, tag } = self.answer()?;
+        acks.ack(tag);
+        Ok(())
     }
 
     async fn nack(self: Box<Self>, delay: Duration) -> Result<(), BrokerError> {
         if delay.is_zero() {
-            return self.answer()?.requeue(self.shared.options.call_timeout).await;
+            let Answer { acks, tag } = self.answer()?;
+            return acks.requeue(tag).await;
         }
         if self.shared.closed.is_cancelled() {
             return Err(BrokerError::Closed);

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::Shared;
+use crate::acks::Acks;
 use crate::delivery::{Answer, requeue};
 use crate::held::Arrival;
 use crate::message::decode;
@@ -80,18 +81,28 @@ async fn consume(shared: &Arc<Shared>, lane: Lane) -> BrokerError {
     let opened = async {
         let connection = shared.consuming.get().await?;
         let channel = open(shared, &connection).await.map_err(failed)?;
-        Ok::<_, BrokerError>((connection, Arc::new(channel)))
+        Ok::<_, BrokerError>((connection, Arc::new(Acks::new(channel, shared.options.call_timeout))))
     };
-    let (connection, channel) = match opened.await {
+    let (connection, acks) = match opened.await {
         Ok(opened) => opened,
         Err(error) => return error,
     };
+    *shared.acks[lane.index()].lock() = Some(Arc::clone(&acks));
+    tokio::select! {
+        error = turns(shared, lane, &connection, &acks) => error,
+        error = acks.run() => error,
+    }
+}
+
+/// One consumer after the other on the same channel, until something fails.
+async fn turns(shared: &Arc<Shared>, lane: Lane, connection: &Connection, acks: &Arc<Acks>) -> BrokerError {
+    let failed = |error: TopologyError| BrokerError::Unavailable(format!("lane {lane}: {error}"));
     let mut was_stuck = false;
     loop {
-        match turn(shared, lane, &connection, &channel).await {
+        match turn(shared, lane, connection, acks).await {
             Ok(Stop::Idle) => {
                 was_stuck = false;
-                if let Err(error) = until_wanted(shared, lane, &channel).await {
+                if let Err(error) = until_wanted(shared, lane, acks.channel()).await {
                     return error;
                 }
             }
@@ -119,9 +130,9 @@ async fn turn(
     shared: &Arc<Shared>,
     lane: Lane,
     connection: &Connection,
-    channel: &Arc<Channel>,
+    acks: &Arc<Acks>,
 ) -> Result<Stop, TopologyError> {
-    let limit = shared.options.call_timeout;
+    let (limit, channel) = (shared.options.call_timeout, acks.channel());
     let queue = shared.recipe.names.queue(lane);
     let tag = format!("{lane}.{}", uuid::Uuid::now_v7().simple());
     let start =
@@ -130,19 +141,19 @@ async fn turn(
     let demand = shared.demand(lane);
     demand.set_active(true);
     shared.changed.notify_waiters();
-    let stop = receive(shared, lane, connection, channel, &mut consumer).await?;
+    let stop = receive(shared, lane, connection, acks, &mut consumer).await?;
     demand.set_active(false);
     debug!(broker.lane = %lane, ?stop, "the lane's consumer stops");
     let cancel = channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
     within(limit, cancel).await?;
     // What came before the server knew, then what nobody has taken: all of it back.
     while let Some(Some(delivery)) = consumer.next().now_or_never() {
-        arrive(shared, lane, channel, [delivery?]);
+        arrive(shared, lane, acks, [delivery?]);
     }
     let released = shared.held.lock().release(lane);
     if !released.is_empty() {
         info!(broker.lane = %lane, messages = released.len(), "messages that nobody here takes go back");
-        requeue(released, limit).await;
+        requeue(released).await;
     }
     Ok(stop)
 }
@@ -152,7 +163,7 @@ async fn receive(
     shared: &Arc<Shared>,
     lane: Lane,
     connection: &Connection,
-    channel: &Arc<Channel>,
+    acks: &Arc<Acks>,
     consumer: &mut Consumer,
 ) -> Result<Stop, TopologyError> {
     let mut look = tokio::time::interval(LOOK);
@@ -172,10 +183,10 @@ async fn receive(
                     gulp.push(delivery);
                 }
                 watch.arrived(Instant::now());
-                arrive(shared, lane, channel, gulp);
+                arrive(shared, lane, acks, gulp);
             }
             _ = look.tick() => {
-                if !channel.status().connected() {
+                if !acks.channel().status().connected() {
                     return Err(TopologyError::Other("the channel was closed".into()));
                 }
                 if !shared.demand(lane).is_wanted() {
@@ -192,15 +203,12 @@ async fn receive(
     }
 }
 
-fn arrive(
-    shared: &Shared,
-    lane: Lane,
-    channel: &Arc<Channel>,
-    deliveries: impl IntoIterator<Item = Delivery>,
-) {
+fn arrive(shared: &Shared, lane: Lane, acks: &Arc<Acks>, deliveries: impl IntoIterator<Item = Delivery>) {
     let mut held = shared.held.lock();
     for delivery in deliveries {
-        let answer = Answer { channel: Arc::clone(channel), tag: delivery.delivery_tag };
+        // Before anybody can take it: a group of acks must know of every message below it.
+        acks.arrived(delivery.delivery_tag);
+        let answer = Answer { acks: Arc::clone(acks), tag: delivery.delivery_tag };
         let (payload, deliveries) = decode(lane, delivery);
         held.arrive(lane, Arrival { payload, deliveries, answer });
     }

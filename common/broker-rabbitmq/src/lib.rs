@@ -7,6 +7,7 @@
 //! the suite `bul_broker::conformance` on a real server. Its lanes are undivided: a consumer hoards what it is sent, so that
 //! helping out in another's partition would take more than can be run.
 
+mod acks;
 mod delivery;
 mod demand;
 mod events;
@@ -39,6 +40,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use acks::Acks;
 use delivery::{Answer, RabbitDelivery};
 use demand::Demand;
 use events::Outbox;
@@ -71,6 +73,8 @@ struct Shared {
     consuming: Line,
     held: Mutex<Held<Answer>>,
     demands: [Demand; 4],
+    /// Acknowledgements of the channel that each lane uses, or used last.
+    acks: [Mutex<Option<Arc<Acks>>>; 4],
     /// Woken when a message has arrived, or a consumer started or ended.
     changed: Notify,
     /// Woken when a deadline may be nearer than the timer knows.
@@ -119,6 +123,7 @@ impl RabbitBroker {
                 consuming,
                 held: Mutex::new(Held::new()),
                 demands: Default::default(),
+                acks: Default::default(),
                 changed: Notify::new(),
                 earlier: Notify::new(),
                 recent,
@@ -373,6 +378,9 @@ impl Broker for RabbitBroker {
 
     async fn close(&self) {
         let shared = &self.shared;
+        // What cannot be written is delivered again, and the store knows it.
+        let acks: Vec<Arc<Acks>> = shared.acks.iter().filter_map(|lane| lane.lock().clone()).collect();
+        futures::future::join_all(acks.iter().map(|acks| acks.flush())).await;
         shared.closed.cancel();
         shared.changed.notify_waiters();
         shared.tasks.close();
