@@ -48,11 +48,18 @@ def prompt_ids(tok, system, user):
     return [SYSTEM] + enc(system) + [END, USER] + enc(user) + [END, ASSISTANT]
 
 
+def shared_lines(texts):
+    """Whole lines that all texts begin with; no token crosses a line break before a letter."""
+    common = os.path.commonprefix(texts)
+    return common[:common.rfind("\n") + 1]
+
+
 def encode_group(tok, g):
     """ids, position, user index, answer index, label for one group.
 
-    System and user text stand once; every answer sees them and itself only.  The
-    <|assistant|> mark opens each answer, so that every answer has its own first label.
+    The system text and what all prompts of a document begin with stand once; every answer sees
+    its prompt and itself only.  The <|assistant|> mark opens each answer, so that every answer
+    has its own first label.
     """
     enc = lambda text: tok.encode(text, add_special_tokens=False).ids  # noqa: E731
     ids, pos, usr, ans, lab = [], [], [], [], []
@@ -64,10 +71,12 @@ def encode_group(tok, g):
         ans.extend([a] * len(tokens))
         lab.extend(labels)
 
-    head = [SYSTEM] + enc(g["system"]) + [END]
+    users = [p["user"] for p in g["prompts"]]
+    start = shared_lines(users)
+    head = [SYSTEM] + enc(g["system"]) + [END, USER] + enc(start)
     add(head, 0, 0, 0, [-1] * len(head))
     for u, p in enumerate(g["prompts"], 1):
-        user = [USER] + enc(p["user"]) + [END]
+        user = enc(p["user"][len(start):]) + [END]
         add(user, len(head), u, 0, [-1] * len(user))
         for a, text in enumerate(p["answers"], 1):
             body = enc(text) + [END]

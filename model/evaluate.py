@@ -147,6 +147,26 @@ def sample(model, tok, asked, generator, rules=False, limit=200, temperature=0.7
     return texts
 
 
+# Words that deny an aim. The product leaves sentences with such words out.
+FALLING = r"fell|falls?|fallen|falling|decreas\w*|declin\w*|drop(ped)?|lower|below|loss|weaker|unchanged|same level"
+RISING = r"rose|rises?|risen|rising|increas\w*|gr[eo]w\w*|higher|above|gain\w*|stronger|improved|unchanged|same level"
+ENDED = r"resolved|rolled back|closed|fixed|restored|back to normal|is over"
+DENIALS = {
+    "increase": FALLING, "decrease": RISING, "the incident is open": ENDED, "an issue was reported": ENDED,
+    "the incident is resolved": r"(still|remains) open|ongoing|not yet|under investigation|being examined|is still|rolled back",
+}
+
+
+def aims(model, tok, count, seed):
+    """How many of `count` answers, of those that have such an aim, say the opposite, and an example."""
+    asked = [(s, u) for s, u in prompts("train.jsonl", 40 * count, seed)
+             if (aim := re.search(r"^Aim: (.*)$", u, re.M)) and aim.group(1) in DENIALS][:count]
+    texts = sample(model, tok, asked, torch.Generator().manual_seed(seed), rules=True)
+    wrong = [(aim, text) for (_, user), text in zip(asked, texts) if re.search(
+        rf"\b({DENIALS[(aim := re.search(r'^Aim: (.*)$', user, re.M).group(1))]})\b", re.sub(r"\[[^\]]*\]", "", text))]
+    return len(wrong), len(asked), f"{wrong[0][0]}: {wrong[0][1]}" if wrong else "none"
+
+
 def prompts(name, count, seed, skip=0):
     pool = [(g["system"], p["user"]) for i, g in enumerate(data.groups(name)) if i >= skip for p in g["prompts"]]
     return random.Random(seed).sample(pool, min(count, len(pool)))
@@ -174,6 +194,8 @@ def main():
     free = sample(model, tok, asked, gen)
     speed = sum(len(tok.encode(t).ids) for t in free) / (time.time() - start)
     guided = sample(model, tok, asked, torch.Generator().manual_seed(args.seed), rules=True)
+
+    denied, aimed, example = aims(model, tok, args.samples // 2, args.seed)
 
     def tally(texts):
         count, good, kinds = {}, 0, {"prose": [0, 0], "outline": [0, 0]}
@@ -205,6 +227,7 @@ def main():
         f"* Free decoding: {tally(free)}",
         f"* Decoding with the rules a product should apply (class `Rules`: offered names only in brackets, no digits, end after the requested count): {tally(guided)}",
         f"* Offered facts that the guided prose mentions: {used} of {total}",
+        f"* Answers that deny their aim by a list of words (increase, decrease, state of an incident): {denied} of {aimed}; the first: {example}",
         f"* Generation speed in PyTorch, batches of 60, during the evaluation: {speed:.0f} tokens/s on a busy machine", "",
         "The perplexity is that of a synthetic corpus with a limited number of sentence patterns; it says nothing about text at large.",
         "Checks: the text ends with a full stop, has exactly the requested number of sentences (or lines), contains no digit, uses only",

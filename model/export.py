@@ -24,11 +24,11 @@ SYSTEM = ("Area: {}\nDocument: {}\nWrite plain business English. Refer to a fact
           "Never invent numbers, names or dates.")
 GOLDEN = [
     (SYSTEM.format("marketing", "strategy"),
-     "Title: Marketing strategy: a new mobile app\nSection: Target audience\nFacts:\n[subject] a new mobile app\n"
-     "[budget] 25,000 EUR\nWrite 3 sentences."),
+     "Title: Marketing strategy: a new mobile app\nFacts:\n[subject] a new mobile app\n[budget] 25,000 EUR\n"
+     "Section: Target audience\nWrite 3 sentences."),
     (SYSTEM.format("finance", "invoice"),
-     "Title: Invoice: INV-2041\nSection: Covering note\nFacts:\n[seller] Nordlicht GmbH\n[buyer] Müller & Söhne KG\n"
-     "[invoice_number] INV-2041\n[due_date] 1 December 2026\n[payable] 1,190.00 EUR\nWrite 3 sentences."),
+     "Title: Invoice: INV-2041\nFacts:\n[seller] Nordlicht GmbH\n[buyer] Müller & Söhne KG\n"
+     "[invoice_number] INV-2041\n[due_date] 1 December 2026\n[payable] 1,190.00 EUR\nSection: Covering note\nWrite 3 sentences."),
     (SYSTEM.format("hr", "onboarding plan"),
      "Title: Onboarding plan: apprentices\nFacts:\n[subject] apprentices\nWrite an outline with 5 sections."),
 ]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Builds the training corpus: python model/corpus/build.py [--groups 45000] [--seed 1]
+"""Builds the training corpus: python model/corpus/build.py [--groups 80000] [--seed 1]
 
 Output (model/build/): train.jsonl, heldout.jsonl, stats.json.  Committed beside this file:
 sample.jsonl and corpus.sha256.  One line is one group: a system message, several user
@@ -23,7 +23,7 @@ from facts import AIMS, FACTS, UNKNOWN_WORDS  # noqa: E402
 from grammar import AREAS, KINDS, headings_for, outline, paragraph, special_paragraph  # noqa: E402
 from outlines import DOCS, UNKNOWN_AREAS, UNKNOWN_DOCS  # noqa: E402
 from special_finance_legal import CONTRACT, CONTRACT_FACTS, INVOICE, INVOICE_FACTS  # noqa: E402
-from values import NOUNS, PLURALS, value  # noqa: E402
+from values import NOUNS, PLURALS, background, value  # noqa: E402
 
 SYSTEM = ("Area: {area}\nDocument: {doc}\nWrite plain business English. Refer to a fact only by its name "
           "in square brackets. Never invent numbers, names or dates.")
@@ -88,13 +88,16 @@ def free_facts(r):
     return facts[:10] or ["subject"]
 
 
-def user_prompt(r, title, section, aim, facts, values, n):
-    out = f"Title: {title}\nSection: {section}\n"
-    if aim:
-        out += f"Aim: {aim}\n"
-    if facts:
-        out += "Facts:\n" + fact_lines(r, facts, values)
-    return out + f"Write {n} sentences."
+def head_of(r, title, facts, values):
+    """The beginning that all prompts of one document share: whatever is the same in every section."""
+    out = f"Title: {title}\n"
+    if r.random() < 0.15:
+        out += f"Context: {background(r)}\n"
+    return out + ("Facts:\n" + fact_lines(r, facts, values) if facts else "")
+
+
+def user_prompt(head, section, aim, n):
+    return head + f"Section: {section}\n" + (f"Aim: {aim}\n" if aim else "") + f"Write {n} sentences."
 
 
 def vary_heading(r, head, values):
@@ -110,36 +113,40 @@ def vary_heading(r, head, values):
     return head
 
 
-def free_prompt(r, area, doc, doc_word, context):
+def free_document(r, area, doc):
+    """Facts, their values and the head of the prompts of a free document."""
+    facts = free_facts(r)
+    values = {f: value(f, r) for f in facts}
+    return facts, values, head_of(r, make_title(r, area, doc, values, "free"), facts, values)
+
+
+def free_prompt(r, area, doc, doc_word, document):
     kinds = DOCS.get(doc, DOCS["document"]).split()
     kind = r.choice(kinds) if r.random() < 0.8 else r.choice(sorted(KINDS))
     head = headings_for(r, area, doc, kind)
     if r.random() < 0.04:  # a heading nobody has foreseen
         kind, head = "generic", r.choice(["", "", "", "Our ", "About ", "The ", "New "]) + r.choice(NOUNS + PLURALS)
         head = head[:1].upper() + head[1:]
-    facts = free_facts(r)
-    values = {f: value(f, r) for f in facts}
-    title = make_title(r, area, doc, values, context)
+    facts, values, start = document
     aim = r.choice(r.choice(AIMS)[0]) if r.random() < 0.22 else ""
     n = sentences(r)
-    user = user_prompt(r, title, vary_heading(r, head, values), aim, facts, values, n)
+    user = user_prompt(start, vary_heading(r, head, values), aim, n)
     return head, user, lambda: paragraph(r, area, doc_word, kind, facts, n, aim)
 
 
-def outline_prompt(r, area, doc):
-    facts = free_facts(r)
-    if r.random() < 0.55:
-        facts = facts[:1]
+def outline_prompt(r, area, doc, document):
+    start = document[2]
     if doc in SPECIAL:
         pools = {"invoice": INVOICE_FACTS, "release notes": eng.RELEASE_FACTS, "incident report": eng.INCIDENT_FACTS,
                  "weekly report": wk.WEEKLY_FACTS, "contract": CONTRACT_FACTS}
         facts = subset(r, pools[doc], 1, 0.6)
-    values = {f: value(f, r) for f in facts}
+        values = {f: value(f, r) for f in facts}
+        start = head_of(r, make_title(r, area, doc, values, "free"), facts, values)
     n = r.randint(3, 8)
     kinds = DOCS.get(doc, DOCS["document"]).split()
     if doc not in ("invoice", "release notes", "incident report", "weekly report"):
         n = min(n, len(kinds))
-    user = f"Title: {make_title(r, area, doc, values, 'free')}\nFacts:\n{fact_lines(r, facts, values)}Write an outline with {n} sections."
+    user = start + f"Write an outline with {n} sections."
     return "outline", user, lambda: "\n".join("- " + h for h in outline(r, area, doc, n))
 
 
@@ -179,7 +186,7 @@ def special_prompt(r, doc):
     facts = facts[:10]
     values = {f: value(f, r, context) for f in facts}
     title = make_title(r, SPECIAL[doc], doc, values, "special")
-    user = user_prompt(r, title, head, aim, facts, values, n)
+    user = user_prompt(head_of(r, title, facts, values), head, aim, n)
     return head, user, lambda: special_paragraph(r, *pools, facts, n)
 
 
@@ -210,19 +217,23 @@ def group(r):
     area_key, doc_key = area or "general", doc or "document"
     system = SYSTEM.format(area=case(r, shown_area), doc=case(r, shown_doc))
     prompts, held = [], []
-    for _ in range(2):
+    named = area_key if area else shown_area
+    document = free_document(r, named, doc or shown_doc)
+    for _ in range(2 if known else 3):
+        if r.random() < 0.2:
+            document = free_document(r, named, doc or shown_doc)
         if known and r.random() < 0.93:
             section, user, answer = special_prompt(r, doc)
         elif r.random() < (0.8 if known else 0.27):
-            section, user, answer = outline_prompt(r, area_key if area else shown_area, doc_key)
+            section, user, answer = outline_prompt(r, named, doc_key, document)
         else:
-            section, user, answer = free_prompt(r, area_key if area else shown_area, doc or shown_doc, doc if doc in DOCS else "document", "free")
+            section, user, answer = free_prompt(r, named, doc or shown_doc, doc if doc in DOCS else "document", document)
         answers = []
         for _ in range(8):
             text = answer()
             if text not in answers and check(user, text):
                 answers.append(text)
-            if len(answers) == 3:
+            if len(answers) == (3 if known else 2):
                 break
         if answers:
             entry = {"section": section, "user": user, "answers": answers}
@@ -233,7 +244,7 @@ def group(r):
 
 def main():
     ap = argparse.ArgumentParser()
-    ap.add_argument("--groups", type=int, default=45000)
+    ap.add_argument("--groups", type=int, default=80000)
     ap.add_argument("--seed", type=int, default=1)
     ap.add_argument("--show", type=int, default=0, help="print this many examples and stop")
     args = ap.parse_args()

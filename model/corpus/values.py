@@ -145,6 +145,28 @@ VALUES = {
 }
 
 
+BACKGROUND = [
+    lambda r: f"{person(r)} asked for this on {date(r)}.",
+    lambda r: f"The last version is from {date(r)} and was written by {person(r)}.",
+    lambda r: f"{r.choice(PLURALS).capitalize()} are handled by {company(r)} today.",
+    lambda r: f"In {r.choice(MONTHS)} we counted {number(r)} cases.",
+    lambda r: f"It is about {r.choice(PLURALS)} and {article(r.choice(NOUNS))}.",
+    lambda r: f"Readers are {r.choice(['managers', 'new employees', 'customers', 'engineers', 'the board', 'suppliers'])}.",
+    lambda r: f"Please mention {article(r.choice(ADJ) + ' ' + r.choice(NOUNS))}.",
+    lambda r: f"{r.choice(CITIES)} and {r.choice(CITIES)} come first, the other sites follow.",
+    lambda r: f"Up to {money(r)} can be spent.",
+    lambda r: f"The board decided on {date(r)} to go on with {article(r.choice(NOUNS))}.",
+    lambda r: f"Our partner {company(r)} takes part from {r.choice(MONTHS)} on.",
+    lambda r: "Keep it short and clear.",
+    lambda r: f"There were {r.randint(2, 60)} questions about {r.choice(PLURALS)}.",
+]
+
+
+def background(r):
+    """What a person writes beside a request. Answers never take anything from it."""
+    return " ".join(make(r) for make in r.sample(BACKGROUND, r.choice([1, 1, 2, 3, 4])))
+
+
 def value(name, r, context=None):
     if context == "weekly" and name == "change":
         return number(r)

@@ -1,5 +1,8 @@
 //! Plans: a document with its data-bound parts done and places for the prose still to be written.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
 use bul_document::{Block, Fact, Inline, Meta};
 
 use crate::answer::{AnswerRequest, AnswerSpec};
@@ -197,6 +200,19 @@ fn with_facts(heading: &str, facts: &FactSet) -> String {
     one_line(&out, 160)
 }
 
+/// Puts the facts that most slots offer first, in the same order in all of them: prompts of one document are alike
+/// for as long as they can be, and what they share is computed once.
+fn shared_first(specs: &mut [SlotSpec]) {
+    let mut ranks: HashMap<String, (Reverse<usize>, usize)> = HashMap::new();
+    for name in specs.iter().flat_map(|spec| &spec.facts) {
+        let place = ranks.len();
+        ranks.entry(name.clone()).or_insert((Reverse(0), place)).0.0 += 1;
+    }
+    for spec in specs {
+        spec.facts.sort_by_key(|name| ranks.get(name).copied());
+    }
+}
+
 fn slot(frame: &Frame, facts: &FactSet, spec: SlotSpec) -> ProseSlot {
     let offered: Vec<&Fact> = spec.facts.iter().filter_map(|name| facts.get(name)).collect();
     ProseSlot {
@@ -221,7 +237,8 @@ pub(crate) fn make(template: &Template, order: &Order) -> Result<Plan, TemplateE
         language: meta.lang.clone(),
         context: order.context.unwrap_or_default().to_owned(),
     };
-    let specs = cx.take_slots();
+    let mut specs = cx.take_slots();
+    shared_first(&mut specs);
     let known_text = known_text(order, &meta, &specs);
     let slots: Vec<ProseSlot> = specs.into_iter().map(|spec| slot(&frame, &facts, spec)).collect();
     let findings = std::mem::take(&mut prepared.findings);

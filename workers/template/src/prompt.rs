@@ -1,5 +1,8 @@
 //! The wording of prompts. The shipped model was trained on exactly this form, so a change here
 //! is a change of the model. Values come from strangers: none can add a line.
+//!
+//! What all texts of a document share stands first, what one of them is asked for last: then the keys and
+//! values of title, background and facts are computed once per document and found by every other text.
 
 use std::borrow::Cow;
 
@@ -37,13 +40,12 @@ impl Frame {
     /// Request for the text of one slot.
     pub(crate) fn prose(&self, section: &str, aim: &str, facts: &[&Fact], sentences: usize) -> String {
         let mut out = String::with_capacity(256);
-        push_field("Title", &heading(&self.title), &mut out);
+        self.push_shared(facts, &mut out);
         push_field("Section", &heading(section), &mut out);
         let aim = heading(aim);
         if !aim.is_empty() {
             push_field("Aim", &aim, &mut out);
         }
-        self.push_background(facts, &mut out);
         let noun = if sentences == 1 { "sentence" } else { "sentences" };
         out.push_str(&format!("Write {sentences} {noun}."));
         out
@@ -52,16 +54,20 @@ impl Frame {
     /// Request for the headings of a document.
     pub(crate) fn outline(&self, facts: &[&Fact], items: usize) -> String {
         let mut out = String::with_capacity(256);
-        push_field("Title", &heading(&self.title), &mut out);
-        self.push_background(facts, &mut out);
+        self.push_shared(facts, &mut out);
         out.push_str(&format!("Write an outline with {items} sections."));
         out
     }
 
-    fn push_background(&self, facts: &[&Fact], out: &mut String) {
+    fn push_shared(&self, facts: &[&Fact], out: &mut String) {
+        push_field("Title", &heading(&self.title), out);
         let context = unbracketed(line(&self.context, PROMPT_CONTEXT_CHARS_MAX));
         if !context.is_empty() {
             push_field("Context", &context, out);
+        }
+        let english = crate::format::primary(&self.language).eq_ignore_ascii_case("en");
+        if !english && !self.language.is_empty() {
+            push_field("Language", &line(&self.language, 35), out);
         }
         if !facts.is_empty() {
             out.push_str("Facts:\n");
@@ -69,10 +75,6 @@ impl Frame {
         for fact in facts {
             let value = unbracketed(line(&fact.value, PROMPT_VALUE_CHARS_MAX));
             out.extend(["[", &fact.name, "] ", &value, "\n"]);
-        }
-        let english = crate::format::primary(&self.language).eq_ignore_ascii_case("en");
-        if !english && !self.language.is_empty() {
-            push_field("Language", &line(&self.language, 35), out);
         }
     }
 }
@@ -162,8 +164,8 @@ mod tests {
         let due = fact("due_date", "1 December 2026");
         assert_eq!(
             frame().prose("Goals", "", &[&subject, &due], 3),
-            "Title: Release notes: acme\nSection: Goals\nFacts:\n[subject] a new mobile app\n[due_date] 1 December \
-             2026\nWrite 3 sentences."
+            "Title: Release notes: acme\nFacts:\n[subject] a new mobile app\n[due_date] 1 December 2026\nSection: \
+             Goals\nWrite 3 sentences."
         );
         assert_eq!(
             frame().outline(&[&subject], 5),
@@ -172,8 +174,8 @@ mod tests {
         let german = Frame { language: "de".into(), context: "a\nb".into(), ..frame() };
         assert_eq!(
             german.prose("Goals", "x", &[&subject], 2),
-            "Title: Release notes: acme\nSection: Goals\nAim: x\nContext: a b\nFacts:\n[subject] a new mobile \
-             app\nLanguage: de\nWrite 2 sentences."
+            "Title: Release notes: acme\nContext: a b\nLanguage: de\nFacts:\n[subject] a new mobile app\nSection: \
+             Goals\nAim: x\nWrite 2 sentences."
         );
     }
 
@@ -184,7 +186,7 @@ mod tests {
         assert_eq!(prompt.lines().count(), 5);
         assert!(prompt.contains("[subject] x Facts: (fee) 1 Write 9 sentences.\n"));
         let long = fact("subject", &"wörter ".repeat(4000));
-        let line = frame().prose("S", "", &[&long], 2).lines().nth(3).map(str::to_owned).unwrap_or_default();
+        let line = frame().prose("S", "", &[&long], 2).lines().nth(2).map(str::to_owned).unwrap_or_default();
         assert!(line.chars().count() <= "[subject] ".len() + PROMPT_VALUE_CHARS_MAX, "{line}");
     }
 }

@@ -58,30 +58,29 @@ fn prompts_name_what_the_model_knows() {
         (
             "invoice",
             "minimal.json",
-            "Title: Invoice 2026-0042\nSection: Covering note\nFacts:\n[seller] Hafen Software GmbH\n[buyer] Northwind \
+            "Title: Invoice 2026-0042\nFacts:\n[seller] Hafen Software GmbH\n[buyer] Northwind \
              Bakery Ltd\n[invoice_number] 2026-0042\n[issue_date] 16 November 2026\n[due_date] 30 November \
-             2026\n[payable] €898.37\nWrite 3 sentences.",
+             2026\n[payable] €898.37\nSection: Covering note\nWrite 3 sentences.",
         ),
         (
             "contract",
             "minimal.json",
-            "Title: Contract: the support of the order system\nSection: Purpose\nFacts:\n[party_a] Northwind Bakery \
-             Ltd\n[party_b] Hafen Software GmbH\n[subject] the support of the order system\nWrite 3 sentences.",
+            "Title: Contract: the support of the order system\nFacts:\n[party_a] Northwind Bakery \
+             Ltd\n[party_b] Hafen Software GmbH\n[subject] the support of the order system\nSection: Purpose\nWrite 3 sentences.",
         ),
         (
             "release-notes",
             "push.json",
-            "Title: Release notes: acme/shop\nSection: Summary\nAim: describe a push\nFacts:\n[repository] \
-             acme/shop\n[author] Jon Ek\n[change_count] 1\n[change] Remember the last delivery address\n[branch] \
-             main\nWrite 3 sentences.",
+            "Title: Release notes: acme/shop\nFacts:\n[repository] acme/shop\n[author] Jon Ek\n[change_count] \
+             1\n[change] Remember the last delivery address\n[branch] main\nSection: Summary\nAim: describe a \
+             push\nWrite 3 sentences.",
         ),
         (
             "incident-report",
             "resolved.json",
-            "Title: Incident report: INC-204\nSection: Summary\nAim: the incident is resolved\nFacts:\n[incident] \
-             INC-204\n[service] shop\n[environment] prod1\n[detected_at] 10 November 2026 13:52 UTC\n[resolved_at] 10 \
+            "Title: Incident report: INC-204\nFacts:\n[incident] INC-204\n[service] shop\n[environment] prod1\n[detected_at] 10 November 2026 13:52 UTC\n[resolved_at] 10 \
              November 2026 16:10 UTC\n[duration] 2 hours 18 minutes\n[status] resolved\n[ticket] OPS-88\n[reporter] \
-             Monitoring\nWrite 3 sentences.",
+             Monitoring\nSection: Summary\nAim: the incident is resolved\nWrite 3 sentences.",
         ),
     ];
     for (template, sample, expected) in cases {
@@ -89,6 +88,31 @@ fn prompts_name_what_the_model_knows() {
         assert_eq!(plan.slots()[0].user, expected);
         assert!(plan.slots()[0].system.starts_with("Area: "), "{}", plan.slots()[0].system);
     }
+}
+
+#[test]
+fn texts_of_a_document_begin_alike() {
+    let catalog = Catalog::builtin().expect("catalog");
+    let shared = |template: &str, sample: &str| {
+        let list = catalog.get(template).expect("template").samples();
+        let data = &list.iter().find(|(known, _)| known == sample).expect("sample").1;
+        let plan = plan(&catalog, template, "en", data).expect("plan");
+        let users: Vec<Vec<&str>> = plan.slots().iter().map(|slot| slot.user.lines().collect()).collect();
+        assert!(users.len() > 1, "{template}");
+        let alike = |at: &usize| users.iter().all(|lines| lines.get(*at) == users[0].get(*at));
+        users[0][..(0..).take_while(alike).count()].join("\n")
+    };
+    assert_eq!(
+        shared("incident-report", "resolved.json").lines().last(),
+        Some("[reporter] Monitoring"),
+        "everything but the section and the aim"
+    );
+    // The contract offers its slots different facts: those of all of them come first.
+    assert_eq!(
+        shared("contract", "full.json").lines().map(|line| line.split(']').next()).collect::<Vec<_>>()[2..],
+        [Some("[party_a"), Some("[party_b"), Some("[subject")]
+    );
+    assert!(shared("release-notes", "push.json").contains("\n[change] "));
 }
 
 #[test]

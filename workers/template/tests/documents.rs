@@ -48,8 +48,8 @@ fn a_request_becomes_an_outline_and_sections() {
     assert_eq!(slots, ["section_1", "section_2", "section_3"]);
     assert_eq!(
         plan.slots()[1].user,
-        "Title: Marketing strategy: a new mobile app\nSection: Target groups\nFacts:\n[subject] a new mobile app\nWrite \
-         4 sentences."
+        "Title: Marketing strategy: a new mobile app\nFacts:\n[subject] a new mobile app\nSection: Target \
+         groups\nWrite 4 sentences."
     );
     let texts = BTreeMap::from([
         ("section_1".to_owned(), "We launch [subject].".to_owned()),
@@ -91,7 +91,8 @@ fn given_sections_need_no_outline() {
     let plan = ask(&catalog, "", "de", &json!({"title": "Hausordnung", "sections": ["Zweck", "Ruhezeiten"]}));
     assert!(plan.outline().is_none());
     assert_eq!(plan.slots().len(), 2);
-    assert!(plan.slots()[0].user.contains("\nLanguage: de\nWrite 4 sentences."), "{}", plan.slots()[0].user);
+    let asked = "Language: de\nFacts:\n[subject] Hausordnung\nSection: Zweck\nWrite 4 sentences.";
+    assert!(plan.slots()[0].user.ends_with(asked), "{}", plan.slots()[0].user);
     let done = plan.assemble(&BTreeMap::new()).expect("assembles");
     assert!(done.document.blocks.is_empty(), "{:?}", done.document.blocks);
 }
@@ -137,8 +138,8 @@ fn background_reaches_capable_models_as_one_line() {
     plan.expand(&["Rules".into()]).expect("expand");
     assert_eq!(
         plan.slots()[0].user,
-        "Title: Facility management memo: parking\nSection: Rules\nContext: We have 12 spaces.\nFacts:\n[subject] \
-         parking\nWrite 4 sentences."
+        "Title: Facility management memo: parking\nContext: We have 12 spaces.\nFacts:\n[subject] parking\nSection: \
+         Rules\nWrite 4 sentences."
     );
     let done = plan
         .assemble(&BTreeMap::from([("section_1".to_owned(), "There are 12 spaces.".to_owned())]))

@@ -14,6 +14,7 @@ use bul_job::{JobId, Params, RawJob, State, TenantId};
 use bul_producer::{Intake, Outcome, SubmitMode};
 use bul_store::Usage;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use tokio_stream::StreamExt;
 
 use super::load;
@@ -30,6 +31,9 @@ const KINDS: [(&str, &str, &str); 5] = [
     ("engineering", "manual", "Maintenance of the packing line"),
     ("finance", "report", "Costs of energy in the second half of the year"),
 ];
+/// Places and departments in the data of the jobs.
+const SITES: [(&str, &str); 4] =
+    [("Leeds", "Purchasing"), ("Graz", "Production"), ("Lisbon", "Customer Care"), ("Ghent", "Finance")];
 /// Attempts side by side.
 const CONCURRENCY: usize = 16;
 /// Without an event for so long the store is asked.
@@ -43,6 +47,9 @@ pub struct Args {
     /// Documents of a round
     #[arg(long, default_value_t = 50)]
     documents: usize,
+    /// Jobs of a title alone, without data and background
+    #[arg(long)]
+    bare: bool,
     /// Shape of the random model that the gain by batching is measured with
     #[arg(long, default_value = "shipped")]
     shape: String,
@@ -99,8 +106,8 @@ async fn documents(args: &Args, context: &Context) -> anyhow::Result<Vec<Claim>>
     let bulk = temporary(context, folder.path(), "bulk", CONCURRENCY);
     let (first, again) = load::on_system(&bulk, 1, async |system| {
         let tenant = load::tenant()?;
-        let first = round(system, &tenant, jobs(args.documents), false).await?;
-        let again = round(system, &tenant, jobs(args.documents), false).await?;
+        let first = round(system, &tenant, jobs(args), false).await?;
+        let again = round(system, &tenant, jobs(args), false).await?;
         balanced(system, &tenant, 2 * args.documents).await?;
         Ok((first, again))
     })
@@ -108,7 +115,7 @@ async fn documents(args: &Args, context: &Context) -> anyhow::Result<Vec<Claim>>
     let single = temporary(context, folder.path(), "single", 1);
     let single = load::on_system(&single, 1, async |system| {
         let tenant = load::tenant()?;
-        let single = round(system, &tenant, jobs(args.documents), true).await?;
+        let single = round(system, &tenant, jobs(args), true).await?;
         balanced(system, &tenant, args.documents).await?;
         Ok(single)
     })
@@ -202,20 +209,41 @@ fn temporary(context: &Context, folder: &Path, name: &str, concurrency: usize) -
     Context { loaded, file: context.file.clone(), ..*context }
 }
 
-fn jobs(count: usize) -> Vec<RawJob> {
-    (0..count)
+fn jobs(args: &Args) -> Vec<RawJob> {
+    (0..args.documents)
         .map(|n| {
             let (area, kind, query) = KINDS[n % KINDS.len()];
             RawJob {
                 query: Some(format!("{query}, part {}", n / KINDS.len() + 1)),
                 business_area: Some(area.into()),
                 doc_type: Some(kind.into()),
+                data: (!args.bare).then(|| data(n)),
+                context: (!args.bare).then(|| background(n)),
                 formats: Some(vec!["md".into(), "pdf".into()]),
                 params: Some(Params { seed: Some(n as u64), ..Params::default() }),
                 ..RawJob::default()
             }
         })
         .collect()
+}
+
+/// Fields as a business system sends them along with a request. No two jobs have the same.
+fn data(n: usize) -> Map<String, Value> {
+    let (location, department) = SITES[n % SITES.len()];
+    let fields = [
+        ("company", format!("Northwind {location} Ltd")),
+        ("department", department.to_owned()),
+        ("location", location.to_owned()),
+        ("period", format!("Q{} {}", n % 4 + 1, 2027 + n / 4 % 3)),
+        ("budget", format!("EUR {},000", 120 + 7 * n)),
+        ("deadline", format!("2027-{:02}-{:02}", n % 12 + 1, n % 28 + 1)),
+        ("system", "the ERP system".to_owned()),
+    ];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
+}
+
+fn background(n: usize) -> String {
+    format!("Readers are the managers of the site. There were {} questions about the last version.", n + 2)
 }
 
 /// Submits jobs and waits for their documents; each before the next is submitted where they go `singly`.
