@@ -5,9 +5,10 @@
 
 use std::path::PathBuf;
 
-use bul_config::Config;
+use bul_config::{Config, ModelOptions};
 use bul_engine::{
-    ComputeDevice, EngineOptions, Eviction, KvPrecision, Preset, TenantShare, TenantShares, TierWrite,
+    Codec, Compression, ComputeDevice, EngineOptions, Eviction, KvPrecision, Preset, TenantShare,
+    TenantShares, TierOptions, TierWrite,
 };
 use bul_job::TenantId;
 
@@ -50,17 +51,77 @@ pub fn options(config: &Config, tier: Option<PathBuf>) -> anyhow::Result<EngineO
     if model.threads > 0 {
         options.threads = model.threads;
     }
-    options.tiers.write = TierWrite::parse(&model.tier_write).ok_or_else(|| {
-        let known = TierWrite::NAMES.join(", ");
-        Fault::usage(format!("model.tier_write: {:?} is none of {known}", model.tier_write))
-    })?;
+    if model.pinned_mib_max > 0 {
+        options.pinned_bytes_max = model.pinned_mib_max << 20;
+    }
+    if model.session_ttl_s > 0 {
+        options.session_ttl_ms = model.session_ttl_s.saturating_mul(1000);
+    }
+    options.shadow_policies |= model.compare_policies;
+    tiers(&mut options.tiers, model, tier)?;
+    Ok(options)
+}
+
+/// Where evicted blocks go, when, and in which form.
+fn tiers(tiers: &mut TierOptions, model: &ModelOptions, folder: Option<PathBuf>) -> Result<(), Fault> {
+    let unknown = |option: &str, value: &str, known: &[&str]| {
+        Fault::usage(format!("model.{option}: {value:?} is none of {}", known.join(", ")))
+    };
+    tiers.write = TierWrite::parse(&model.tier_write)
+        .ok_or_else(|| unknown("tier_write", &model.tier_write, &TierWrite::NAMES))?;
+    if !model.tier_codec.is_empty() {
+        tiers.codec = Codec::parse(&model.tier_codec)
+            .ok_or_else(|| unknown("tier_codec", &model.tier_codec, &Codec::ALL.map(Codec::name)))?;
+    }
+    let packing = |option, value: &str| {
+        Compression::parse(value).ok_or_else(|| unknown(option, value, &Compression::NAMES))
+    };
+    tiers.host_compression = packing("host_compression", &model.host_compression)?;
+    tiers.disk_compression = packing("disk_compression", &model.disk_compression)?;
     if model.host_mib_max > 0 {
-        options.tiers.host_bytes_max = model.host_mib_max << 20;
+        tiers.host_bytes_max = model.host_mib_max << 20;
     }
     if model.disk_mib_max > 0 {
-        (options.tiers.disk_directory, options.tiers.disk_bytes_max) = (tier, model.disk_mib_max << 20);
+        (tiers.disk_directory, tiers.disk_bytes_max) = (folder, model.disk_mib_max << 20);
     }
-    Ok(options)
+    Ok(())
+}
+
+/// Settings of the engine on trial; `None` where there is none. Its files stand apart from those of the other.
+pub fn trial_options(config: &Config, tier: Option<PathBuf>) -> anyhow::Result<Option<EngineOptions>> {
+    if config.model.trial.is_empty() {
+        return Ok(None);
+    }
+    let mut on_trial = config.clone();
+    for part in config.model.trial.split(',') {
+        let wrong = |why: &str| Fault::usage(format!("model.trial: {:?} {why}", part.trim()));
+        let (name, value) = part.split_once('=').ok_or_else(|| wrong("is no option=value"))?;
+        let (name, value) = (name.trim(), value.trim());
+        let number = || value.parse::<usize>().map_err(|_| wrong("is no number"));
+        let model = &mut on_trial.model;
+        match name {
+            "preset" => model.preset = value.into(),
+            "eviction" => model.eviction = value.into(),
+            "tune" => model.tune = value.parse().map_err(|_| wrong("is neither true nor false"))?,
+            "prefetch_mib_max" => model.prefetch_mib_max = number()?,
+            "host_mib_max" => model.host_mib_max = number()?,
+            "tier_write" => model.tier_write = value.into(),
+            "kv_mib_max" => model.kv_mib_max = number()?,
+            "running_max" => model.running_max = number()?,
+            _ => {
+                return Err(wrong(
+                    "is none of preset, eviction, tune, prefetch_mib_max, host_mib_max, \
+                                  tier_write, kv_mib_max, running_max",
+                )
+                .into());
+            }
+        }
+    }
+    if devices(config)? != [ComputeDevice::Cpu] {
+        return Err(Fault::usage("model.trial: takes one device, and that the processor").into());
+    }
+    let on_trial = options(&on_trial, tier.map(|folder| folder.join("trial")));
+    Ok(Some(on_trial.map_err(|error| Fault::usage(format!("model.trial: {error}")))?))
 }
 
 /// What computes; an engine for each.
@@ -111,6 +172,52 @@ fn shares(config: &Config) -> Result<TenantShares, (&'static str, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tiers_and_pins_are_what_the_file_says() {
+        let mut config = Config::default();
+        let model = &mut config.model;
+        (model.tier_codec, model.host_compression) = ("int4".into(), "none".into());
+        (model.disk_compression, model.preset) = ("zstd:7".into(), "memory-efficient".into());
+        (model.pinned_mib_max, model.session_ttl_s, model.compare_policies) = (3, 9, true);
+        let found = options(&config, None).unwrap();
+        assert_eq!(found.tiers.codec, Codec::Int4);
+        assert_eq!(found.tiers.host_compression, Compression::None);
+        assert_eq!(found.tiers.disk_compression, Compression::Zstd { level: 7 });
+        assert_eq!(
+            (found.pinned_bytes_max, found.session_ttl_ms, found.shadow_policies),
+            (3 << 20, 9000, true)
+        );
+        config.model.tier_codec.clear();
+        assert_eq!(options(&config, None).unwrap().tiers.codec, Codec::Int8, "the preset's");
+        config.model.disk_compression = "zstd".into();
+        let error = options(&config, None).unwrap_err().to_string();
+        assert!(error.starts_with("model.disk_compression: \"zstd\" is none of none, lz4,"), "{error}");
+    }
+
+    #[test]
+    fn a_trial_changes_what_it_names_and_nothing_else() {
+        let with = |trial: &str| {
+            let mut config = Config::default();
+            (config.model.trial, config.model.disk_mib_max) = (trial.into(), 5);
+            trial_options(&config, Some("kv".into()))
+        };
+        assert!(with("").unwrap().is_none());
+        let plain = options(&Config::default(), None).unwrap();
+        let changed = with("eviction=lru, kv_mib_max = 7").unwrap().unwrap();
+        assert_eq!((changed.eviction, changed.kv_bytes_max), (Eviction::Lru, 7 << 20));
+        assert_eq!(changed.running_max, plain.running_max);
+        assert_eq!(changed.tiers.disk_directory, Some("kv/trial".into()), "two engines share no files");
+        for (trial, word) in [
+            ("kv=int8", "none of preset"),
+            ("eviction", "no option=value"),
+            ("kv_mib_max=x", "no number"),
+            ("eviction=oldest", "none of planned"),
+        ] {
+            let error = with(trial).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
 
     fn check(cap: u32, tenants: &[(&str, u32, u32)], expected: Result<&[(u32, u32)], &str>) {
         let mut config = Config::default();

@@ -287,12 +287,16 @@ pub async fn open_model(
     registry: Option<&Registry>,
     tier: Option<PathBuf>,
 ) -> anyhow::Result<Arc<dyn Generate>> {
-    let (spec, mut options) = (model_spec(config)?, engine::options(config, tier)?);
+    let (spec, mut options) = (model_spec(config)?, engine::options(config, tier.clone())?);
+    let on_trial = engine::trial_options(config, tier)?;
     let devices = engine::devices(config)?;
     options.tiers.remote = blocks::remote_tier(config)?;
     let registry = registry.cloned();
     let opened = tokio::task::spawn_blocking(move || {
-        let opened = bul_engine::open_on(&spec, &options, &devices, registry.as_ref());
+        let opened = match &on_trial {
+            Some(on_trial) => bul_engine::open_trial(&spec, [&options, on_trial], registry.as_ref()),
+            None => bul_engine::open_on(&spec, &options, &devices, registry.as_ref()),
+        };
         shipped::forget_model();
         opened
     })

@@ -19,12 +19,16 @@ use crate::exit::Exit;
 const VALUE_CHARS_MAX: usize = 44;
 
 /// Options that only the engine's own settings can judge; its faults begin with their names.
-const ENGINE_OPTIONS: [&str; 7] = [
+const ENGINE_OPTIONS: [&str; 11] = [
     "model.preset",
     "model.eviction",
     "model.kv",
     "model.device",
     "model.tier_write",
+    "model.trial",
+    "model.tier_codec",
+    "model.host_compression",
+    "model.disk_compression",
     "model.tenants",
     "model.tenant_cap_percent",
 ];
@@ -161,7 +165,8 @@ fn problems(config: &Config) -> Vec<(&'static str, String)> {
     if crate::wire::broker_spec(config).is_err() {
         found.push(("broker", "must be embedded, nats://host:4222 or amqp://user:password@host:5672".into()));
     }
-    if let Err(fault) = crate::engine::options(config, None) {
+    let engine = crate::engine::options(config, None).map(drop);
+    if let Err(fault) = engine.and_then(|()| crate::engine::trial_options(config, None).map(drop)) {
         let text = fault.to_string();
         let option = ENGINE_OPTIONS.iter().find(|option| text.starts_with(&format!("{option}:")));
         found.push((option.unwrap_or(&"model.preset"), text));

@@ -106,11 +106,28 @@ pub struct ModelOptions {
     /// Blocks that may be brought from slower places before they are asked for, MiB; 0 for none. Too many push out what
     /// nobody announced.
     pub prefetch_mib_max: usize,
+    /// A configuration on trial: other values for `preset`, `eviction`, `tune`, `prefetch_mib_max`, `host_mib_max`, `tier_write`,
+    /// `kv_mib_max` or `running_max`, as `eviction=lru,kv_mib_max=64`. Half of the jobs, by their ids, go to a second engine
+    /// with them; hits, time and speed are compared in the log and as `bul_engine_trial`. Takes memory twice. Empty for none.
+    pub trial: String,
     /// Memory for compressed blocks that were evicted, MiB; 0 for none.
     pub host_mib_max: usize,
     /// When blocks go to memory, disk and Redis: `back` when they are evicted, or `through`, those of prompts as soon as they
     /// are computed, so that another or the next process finds them although this one still holds them, or was killed.
     pub tier_write: String,
+    /// Precision of evicted blocks: `f32` as computed, `f16` half the bytes, `int8` about a quarter, `int4` about an eighth (with an
+    /// error that shows); empty for that of the preset. All but `f32` change answers a little.
+    pub tier_codec: String,
+    /// How evicted blocks in memory are packed: `none`, `lz4`, or `zstd:1` to `zstd:19`. It takes the engine's own time.
+    pub host_compression: String,
+    /// How they are packed on disk and in Redis.
+    pub disk_compression: String,
+    /// Keys and values that sessions and warmed-up templates may keep, MiB; 0 for what the preset says (nothing with `bulk`).
+    pub pinned_mib_max: usize,
+    /// How long the keys and values of a session are kept for its next job, seconds; 0 for what the preset says.
+    pub session_ttl_s: u64,
+    /// Counts what the other eviction policies would have found, in `bul_engine_shadow_hit_tokens_total`. Costs as `tune` does.
+    pub compare_policies: bool,
     /// Disk for them, in the data folder, MiB; 0 for none. They hold text of tenants in the form of keys and values:
     /// protect it like the documents.
     pub disk_mib_max: u64,
@@ -158,8 +175,15 @@ impl Default for ModelOptions {
             tune: false,
             kv: "f32".into(),
             prefetch_mib_max: 64,
+            trial: String::new(),
             host_mib_max: 0,
             tier_write: "back".into(),
+            tier_codec: String::new(),
+            host_compression: "lz4".into(),
+            disk_compression: "lz4".into(),
+            pinned_mib_max: 0,
+            session_ttl_s: 0,
+            compare_policies: false,
             disk_mib_max: 0,
             remote_secret: Secret::default(),
             device: "cpu".into(),

@@ -2,7 +2,6 @@
 //!
 //! The engine never sees a job, a template or a document. Callers: the worker and `bul model`.
 
-mod ab;
 mod attn;
 mod backend;
 mod bench;
@@ -40,9 +39,9 @@ mod sim;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod vocabulary;
 
-pub use ab::{AbOptions, AbReport, AbSide, Comparison, Winner, ab};
 pub use backend::openai::OpenAi;
 pub use backend::options::{ApiKey, OpenAiOptions, OpenAiTimeouts};
 pub use backend::scripted::{Scripted, ScriptedFailure, ScriptedOptions};
@@ -68,8 +67,11 @@ pub use kv::tier::remote::{BlockName, RemoteBlocks, RemoteError, RemoteTier};
 pub use kv::tier::{TierOptions, TierWrite};
 pub use local::LocalModel;
 pub use metrics::{ALL as METRICS, MetricInfo};
-pub use open::{EmbeddedModel, EngineOptions, ModelSpec, Observed, OpenError, open, open_on, open_with};
+pub use open::{
+    EmbeddedModel, EngineOptions, ModelSpec, Observed, OpenError, open, open_on, open_trial, open_with,
+};
 pub use policies::{CacheModel, PolicyWorkload, PrefetchRate, compare_policies, compare_prefetch};
 pub use preset::Preset;
 pub use report::CacheReport;
 pub use schema_check::SchemaCheck;
+pub use trial::{Comparison, Trial, TrialReport, TrialSide, Winner};

@@ -25,7 +25,7 @@ pub struct MetricInfo {
 
 macro_rules! metrics {
     ($($id:ident = $name:literal $({ $label:literal: $values:literal })?, $help:literal;)*) => {
-        $(const $id: MetricInfo = MetricInfo { name: $name, label: metrics!(@ $($label, $values)?), help: $help };)*
+        $(pub(crate) const $id: MetricInfo = MetricInfo { name: $name, label: metrics!(@ $($label, $values)?), help: $help };)*
         /// All of them.
         pub const ALL: &[MetricInfo] = &[$($id),*];
     };
@@ -55,6 +55,8 @@ metrics! {
     REMOTE = "bul_engine_remote_blocks_total" {"outcome": "fetched, missing, forged, written, skipped"},
         "KV blocks at the store that engines share. Forged: its digest was wrong, it was not believed.";
     BREAKER_STATE = "bul_engine_breaker_state", "Circuit breaker of a remote model: 0 closed, 1 half-open, 2 open.";
+    TRIAL = "bul_engine_trial" {"measure": "jobs_a, jobs_b, hit_rate_a, hit_rate_b, hit_rate_chance, text_ms_a, text_ms_b, text_ms_chance, tokens_per_second_a, tokens_per_second_b, tokens_per_second_chance"},
+        "How a trial of two configurations stands (model.trial), over the last 2000 jobs of each. Chance: how likely such a difference is without a cause.";
 }
 
 /// Handles to all metrics; clones share them.
@@ -194,7 +196,9 @@ mod tests {
         .flatten()
         .cloned()
         .collect();
-        let listed: Vec<(&str, Vec<&str>)> = ALL.iter().map(|m| (m.name, labels(*m))).collect();
+        // A trial registers its own, and only where there is one.
+        let listed: Vec<(&str, Vec<&str>)> =
+            ALL.iter().filter(|m| m.name != TRIAL.name).map(|m| (m.name, labels(*m))).collect();
         let registered: Vec<(&str, Vec<&str>)> = described
             .iter()
             .map(|d| (d.fq_name.as_str(), d.variable_labels.iter().map(String::as_str).collect()))

@@ -17,6 +17,7 @@ use crate::kv::precision::KvPrecision;
 use crate::kv::shares::TenantShares;
 use crate::kv::tier::TierOptions;
 use crate::local::LocalModel;
+use crate::trial::Trial;
 
 /// A model that could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -331,6 +332,28 @@ pub fn open_on(
     };
     let engines = devices.iter().enumerate().map(engine).collect::<Result<Vec<_>, _>>()?;
     Ok(Arc::new(Fleet::new(engines)))
+}
+
+/// Opens a local model twice, on the processor or the same card, with two configurations that share the traffic. Weights and
+/// memory for keys and values are there twice; threads are shared.
+///
+/// # Errors
+/// [`OpenError`], naming what is missing or wrong; for a model that is computed elsewhere.
+pub fn open_trial(
+    spec: &ModelSpec,
+    [a, b]: [&EngineOptions; 2],
+    registry: Option<&prometheus::Registry>,
+) -> Result<Arc<dyn Generate>, OpenError> {
+    if a.kv_precision != b.kv_precision {
+        return Err(OpenError::Setup("both sides of a trial must hold keys and values alike".into()));
+    }
+    let side = |number, options: &EngineOptions| {
+        let options = EngineOptions { threads: options.threads.div_ceil(2), ..options.clone() };
+        let opened = open_local(spec, &options, Observed { registry, engine: Some(number) })?;
+        Ok::<_, OpenError>(Arc::new(opened) as Arc<dyn Generate>)
+    };
+    let trial = Trial::new(side(0, a)?, side(1, b)?, registry);
+    Ok(Arc::new(trial.map_err(|error| OpenError::Setup(error.to_string()))?))
 }
 
 /// Where an engine's metrics go; nowhere by default.

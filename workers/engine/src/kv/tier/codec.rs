@@ -29,6 +29,24 @@ pub enum Codec {
 }
 
 impl Codec {
+    /// Every one, the most exact first.
+    pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::Int8, Self::Int4];
+
+    /// Its name in options.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Int8 => "int8",
+            Self::Int4 => "int4",
+        }
+    }
+
+    /// By name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|codec| codec.name() == name)
+    }
+
     fn id(self) -> u8 {
         match self {
             Self::F32 => 0,

@@ -27,6 +27,22 @@ pub enum Compression {
 }
 
 impl Compression {
+    /// Forms of [`Self::parse`].
+    pub const NAMES: [&str; 3] = ["none", "lz4", "zstd:1 to zstd:19"];
+
+    /// `none`, `lz4`, or `zstd:3` with its level.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.split_once(':') {
+            None if text == "none" => Some(Self::None),
+            None if text == "lz4" => Some(Self::Lz4),
+            Some(("zstd", level)) => {
+                let level = level.parse().ok().filter(|level| (1..=LEVEL_MAX).contains(level))?;
+                Some(Self::Zstd { level })
+            }
+            None | Some(_) => None,
+        }
+    }
+
     /// Packs the bytes of a block.
     pub(crate) fn pack(self, bytes: &[u8]) -> Vec<u8> {
         let (id, payload) = match self {
@@ -66,6 +82,16 @@ pub(crate) fn unpack(packed: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_read() {
+        assert_eq!(Compression::parse("zstd:3"), Some(Compression::Zstd { level: 3 }));
+        assert_eq!(Compression::parse("lz4"), Some(Compression::Lz4));
+        assert_eq!(Compression::parse("none"), Some(Compression::None));
+        for unknown in ["", "zstd", "zstd:0", "zstd:20", "zstd:x", "lz4:1", "gzip"] {
+            assert_eq!(Compression::parse(unknown), None, "{unknown}");
+        }
+    }
     use proptest::prelude::*;
 
     const ALL: [Compression; 4] = [
