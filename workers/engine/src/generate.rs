@@ -109,6 +109,16 @@ impl GenerateError {
     }
 }
 
+/// How a request ended, in metrics and spans.
+pub(crate) fn outcome_name<T>(result: &Result<T, GenerateError>) -> &'static str {
+    match result.as_ref().map_err(GenerateError::class) {
+        Ok(_) => "completed",
+        Err(GenerateErrorClass::Cancelled) => "cancelled",
+        Err(GenerateErrorClass::Transient) => "failed",
+        Err(GenerateErrorClass::Permanent) => "rejected",
+    }
+}
+
 /// Pieces of an answer while it is being written. The channel is bounded; a reader that is gone
 /// or slow never holds up generation (pieces are dropped, the completion holds the whole text).
 pub type Pieces = mpsc::Sender<String>;

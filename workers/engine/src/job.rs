@@ -135,6 +135,10 @@ pub struct Receipt {
     /// Requests that shared the answer of the same request, which was being computed already:
     /// 0 or 1, more in a sum. Their prompt counts as cached.
     pub attached: u64,
+    /// How often it gave its blocks back to others and started again later.
+    pub preemptions: u64,
+    /// Tokens computed again because of that: they had been computed or found before.
+    pub recomputed_tokens: u64,
     /// Waiting for the engine, milliseconds.
     pub queue_ms: f64,
     /// Time to first token, from the start of prefill, milliseconds.
@@ -150,6 +154,8 @@ impl Receipt {
             self.first_token_ms = other.first_token_ms;
         }
         self.attached += other.attached;
+        self.preemptions += other.preemptions;
+        self.recomputed_tokens += other.recomputed_tokens;
         self.prompt_tokens += other.prompt_tokens;
         self.cached_tokens += other.cached_tokens;
         self.host_tokens += other.host_tokens;

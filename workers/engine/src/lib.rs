@@ -39,6 +39,7 @@ mod sim;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod trial;
 mod vocabulary;
 

@@ -8,7 +8,7 @@ use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
-use crate::generate::{GenerateError, GenerateErrorClass};
+use crate::generate::{GenerateError, outcome_name};
 use crate::kv::tier::remote::RemoteCounts;
 use crate::prefetch::PrefetchCounts;
 
@@ -38,6 +38,9 @@ metrics! {
         "Tokens of answered requests; cached ones are also prompt tokens.";
     REQUESTS = "bul_engine_requests_total" {"outcome": "completed, cancelled, failed, rejected"},
         "Requests that ended. Failed: another try may help; rejected: none will.";
+    QUEUE_SECONDS = "bul_engine_queue_seconds", "Time an answered request waited for admission.";
+    FIRST_TOKEN_SECONDS = "bul_engine_first_token_seconds",
+        "Time from the admission of an answered request to the first token of its answer.";
     STEP_SECONDS = "bul_engine_step_seconds", "Time of one step of the model.";
     RUNNING = "bul_engine_running", "Sequences being computed.";
     WAITING = "bul_engine_waiting", "Requests waiting for admission.";
@@ -45,6 +48,7 @@ metrics! {
         "KV blocks that running sequences hold, and blocks kept for later ones.";
     KV_EVICTED = "bul_engine_kv_blocks_evicted_total", "KV blocks evicted from the cache by the policy in force.";
     PREEMPTIONS = "bul_engine_preemptions_total", "Requests that gave their KV blocks back and start again later.";
+    RECOMPUTED = "bul_engine_recomputed_tokens_total", "Tokens computed again because of preemptions.";
     ATTACHED = "bul_engine_attached_total", "Requests that shared the answer of the same request under way.";
     TIER_TOKENS = "bul_engine_tier_tokens_total" {"tier": "host, disk, remote"},
         "Prompt tokens restored from a slower tier; they are also cached tokens.";
@@ -64,12 +68,15 @@ metrics! {
 pub(crate) struct Metrics {
     pub tokens: IntCounterVec,
     pub requests: IntCounterVec,
+    pub queue_seconds: Histogram,
+    pub first_token_seconds: Histogram,
     pub step_seconds: Histogram,
     pub running: IntGauge,
     pub waiting: IntGauge,
     pub kv_blocks: IntGaugeVec,
     pub kv_evicted: IntCounter,
     pub preemptions: IntCounter,
+    pub recomputed: IntCounter,
     pub attached: IntCounter,
     pub tier_tokens: IntCounterVec,
     pub shadow_hits: IntCounterVec,
@@ -92,17 +99,22 @@ impl Metrics {
         let gauges = |metric| add(registry, IntGaugeVec::new(opts(metric), &labels(metric))?);
         let counter = |metric| add(registry, IntCounter::with_opts(opts(metric))?);
         let gauge = |metric| add(registry, IntGauge::with_opts(opts(metric))?);
-        let steps = HistogramOpts::from(opts(STEP_SECONDS))
-            .buckets(prometheus::exponential_buckets(0.0005, 2.0, 14)?);
+        let times = |metric, from, count| {
+            let buckets = prometheus::exponential_buckets(from, 2.0, count)?;
+            add(registry, Histogram::with_opts(HistogramOpts::from(opts(metric)).buckets(buckets))?)
+        };
         Ok(Self {
             tokens: counters(TOKENS)?,
             requests: counters(REQUESTS)?,
-            step_seconds: add(registry, Histogram::with_opts(steps)?)?,
+            queue_seconds: times(QUEUE_SECONDS, 0.001, 18)?,
+            first_token_seconds: times(FIRST_TOKEN_SECONDS, 0.001, 18)?,
+            step_seconds: times(STEP_SECONDS, 0.0005, 14)?,
             running: gauge(RUNNING)?,
             waiting: gauge(WAITING)?,
             kv_blocks: gauges(KV_BLOCKS)?,
             kv_evicted: counter(KV_EVICTED)?,
             preemptions: counter(PREEMPTIONS)?,
+            recomputed: counter(RECOMPUTED)?,
             attached: counter(ATTACHED)?,
             tier_tokens: counters(TIER_TOKENS)?,
             shadow_hits: counters(SHADOW_HITS)?,
@@ -114,13 +126,7 @@ impl Metrics {
 
     /// Counts the end of a request.
     pub fn outcome<T>(&self, result: &Result<T, GenerateError>) {
-        let outcome = match result.as_ref().map_err(GenerateError::class) {
-            Ok(_) => "completed",
-            Err(GenerateErrorClass::Cancelled) => "cancelled",
-            Err(GenerateErrorClass::Transient) => "failed",
-            Err(GenerateErrorClass::Permanent) => "rejected",
-        };
-        self.requests.with_label_values(&[outcome]).inc();
+        self.requests.with_label_values(&[outcome_name(result)]).inc();
     }
 
     /// Brings the counts of looking ahead up to these.
@@ -145,13 +151,15 @@ impl Metrics {
         }
     }
 
-    /// Counts the tokens of a finished request.
-    pub fn count_tokens(&self, receipt: &crate::job::Receipt) {
+    /// Counts the tokens of a finished request, and the time it waited for them.
+    pub fn count(&self, receipt: &crate::job::Receipt) {
         self.tokens.with_label_values(&["prompt"]).inc_by(receipt.prompt_tokens);
         self.tokens.with_label_values(&["cached"]).inc_by(receipt.cached_tokens);
         self.tier_tokens.with_label_values(&["host"]).inc_by(receipt.host_tokens);
         self.tier_tokens.with_label_values(&["disk"]).inc_by(receipt.disk_tokens);
         self.tier_tokens.with_label_values(&["remote"]).inc_by(receipt.remote_tokens);
+        self.queue_seconds.observe(receipt.queue_ms / 1e3);
+        self.first_token_seconds.observe(receipt.first_token_ms / 1e3);
         if receipt.attached == 0 {
             self.tokens.with_label_values(&["generated"]).inc_by(receipt.output_tokens);
         }
@@ -179,12 +187,15 @@ mod tests {
         let described: Vec<prometheus::core::Desc> = [
             metrics.tokens.desc(),
             metrics.requests.desc(),
+            metrics.queue_seconds.desc(),
+            metrics.first_token_seconds.desc(),
             metrics.step_seconds.desc(),
             metrics.running.desc(),
             metrics.waiting.desc(),
             metrics.kv_blocks.desc(),
             metrics.kv_evicted.desc(),
             metrics.preemptions.desc(),
+            metrics.recomputed.desc(),
             metrics.attached.desc(),
             metrics.tier_tokens.desc(),
             metrics.shadow_hits.desc(),
@@ -216,7 +227,7 @@ mod tests {
         assert_eq!(listed, policies);
         let registry = Registry::new();
         let metrics = Metrics::register(&registry, None).unwrap();
-        metrics.count_tokens(&crate::job::Receipt { output_tokens: 1, ..Default::default() });
+        metrics.count(&crate::job::Receipt { output_tokens: 1, ..Default::default() });
         metrics.count_ahead(PrefetchCounts::default(), RemoteCounts::default());
         for family in registry.gather() {
             let Some(metric) = ALL.iter().find(|m| m.name == family.name()) else {

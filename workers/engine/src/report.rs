@@ -53,6 +53,8 @@ pub struct CacheReport {
     pub model_seconds: f64,
     /// Requests that gave their blocks back and started again.
     pub preemptions: u64,
+    /// Of the computed tokens, those computed again because of that.
+    pub recomputed_tokens: u64,
     /// What other policies would have found; empty when they are not watched.
     pub shadows: Vec<ShadowRate>,
 }
@@ -80,6 +82,7 @@ impl CacheReport {
         self.planning_seconds += other.planning_seconds;
         self.model_seconds += other.model_seconds;
         self.preemptions += other.preemptions;
+        self.recomputed_tokens += other.recomputed_tokens;
         for (own, more) in self.shadows.iter_mut().zip(&other.shadows) {
             own.prompt_tokens += more.prompt_tokens;
             own.hit_tokens += more.hit_tokens;

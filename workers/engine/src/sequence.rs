@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::constraint::{PhraseBook, Shape, allows};
 use crate::detokenise::TextOut;
-use crate::generate::{GenerateError, Pieces};
+use crate::generate::{GenerateError, Pieces, outcome_name};
 use crate::grammar::Grammar;
 use crate::job::{Completion, Finish, Receipt};
 use crate::kv::key::{BlockKey, BlockScope};
@@ -24,6 +24,7 @@ use crate::model::decoder::Logits;
 use crate::runner::Best;
 use crate::sample::Sampler;
 use crate::sched::{Place, Progress};
+use crate::trace::{self, Trace};
 use crate::vocabulary::Vocabulary;
 
 /// Where the result of a request goes.
@@ -43,12 +44,14 @@ pub(crate) struct Reader {
     pub priority: u8,
     /// Came to a sequence that was there already.
     pub attached: bool,
+    pub span: tracing::Span,
 }
 
 impl Reader {
     /// Somebody who has just come.
     pub fn new(pieces: Option<Pieces>, cancel: CancellationToken, reply: Reply) -> Self {
-        Self { pieces, given: 0, cancel, reply, submitted: Instant::now(), priority: 0, attached: false }
+        let (submitted, span) = (Instant::now(), tracing::Span::none());
+        Self { pieces, given: 0, cancel, reply, submitted, priority: 0, attached: false, span }
     }
 }
 
@@ -88,6 +91,7 @@ pub(crate) struct Sequence {
     pub held_until: Option<Instant>,
     pub admitted: Option<Instant>,
     pub first_token: Option<Instant>,
+    pub trace: Trace,
 }
 
 /// A running sequence. Only a running one holds blocks, and only on the engine's thread.
@@ -148,13 +152,6 @@ impl Sequence {
     /// What block `index` holds.
     pub fn segment(&self, index: usize, block_tokens: usize) -> Segment {
         Segment::of((index + 1) * block_tokens, self.public_tokens, self.prompt_tokens)
-    }
-
-    /// Forgets what was computed, to start again later.
-    pub fn rewind(&mut self) {
-        self.announced = 0;
-        self.computed = 0;
-        self.sealed = 0;
     }
 
     /// Answer tokens so far.
@@ -324,7 +321,8 @@ impl Sequence {
             std::mem::take(&mut self.readers).into_iter().partition(|r| r.cancel.is_cancelled());
         self.readers = left;
         let gone: Vec<Reader> = gone;
-        for reader in gone {
+        for mut reader in gone {
+            self.tell(&mut reader, "cancelled", Instant::now());
             let _ = reader.reply.send(Err(GenerateError::Cancelled));
         }
         self.readers.is_empty()
@@ -335,11 +333,12 @@ impl Sequence {
     pub fn finish(mut self, outcome: &Result<Finish, GenerateError>) -> Vec<Receipt> {
         self.text.finish();
         self.stream();
+        self.trace.close();
         let now = Instant::now();
         let text = self.text.text().to_string();
         let mut receipts = Vec::new();
         for mut reader in std::mem::take(&mut self.readers) {
-            let receipt = self.receipt(&reader, now);
+            let receipt = self.tell(&mut reader, outcome_name(outcome), now);
             let done = match outcome {
                 Ok(finish) => {
                     receipts.push(receipt);
@@ -355,20 +354,31 @@ impl Sequence {
         receipts
     }
 
+    /// Closes the span of a reader, before the reader hears of the end; the receipt.
+    fn tell(&self, reader: &mut Reader, outcome: &'static str, now: Instant) -> Receipt {
+        let receipt = self.receipt(reader, now);
+        trace::ended(&reader.span, outcome, &receipt);
+        reader.span = tracing::Span::none();
+        receipt
+    }
+
     fn receipt(&self, reader: &Reader, now: Instant) -> Receipt {
         // One that came late waited for nothing before it came.
         let admitted = self.admitted.unwrap_or(now).max(reader.submitted);
         let first = self.first_token.unwrap_or(now).max(admitted);
         let ms = |from: Instant, to: Instant| to.saturating_duration_since(from).as_secs_f64() * 1e3;
-        let cached = if reader.attached { self.prompt_tokens } else { self.cached_tokens };
+        let own = |tokens: u64| if reader.attached { 0 } else { tokens };
+        let [host, disk, remote] = self.tier_tokens.map(|tokens| own(tokens as u64));
         Receipt {
             prompt_tokens: self.prompt_tokens as u64,
-            cached_tokens: cached as u64,
-            host_tokens: if reader.attached { 0 } else { self.tier_tokens[0] as u64 },
-            disk_tokens: if reader.attached { 0 } else { self.tier_tokens[1] as u64 },
-            remote_tokens: if reader.attached { 0 } else { self.tier_tokens[2] as u64 },
+            cached_tokens: if reader.attached { self.prompt_tokens } else { self.cached_tokens } as u64,
+            host_tokens: host,
+            disk_tokens: disk,
+            remote_tokens: remote,
             output_tokens: self.output_tokens() as u64,
             attached: u64::from(reader.attached),
+            preemptions: own(self.trace.preemptions),
+            recomputed_tokens: own(self.trace.recomputed_tokens),
             queue_ms: ms(reader.submitted, admitted),
             first_token_ms: ms(admitted, first),
             total_ms: ms(admitted, now),

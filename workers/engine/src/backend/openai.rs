@@ -280,7 +280,7 @@ impl Generate for OpenAi {
         if let Some(metrics) = &self.metrics {
             metrics.outcome(&result);
             if let Ok(completion) = &result {
-                metrics.count_tokens(&completion.receipt);
+                metrics.count(&completion.receipt);
             }
         }
         result

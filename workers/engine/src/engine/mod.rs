@@ -115,6 +115,8 @@ pub(crate) struct Counts {
     pub step_tokens_max: usize,
     /// Tokens computed, those of repeated starts included.
     pub computed: u64,
+    /// Of these, tokens computed again because of preemptions.
+    pub recomputed: u64,
     /// Prompt tokens of answered requests, and those of them found in the cache.
     pub prompt: u64,
     pub cached: u64,
@@ -367,7 +369,7 @@ impl<R: Runner> EngineCore<R> {
             self.counts.tiers[1] += receipt.disk_tokens;
             self.counts.tiers[2] += receipt.remote_tokens;
             if let Some(metrics) = &self.metrics {
-                metrics.count_tokens(&receipt);
+                metrics.count(&receipt);
             }
         }
     }

@@ -17,6 +17,7 @@ use crate::prefetch::Prefetch;
 use crate::runner::{Picked, Row, Runner};
 use crate::sched::{Facts, Place, Plan, Progress, Share, Waiting, plan};
 use crate::sequence::{Language, Live, Sequence, Step};
+use crate::trace::{self, Phase};
 
 /// Waiting requests looked at in one step. Looking at all would cost more than a step when
 /// thousands wait.
@@ -185,6 +186,8 @@ impl<R: Runner> EngineCore<R> {
                 self.prefetch.used(key);
             }
         }
+        sequence.trace.close();
+        let restoring = (!self.tiers.is_empty()).then(|| sequence.restoring());
         let mut blocks = Table::default();
         let mut tier_tokens = [0; 3];
         while blocks.len() < matchable {
@@ -198,9 +201,14 @@ impl<R: Runner> EngineCore<R> {
             blocks.push(block);
             tier_tokens[kind as usize] += block_tokens;
         }
+        if let Some(span) = restoring {
+            trace::restored(&span, tier_tokens);
+        }
         let matched = blocks.len();
         sequence.sealed = matched;
         sequence.computed = matched * block_tokens;
+        sequence.trace.found(sequence.computed);
+        sequence.enter(Phase::Prefill);
         sequence.announced = matchable;
         for key in &sequence.keys[matched..matchable] {
             self.pool.begin(*key);
@@ -261,10 +269,11 @@ impl<R: Runner> EngineCore<R> {
 
     fn apply(&mut self, shares: &[Share], picked: &Picked) {
         let mut rows = picked.rows(self.runner.vocab()).enumerate();
+        let mut recomputed = 0;
         let mut ended: Vec<(Place, Result<Finish, GenerateError>)> = Vec::new();
         for share in shares {
             let Some(live) = self.running.get_mut(&share.place) else { continue };
-            live.sequence.computed += share.tokens;
+            recomputed += live.sequence.advance(share.tokens);
             let from = live.sequence.sealed;
             seal(&self.pool, self.root, self.limits.block_tokens, live);
             write_through(&mut self.tiers, &mut self.runner, &mut self.spare, live, from);
@@ -276,6 +285,7 @@ impl<R: Runner> EngineCore<R> {
                 ended.push((share.place, Err(GenerateError::Engine("a row of logits is missing".into()))));
                 continue;
             };
+            sequence.enter(Phase::Decode);
             let Language { vocabulary, eos, .. } = &self.language;
             let step = match row {
                 Row::Whole(row) => sequence.draw(row, vocabulary, eos),
@@ -297,6 +307,10 @@ impl<R: Runner> EngineCore<R> {
                     ended.push((share.place, Err(GenerateError::Shape(sequence.why_stuck()))));
                 }
             }
+        }
+        self.counts.recomputed += recomputed;
+        if let Some(metrics) = &self.metrics {
+            metrics.recomputed.inc_by(recomputed);
         }
         for (place, outcome) in ended {
             self.end(place, &outcome);

@@ -82,6 +82,7 @@ impl<R: Runner> EngineCore<R> {
             planning_seconds: self.counts.planning_s,
             model_seconds: self.counts.model_s,
             preemptions: self.counts.preemptions,
+            recomputed_tokens: self.counts.recomputed,
             shadows: self.shadows.rates(),
         }
     }

@@ -22,6 +22,7 @@ use crate::kv::quota::ANYONE;
 use crate::request::{check_sampling, identity};
 use crate::sample::Sampler;
 use crate::sequence::{Reader, Reply, Sequence};
+use crate::trace::{self, Trace};
 
 impl LocalModel {
     /// What holds the answer to the request's schema, when there is one.
@@ -81,6 +82,8 @@ impl LocalModel {
                 context_tokens: self.context,
             });
         }
+        let span = trace::caller(&request.id);
+        let trace = Trace::new(&span);
         let keys = chain(self.root, self.block_tokens, &prompt.tokens, prompt.public_tokens, &request.tenant);
         Ok(Sequence {
             identity: identity(&request, &prompt.tokens, prompt.public_tokens),
@@ -95,7 +98,7 @@ impl LocalModel {
             shape,
             grammar: None,
             text: TextOut::new(request.stop, self.language.vocabulary.strips_first_space()),
-            readers: vec![Reader { priority: request.priority, ..reader }],
+            readers: vec![Reader { priority: request.priority, span, ..reader }],
             computed: 0,
             sealed: 0,
             announced: 0,
@@ -105,6 +108,7 @@ impl LocalModel {
             held_until: None,
             admitted: None,
             first_token: None,
+            trace,
         })
     }
 

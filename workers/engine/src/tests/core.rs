@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use super::factory::{Answer, Factory, Job, text};
 use crate::engine::Command;
 use crate::generate::GenerateError;
-use crate::job::Finish;
+use crate::job::{Finish, Receipt};
 use crate::kv::policy::Eviction;
 use crate::kv::pool::Pool;
 use crate::kv::quota::Quotas;
@@ -254,6 +254,13 @@ fn a_preempted_answer_is_the_same_and_its_hits_are_not_counted_twice() {
     assert_eq!((a.text, b.text), (factory.expected(&first).0, factory.expected(&second).0));
     assert_eq!(a.receipt.cached_tokens, 0);
     assert!(b.receipt.cached_tokens as usize <= first.public.len() / BT * BT, "{:?}", b.receipt);
+    let (counts, [a, b]) = (factory.core.counts(), [a.receipt, b.receipt]);
+    assert_eq!(a.preemptions + b.preemptions, counts.preemptions);
+    assert_eq!(a.recomputed_tokens + b.recomputed_tokens, counts.recomputed);
+    assert!(counts.recomputed > 0);
+    // All that was computed stands in the receipts; the last token of an answer is drawn, never computed.
+    let once = |r: Receipt| r.prompt_tokens - r.cached_tokens + r.output_tokens - 1;
+    assert_eq!(counts.computed, [a, b].map(|r| once(r) + r.recomputed_tokens).iter().sum::<u64>());
     factory.assert_nothing_leaked();
 }
 

@@ -28,6 +28,7 @@ use crate::sched::Limits;
 use crate::sequence::{Language, Reader, Reply, Sequence, Step};
 use crate::sim::{SimRunner, expected_logits};
 use crate::testing;
+use crate::trace::{self, Trace};
 
 #[derive(Debug, Clone)]
 pub(super) struct Job {
@@ -126,6 +127,7 @@ impl Factory {
         let tokens = [job.public.as_slice(), &job.data].concat();
         let bt = self.limits.block_tokens;
         let identity = blake3::hash(format!("{:?}", Job { lane: 0, ..job.clone() }).as_bytes()).into();
+        let trace = Trace::new(&reader.span);
         Sequence {
             identity,
             prompt_tokens: tokens.len(),
@@ -149,6 +151,7 @@ impl Factory {
             held_until: None,
             admitted: None,
             first_token: None,
+            trace,
         }
     }
 
@@ -231,7 +234,7 @@ impl Factory {
 }
 
 fn reader(priority: u8, reply: Reply, cancel: CancellationToken) -> Reader {
-    Reader { priority, ..Reader::new(None, cancel, reply) }
+    Reader { priority, span: trace::caller("job/part"), ..Reader::new(None, cancel, reply) }
 }
 
 fn sampling(job: &Job) -> Sampling {

@@ -14,3 +14,4 @@ mod schema;
 mod serving;
 mod shapes;
 mod shipped;
+mod traces;
