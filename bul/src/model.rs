@@ -190,6 +190,7 @@ fn completion(answer: Answer, receipt: Option<Receipt>, pieces: Option<&Pieces>)
     let found = Receipt {
         prompt_tokens: prompt_tokens.into(),
         cached_tokens: prompt_tokens.into(),
+        attached: u64::from(answer.source == Source::Shared),
         ..Receipt::default()
     };
     Completion { text, finish, receipt: receipt.unwrap_or(found) }
@@ -296,6 +297,7 @@ mod tests {
         );
         let (first, second) = (both.0.unwrap(), both.1.unwrap());
         assert_eq!((counting.calls.load(Ordering::SeqCst), &first.text), (1, &second.text));
+        assert_eq!((first.receipt.attached, second.receipt.attached), (0, 1));
         assert_eq!(pieces.recv().await.as_ref(), Some(&first.text));
     }
 

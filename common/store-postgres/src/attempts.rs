@@ -206,6 +206,7 @@ pub(crate) struct CompleteOp {
     title: String,
     usage: Usage,
     findings: Option<String>,
+    receipt: Option<String>,
 }
 
 impl CompleteOp {
@@ -219,6 +220,7 @@ impl CompleteOp {
             title: text(&output.title).into_owned(),
             usage,
             findings,
+            receipt: output.usage.receipt.to_text(),
         })
     }
 }
@@ -296,6 +298,7 @@ async fn write_completed(
         .bind(documents().map(|(job, _)| job.tenant.as_str()).bind_iter())
         .bind(documents().map(|(_, (format, _))| format.as_str()).bind_iter())
         .bind(documents().map(|(_, (_, bytes))| bytes.as_slice()).bind_iter())
+        .bind(ops().map(|op| op.receipt.as_deref()).bind_iter())
         .fetch_one(conn)
         .await
         .map_err(unique("document"))?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bul_job::{AttemptNo, Format, Input, JobCore, JobId, PublishNo, State, TenantId, Timestamp};
-use bul_store::{AttemptRecord, JobDetail, JobFilter, JobStatus, JobSummary, StoreError, Usage};
+use bul_store::{AttemptRecord, JobDetail, JobFilter, JobStatus, JobSummary, Receipt, StoreError, Usage};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
@@ -80,6 +80,7 @@ fn core(row: &PgRow) -> Result<JobCore, Fault> {
 
 fn usage(row: &PgRow) -> Result<Option<Usage>, Fault> {
     let Some(model) = row.try_get::<Option<String>, _>(21)? else { return Ok(None) };
+    let receipt: Option<&str> = row.try_get(31)?;
     Ok(Some(Usage {
         model,
         prompt_tokens: count(row.try_get(22)?)?,
@@ -88,6 +89,7 @@ fn usage(row: &PgRow) -> Result<Option<Usage>, Fault> {
         generate_ms: row.try_get(25)?,
         write_ms: row.try_get(26)?,
         total_ms: row.try_get(27)?,
+        receipt: Receipt::from_text(receipt).map_err(|error| corrupt(format!("a receipt: {error}")))?,
     }))
 }
 

@@ -221,7 +221,8 @@ pub(crate) async fn write_completed(tx: &mut Tx, completed: &[(&Draft, &Produced
             .put(column(usage.output_tokens))
             .put(finite(usage.generate_ms))
             .put(finite(usage.write_ms))
-            .put(finite(usage.total_ms));
+            .put(finite(usage.total_ms))
+            .put(usage.receipt.to_text());
     };
     all(completed.len(), COMPLETE.execute(&mut tx.conn, completed, bind).await?)?;
     let documents: Vec<(JobId, Format, &[u8])> = completed

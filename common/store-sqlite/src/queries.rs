@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use bul_job::{AttemptNo, Format, Input, JobCore, JobId, PublishNo, State, TenantId};
-use bul_store::{AttemptRecord, JobDetail, JobFilter, JobStatus, JobSummary, StoreError, Usage};
+use bul_store::{AttemptRecord, JobDetail, JobFilter, JobStatus, JobSummary, Receipt, StoreError, Usage};
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use crate::fault::Fault;
+use crate::fault::{Fault, corrupt};
 use crate::from_row::row;
 use crate::rows::{
     blob, count, dead_reason, failure, format, id, json, lane, parked, readable, state, time, time_or_none,
@@ -79,6 +79,7 @@ fn core(row: &SqliteRow) -> Result<JobCore, Fault> {
 
 fn usage(row: &SqliteRow) -> Result<Option<Usage>, Fault> {
     let Some(model) = row.try_get::<Option<String>, _>("model")? else { return Ok(None) };
+    let receipt: Option<&str> = row.try_get("receipt")?;
     Ok(Some(Usage {
         model,
         prompt_tokens: count(row.try_get("prompt_tokens")?)?,
@@ -87,6 +88,7 @@ fn usage(row: &SqliteRow) -> Result<Option<Usage>, Fault> {
         generate_ms: row.try_get("generate_ms")?,
         write_ms: row.try_get("write_ms")?,
         total_ms: row.try_get("total_ms")?,
+        receipt: Receipt::from_text(receipt).map_err(|error| corrupt(format!("a receipt: {error}")))?,
     }))
 }
 

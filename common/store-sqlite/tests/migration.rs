@@ -173,6 +173,7 @@ async fn check_completed(store: &Arc<dyn Store>, old: &Old) {
     let done = detail(store, old.completed.id).await;
     let usage = done.usage.unwrap();
     assert_eq!((usage.model.as_str(), usage.prompt_tokens, usage.generate_ms), ("m", 100, 12.5));
+    assert_eq!(usage.receipt, bul_store::Receipt::default());
     assert_eq!((done.summary.title.as_str(), done.findings), ("A title", vec![json!({"ok": true})]));
     let [first, second] = &done.attempts[..] else { panic!("{:?}", done.attempts) };
     assert_eq!(
@@ -207,7 +208,7 @@ async fn go_on(store: &Arc<dyn Store>, old: &Old) {
 async fn check_file(path: &Path) {
     let mut conn = raw(path).await;
     let version: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut conn).await.unwrap();
-    assert_eq!(version, 6);
+    assert_eq!(version, 7);
     let sound: String = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut conn).await.unwrap();
     assert_eq!(sound, "ok");
     assert!(conn.fetch_all("PRAGMA foreign_key_check").await.unwrap().is_empty());

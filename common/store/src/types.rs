@@ -8,6 +8,8 @@ use bul_job::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::receipt::Receipt;
+
 /// Page of a list whose filter names no size.
 pub const PAGE_DEFAULT: usize = 100;
 /// Largest page: a list must not hold a whole store in memory. Who wants more follows the cursor.
@@ -191,6 +193,9 @@ pub struct Usage {
     pub write_ms: f64,
     /// Whole attempt, milliseconds.
     pub total_ms: f64,
+    /// The finer part, absent from the answers of older servers.
+    #[serde(flatten)]
+    pub receipt: Receipt,
 }
 
 impl Usage {

@@ -183,6 +183,16 @@ impl Worker {
             generate_ms,
             write_ms,
             total_ms,
+            receipt: bul_store::Receipt {
+                host_tokens: receipt.host_tokens,
+                disk_tokens: receipt.disk_tokens,
+                remote_tokens: receipt.remote_tokens,
+                attached: receipt.attached,
+                preemptions: receipt.preemptions,
+                recomputed_tokens: receipt.recomputed_tokens,
+                queue_ms: receipt.queue_ms,
+                first_token_ms: receipt.first_token_ms,
+            },
         }
     }
 

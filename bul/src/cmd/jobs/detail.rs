@@ -1,7 +1,7 @@
 //! `bul jobs show` for people.
 
 use bul_job::Timestamp;
-use bul_store::{AttemptRecord, JobDetail, Usage};
+use bul_store::{AttemptRecord, JobDetail, Receipt, Usage};
 use serde_json::Value;
 
 use crate::client::print::{bytes, clean, cut, instant, ms, pairs, span, table};
@@ -97,13 +97,44 @@ fn attempt_row(attempt: &AttemptRecord, now: Timestamp) -> Vec<String> {
 fn cost(usage: &Usage) -> Vec<(&'static str, String)> {
     let model = if usage.model.is_empty() { "none was needed".to_owned() } else { usage.model.clone() };
     let prompt = format!("{} tokens, {} of them from the cache", usage.prompt_tokens, usage.cached_tokens);
-    vec![
-        ("model", model),
-        ("prompt", prompt),
+    let mut lines = vec![("model", model), ("prompt", prompt)];
+    lines.extend(finer(&usage.receipt));
+    lines.extend([
         ("output", format!("{} tokens in {}", usage.output_tokens, ms(usage.generate_ms))),
         ("writing", ms(usage.write_ms)),
         ("total", ms(usage.total_ms)),
-    ]
+    ]);
+    lines
+}
+
+/// What there is to tell beside the sums.
+fn finer(receipt: &Receipt) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    let tiers = [
+        (receipt.host_tokens, "from memory"),
+        (receipt.disk_tokens, "from disk"),
+        (receipt.remote_tokens, "from the shared store"),
+    ];
+    let tiers: Vec<String> = tiers
+        .iter()
+        .filter(|(tokens, _)| *tokens > 0)
+        .map(|(tokens, tier)| format!("{tokens} {tier}"))
+        .collect();
+    if !tiers.is_empty() {
+        lines.push(("restored", tiers.join(", ")));
+    }
+    if receipt.attached > 0 {
+        lines.push(("shared", format!("{} answers of requests under way", receipt.attached)));
+    }
+    if receipt.preemptions > 0 {
+        let again = receipt.recomputed_tokens;
+        lines.push(("preempted", format!("{} times, {again} tokens computed again", receipt.preemptions)));
+    }
+    if receipt.queue_ms > 0.0 || receipt.first_token_ms > 0.0 {
+        let (queue, first) = (ms(receipt.queue_ms), ms(receipt.first_token_ms));
+        lines.push(("waited", format!("{queue} for the model; first token after {first}")));
+    }
+    lines
 }
 
 fn findings(list: &[Value]) -> String {
@@ -150,7 +181,8 @@ mod tests {
                 "due_at": null, "cancel_requested": false, "deadline": null},
             "source": "http", "documents": {"pdf": 20480},
             "usage": {"model": "bul-demo", "prompt_tokens": 900, "cached_tokens": 700, "output_tokens": 120,
-                "generate_ms": 350.0, "write_ms": 20.0, "total_ms": 400.0},
+                "generate_ms": 350.0, "write_ms": 20.0, "total_ms": 400.0, "host_tokens": 64, "remote_tokens": 32,
+                "preemptions": 2, "recomputed_tokens": 96, "queue_ms": 12.0, "first_token_ms": 40.0},
             "findings": [{"rule": "invoice.total", "severity": "warning", "path": "/total", "message": "differs"}],
             "attempts": [
                 {"attempt": 1, "worker": "w1", "started_at": "2026-11-16T10:00:00Z", "ended_at": "2026-11-16T10:00:01Z",
@@ -168,6 +200,9 @@ mod tests {
             "failed     model_unavailable",
             "  1: gone",
             "900 tokens, 700 of them from the cache",
+            "restored   64 from memory, 32 from the shared store",
+            "preempted  2 times, 96 tokens computed again",
+            "waited     12 ms for the model; first token after 40 ms",
             "warning: invoice.total: /total: differs",
             "1 of 5 allowed",
         ] {

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::kit::*;
 use super::{Fixture, rules};
-use crate::{Begin, Output, StoreError};
+use crate::{Begin, Output, Receipt, StoreError, Usage};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -133,6 +133,28 @@ pub async fn documents_and_usage_are_stored_with_the_end(fixture: Box<dyn Fixtur
         assert_eq!(store.document(&acme(), id, format).await.unwrap(), bytes);
     }
     assert_not_found(store.document(&acme(), id, Format::Html).await);
+}
+
+/// Several at once, with and without something to tell; a bad measurement costs no document.
+pub async fn receipts_are_kept_with_their_jobs(fixture: Box<dyn Fixture>) {
+    let store = fixture.store();
+    let whole = output().usage.receipt;
+    let nothing = Receipt::default();
+    let bad = Receipt { queue_ms: f64::NAN, first_token_ms: f64::INFINITY, ..whole };
+    let mended = Receipt { queue_ms: 0.0, first_token_ms: 0.0, ..whole };
+    let kept = [(whole, whole), (nothing, nothing), (bad, mended)].map(|(told, expected)| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            let (id, attempt) = running(&store).await;
+            let usage = Usage { receipt: told, ..output().usage };
+            store.complete(id, attempt, &Output { usage, ..output() }).await.unwrap();
+            assert_eq!(detail(&store, id).await.usage.map(|usage| usage.receipt), Some(expected));
+        })
+    });
+    for kept in kept {
+        kept.await.unwrap();
+    }
+    balanced(&store).await;
 }
 
 /// Five mebibytes, every byte value.

@@ -8,7 +8,7 @@ use bul_job::{
 };
 use serde_json::{Value, json};
 
-use crate::{Accepted, Attempt, Begin, JobDetail, NewJob, Output, Ready, Store, StoreError, Usage};
+use crate::{Accepted, Attempt, Begin, JobDetail, NewJob, Output, Ready, Receipt, Store, StoreError, Usage};
 
 /// The lease of the cases.
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -116,6 +116,16 @@ pub fn output() -> Output {
             generate_ms: 12.5,
             write_ms: 2.25,
             total_ms: 15.0,
+            receipt: Receipt {
+                host_tokens: 16,
+                disk_tokens: 8,
+                remote_tokens: 4,
+                attached: 1,
+                preemptions: 2,
+                recomputed_tokens: 48,
+                queue_ms: 3.25,
+                first_token_ms: 7.5,
+            },
         },
         findings: vec![json!({"check": "spelling", "ok": true})],
     }

@@ -106,6 +106,7 @@ macro_rules! store_conformance {
             attempts::an_extended_lease_does_not_expire,
             attempts::completing_twice_is_refused,
             attempts::documents_and_usage_are_stored_with_the_end,
+            attempts::receipts_are_kept_with_their_jobs,
             attempts::a_large_document_round_trips,
             attempts::a_transient_failure_waits_and_then_is_dead,
             attempts::retry_after_is_kept,

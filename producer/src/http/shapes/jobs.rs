@@ -152,6 +152,22 @@ shapes! {
         generate_ms: f64,
         write_ms: f64,
         total_ms: f64,
+        /// Of the cached tokens, those that were kept in the memory of the model's host.
+        host_tokens: u64,
+        /// Of the cached tokens, those that were kept on disk.
+        disk_tokens: u64,
+        /// Of the cached tokens, those that came from the store that engines share.
+        remote_tokens: u64,
+        /// Answers that were another request's: the same one was being computed already.
+        attached: u64,
+        /// How often its requests gave their memory back to others and started again.
+        preemptions: u64,
+        /// Tokens computed again because of that.
+        recomputed_tokens: u64,
+        /// Waiting for the model, all requests together.
+        queue_ms: f64,
+        /// From the start of the first request to its first token.
+        first_token_ms: f64,
     }
     /// A recorded failure.
     Failure {
