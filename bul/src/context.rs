@@ -113,7 +113,7 @@ impl Context {
             // A direct submission leaves publishing to the server on purpose: nothing to warn of.
             (false, false) => "warn,bul_producer::submit=error",
         };
-        bul_telemetry::init_logs(format, filter).map_err(|e| Fault::usage(e).into())
+        bul_telemetry::init_logs(format, filter, options.spans).map_err(|e| Fault::usage(e).into())
     }
 
     /// Prints a result: as one JSON document, or what `text` writes.

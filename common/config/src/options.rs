@@ -356,11 +356,13 @@ pub struct LogOptions {
     pub format: String,
     /// Filter in the syntax of `RUST_LOG`.
     pub filter: String,
+    /// Log the end of each span that the filter lets through, with the time it took.
+    pub spans: bool,
 }
 
 impl Default for LogOptions {
     fn default() -> Self {
-        Self { format: "auto".into(), filter: "info".into() }
+        Self { format: "auto".into(), filter: "info".into(), spans: false }
     }
 }
 

@@ -66,6 +66,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("BUL_RETENTION_DOCUMENTS_DAYS", "retention.documents_days"),
     ("BUL_LOG_FORMAT", "log.format"),
     ("BUL_LOG", "log.filter"),
+    ("BUL_LOG_SPANS", "log.spans"),
 ];
 
 /// Options whose value is or holds a secret; each may also come from a file (`VARIABLE_FILE`).

@@ -8,6 +8,7 @@ use std::io::IsTerminal;
 
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
 
 /// Form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,13 +23,16 @@ pub enum LogFormat {
 }
 
 /// Installs the log subscriber on stderr. `filter` is in the syntax of `RUST_LOG`; an invalid one is
-/// an error, since a silent default would hide what somebody wanted to see.
-pub fn init_logs(format: LogFormat, filter: &str) -> Result<(), String> {
+/// an error, since a silent default would hide what somebody wanted to see. With `spans`, the end of each span is a line.
+pub fn init_logs(format: LogFormat, filter: &str, spans: bool) -> Result<(), String> {
     let filter = EnvFilter::try_new(directives(filter)).map_err(|e| format!("log filter {filter:?}: {e}"))?;
     let terminal = std::io::stderr().is_terminal();
     let colour = terminal && std::env::var_os("NO_COLOR").is_none();
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colour)
+        .with_span_events(if spans { FmtSpan::CLOSE } else { FmtSpan::NONE });
     let result = match format {
         LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).try_init(),
         LogFormat::Auto if !terminal => builder.json().flatten_event(true).with_span_list(false).try_init(),

@@ -21,6 +21,7 @@ use bul_store::{Attempt, Begin, Output, StoreError, StoreErrorClass, Usage};
 use bul_template::{Assembled, Order, Plan};
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
 use tracing::{Instrument, debug, info_span, warn};
 
 use crate::company::Place;
@@ -51,8 +52,8 @@ impl Worker {
                 };
             }
         };
-        let span =
-            info_span!("attempt", job.id = %message.job, tenant = %message.tenant, lane = %message.lane);
+        let (tenant, lane) = (&message.tenant, message.lane);
+        let span = info_span!("attempt", job.id = %message.job, job.attempt = Empty, %tenant, %lane);
         async {
             // Whoever has not begun does not vanish with the one that must be alone.
             let Some(mut place) = self.company.join() else { return self.give_back(delivery).await };
@@ -61,6 +62,7 @@ impl Worker {
                 Fence::Nothing => return self.answer(delivery).await,
                 Fence::Unknown => return self.give_back(delivery).await,
             };
+            tracing::Span::current().record("job.attempt", attempt.attempt.0);
             let running = self.metrics.running.with_label_values(&[message.lane.as_str()]);
             running.inc();
             let started = Instant::now();
