@@ -100,7 +100,8 @@ pub(crate) struct Produced {
     /// Two documents of one format: the job has not been completed.
     doubled: bool,
     title: String,
-    usage: Usage,
+    /// Apart, since calls of all kinds go through one channel and would be as large as this one.
+    usage: Box<Usage>,
     findings: Option<String>,
 }
 
@@ -116,7 +117,7 @@ impl Produced {
             doubled: formats.len() < output.documents.len(),
             documents: output.documents.clone(),
             title: output.title.clone(),
-            usage: output.usage.clone(),
+            usage: Box::new(output.usage.clone()),
             findings,
         })
     }
