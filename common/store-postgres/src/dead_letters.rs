@@ -162,6 +162,19 @@ pub(crate) async fn replay(
     add_audit(conn, tenant, now, id, (actor, "dlq.replay"), &detail).await
 }
 
+pub(crate) async fn replay_edited(
+    shared: &Shared,
+    conn: &mut PgConnection,
+    tenant: &TenantId,
+    id: JobId,
+    job: &ValidJob,
+    at: Option<Timestamp>,
+    actor: &str,
+) -> Result<(), Fault> {
+    edit(shared, conn, tenant, id, job, actor).await?;
+    replay(shared, conn, tenant, id, at, actor).await
+}
+
 /// An equal job is being accepted at this very moment: the next try sees it.
 fn twin(error: sqlx::Error) -> Fault {
     if is_unique(&error) {

@@ -244,6 +244,20 @@ impl Store for PostgresStore {
         ))
     }
 
+    async fn replay_edited(
+        &self,
+        tenant: &TenantId,
+        id: JobId,
+        job: &ValidJob,
+        at: Option<Timestamp>,
+        actor: &str,
+    ) -> Result<(), StoreError> {
+        let shared = &self.inner.shared;
+        in_tx!(self.inner.tenant, write_of(tenant), |conn| dead_letters::replay_edited(
+            shared, conn, tenant, id, job, at, actor
+        ))
+    }
+
     async fn purge(&self, tenant: &TenantId, id: JobId, actor: &str) -> Result<(), StoreError> {
         let shared = &self.inner.shared;
         in_tx!(self.inner.tenant, write_of(tenant), |conn| dead_letters::purge(

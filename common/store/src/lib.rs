@@ -161,6 +161,17 @@ pub trait Store: Send + Sync {
         actor: &str,
     ) -> Result<(), StoreError>;
 
+    /// [`Store::edit_dead_letter`] and [`Store::replay`] in one transaction, with a line of the audit for each: no
+    /// other edit comes between the two, and of two operators who repair the same letter one is refused.
+    async fn replay_edited(
+        &self,
+        tenant: &TenantId,
+        id: JobId,
+        job: &ValidJob,
+        at: Option<Timestamp>,
+        actor: &str,
+    ) -> Result<(), StoreError>;
+
     /// Erases payload, raw bytes and failure texts of a dead letter for good; the row stays dead in the
     /// ledger. Audited.
     async fn purge(&self, tenant: &TenantId, id: JobId, actor: &str) -> Result<(), StoreError>;

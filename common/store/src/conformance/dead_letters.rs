@@ -120,6 +120,30 @@ pub async fn an_edited_letter_runs_as_edited(fixture: Box<dyn Fixture>) {
     assert!(matches!(again, crate::Accepted::Existing { id: found, .. } if found == id), "{again:?}");
 }
 
+/// Eight operators repair the same letter at once, each in another way: one of the repairs runs, whole.
+pub async fn an_edit_and_its_replay_are_one(fixture: Box<dyn Fixture>) {
+    let store = fixture.store();
+    let id = dead(&store, json!({"query": "x"})).await;
+    let repaired: Vec<_> = (0..8).map(|n| valid(&store, json!({"query": format!("by {n}")}))).collect();
+    let tasks = repaired.iter().cloned().enumerate().map(|(n, job)| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { store.replay_edited(&acme(), id, &job, None, &format!("op-{n}")).await })
+    });
+    let results: Vec<_> = futures::future::join_all(tasks).await.into_iter().map(|r| r.unwrap()).collect();
+    let winner = results.iter().position(Result::is_ok).expect("one of them");
+    assert_eq!(results.iter().filter(|r| r.is_ok()).count(), 1, "{results:?}");
+    results.into_iter().filter(Result::is_err).for_each(assert_refused);
+    let lines = store.audit(&acme(), 10).await.unwrap();
+    let actor = format!("op-{winner}");
+    let told: Vec<_> = lines.iter().map(|l| (l.action.as_str(), l.actor.as_str(), l.job)).collect();
+    assert_eq!(told, [("dlq.replay", actor.as_str(), id), ("dlq.edit", actor.as_str(), id)]);
+    assert_eq!(only(drain(&store).await).id, id);
+    let attempt = begin(&store, id).await;
+    assert_eq!((attempt.attempt, &attempt.job), (AttemptNo(2), &repaired[winner]));
+    store.complete(id, attempt.attempt, &output()).await.unwrap();
+    balanced(&store).await;
+}
+
 /// Someone reads it, after all.
 pub async fn an_unreadable_letter_runs_once_it_is_edited(fixture: Box<dyn Fixture>) {
     let store = fixture.store();

@@ -124,6 +124,7 @@ macro_rules! store_conformance {
             dead_letters::a_replay_runs_once,
             dead_letters::replay_at_a_time_waits_for_it,
             dead_letters::an_edited_letter_runs_as_edited,
+            dead_letters::an_edit_and_its_replay_are_one,
             dead_letters::an_unreadable_letter_runs_once_it_is_edited,
             dead_letters::a_purge_erases_and_keeps_the_ledger,
             dead_letters::a_replay_beside_an_open_twin_is_no_error,
