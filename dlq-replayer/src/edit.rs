@@ -4,8 +4,8 @@
 //! so that the operator sees the effect of a patch before replaying.
 
 use bul_job::{FieldError, JobError, JobId, Limits, PriorityInput, RawJob, TenantId, Timestamp, ValidJob};
-use bul_store::StoreError;
-use serde::Serialize;
+use bul_store::{DeadLetter, StoreError};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use similar::TextDiff;
 
@@ -26,7 +26,7 @@ pub enum Edit {
 }
 
 /// What an edit changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EditReport {
     /// Dead letter.
     pub id: JobId,
@@ -34,6 +34,8 @@ pub struct EditReport {
     pub changed: bool,
     /// Unified diff of the job's JSON before and after; empty without a change.
     pub diff: String,
+    /// Whether nothing was written on purpose.
+    pub dry_run: bool,
 }
 
 /// An edit that cannot be made.
@@ -60,19 +62,38 @@ impl Replayer {
         actor: &str,
     ) -> Result<EditReport, EditError> {
         let letter = self.show(tenant, id).await?;
+        let (job, report) = self.edited_of(&letter, edit)?;
+        if report.changed {
+            self.store.edit_dead_letter(tenant, id, &job, actor).await?;
+        }
+        Ok(report)
+    }
+
+    /// Checks an edit and shows what it would change, without making it.
+    pub async fn preview(&self, tenant: &TenantId, id: JobId, edit: Edit) -> Result<EditReport, EditError> {
+        let letter = self.show(tenant, id).await?;
+        let (_, report) = self.edited_of(&letter, edit)?;
+        Ok(EditReport { dry_run: true, ..report })
+    }
+
+    /// The job that the edit makes of the letter's, checked, and how the two differ.
+    pub(crate) fn edited_of(
+        &self,
+        letter: &DeadLetter,
+        edit: Edit,
+    ) -> Result<(ValidJob, EditReport), EditError> {
         let now = self.store.now();
         let before = letter.job.as_ref().map(|job| as_raw(job, now));
         let job = edited(before.as_ref(), edit, now, &self.limits)?;
         (self.check)(&job).map_err(JobError::Fields)?;
         let after = as_raw(&job, now);
         let changed = before.as_ref() != Some(&after);
-        if !changed {
-            return Ok(EditReport { id, changed, diff: String::new() });
+        let mut diff = String::new();
+        if changed {
+            let old = before.as_ref().map(pretty).unwrap_or_default();
+            diff = unified(&old, &pretty(&after), letter.id);
         }
-        let old = before.as_ref().map(pretty).unwrap_or_default();
-        let diff = unified(&old, &pretty(&after), id);
-        self.store.edit_dead_letter(tenant, id, &job, actor).await?;
-        Ok(EditReport { id, changed, diff })
+        Ok((job, EditReport { id: letter.id, changed, diff, dry_run: false }))
     }
 }
 

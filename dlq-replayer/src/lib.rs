@@ -2,14 +2,17 @@
 //!
 //! Every command works on the store through [`bul_store::Store`] and is audited there. A replay is
 //! safe to repeat: the store refuses a job that is not dead any more, and that refusal is counted as
-//! skipped. It halts while a dependency of the jobs is down. Called by the HTTP API, and by `bul dlq` with `--direct`.
+//! skipped. It halts while a dependency of the jobs is down, whoever asks for it. Called by the HTTP API, and by
+//! `bul dlq` with `--direct`.
 
 mod edit;
 mod filter;
 mod health;
+mod one;
 mod pages;
 mod rate;
 mod replay;
+mod report;
 
 use std::sync::Arc;
 
@@ -19,8 +22,10 @@ use bul_store::{DeadFilter, DeadLetter, Store, StoreError};
 pub use edit::{Edit, EditError, EditReport, as_raw};
 pub use filter::{FilterError, parse_filter};
 pub use health::Halted;
+pub use one::ReplayError;
 pub use rate::{Rate, RateError};
-pub use replay::{HALT_MAX, Pace, PurgeReport, ReplayOptions, ReplayReport, Selection};
+pub use replay::{HALT_MAX, Pace, ReplayOptions, SPREAD_AHEAD, Selection};
+pub use report::{PurgeReport, Refusal, ReplayReport, Rest};
 
 /// Dead letters replayed or purged in one call at most. Too high: one command floods the queue
 /// before anybody can look at the first results. Too low: an operator repeats the command.

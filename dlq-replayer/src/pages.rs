@@ -1,5 +1,7 @@
 //! Dead letters chosen for an operation, a page at a time.
 
+use std::collections::BTreeSet;
+
 use bul_job::{JobId, TenantId};
 use bul_store::{DeadFilter, StoreError};
 
@@ -15,11 +17,17 @@ pub(crate) enum Pages {
 }
 
 impl Pages {
-    pub(crate) fn new(selection: &Selection) -> Self {
+    /// Those behind `after`, in the order of their ids and each once, so that a later call can go on where an
+    /// earlier one has ended.
+    pub(crate) fn new(selection: &Selection, after: Option<JobId>) -> Self {
         match selection {
-            Selection::Ids(ids) => Self::Ids(Some(ids.clone())),
+            Selection::Ids(ids) => {
+                let ids: BTreeSet<JobId> = ids.iter().copied().filter(|id| Some(*id) > after).collect();
+                Self::Ids(Some(ids.into_iter().collect()))
+            }
             Selection::Filter(filter) => {
-                Self::Filter { filter: DeadFilter { limit: PAGE, ..filter.clone() }, exhausted: false }
+                let after = after.max(filter.after);
+                Self::Filter { filter: DeadFilter { limit: PAGE, after, ..filter.clone() }, exhausted: false }
             }
         }
     }

@@ -1,24 +1,26 @@
-//! Replaying and purging many dead letters: chosen, paced, bounded, repeatable.
+//! Replaying and purging many dead letters: chosen, edited, paced, halted, bounded, repeatable.
 //!
 //! Which ones were done already is known by the store alone, so a call that was cut short is simply
-//! made again. [`Tally::record`] decides what an answer of the store means for the rest.
+//! made again. A call that returns at once decides no more than [`SPREAD_AHEAD`] in advance: whoever
+//! makes the next one meets the breaker that has opened since.
 
-use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use bul_job::{JobId, TenantId, Timestamp};
 use bul_store::{DeadFilter, StoreError};
-use serde::Serialize;
-use tracing::warn;
+use chrono::TimeDelta;
+use serde_json::Value;
 
 use crate::health::{LOOK_AGAIN, Looks};
 use crate::pages::Pages;
-use crate::{PER_CALL_MAX, Rate, Replayer};
+use crate::report::{REPORT_IDS_MAX, Tally};
+use crate::{Edit, EditError, EditReport, PER_CALL_MAX, PurgeReport, Rate, ReplayReport, Replayer, Rest};
 
-/// Ids named in a report.
-const REPORT_IDS_MAX: usize = 20;
 /// How long a replay that waits at a terminal halts in all for dependencies that are down.
 pub const HALT_MAX: Duration = Duration::from_secs(15 * 60);
+/// How far ahead a call that returns at once gives out times to run. Too high: that much goes on after a
+/// breaker has opened. Too low: slow rates take many calls.
+pub const SPREAD_AHEAD: TimeDelta = TimeDelta::seconds(10);
 
 /// Which dead letters.
 #[derive(Debug, Clone)]
@@ -36,7 +38,8 @@ pub enum Pace {
     #[default]
     Wait,
     /// The call returns at once; each job gets its own time to run, which the dispatcher keeps even
-    /// when this process ends. For requests, which must not last as long as the replay.
+    /// when this process ends. For requests, which must not last as long as the replay. Ends [`SPREAD_AHEAD`]
+    /// in advance and says how to go on, unless breakers are ignored.
     Spread,
 }
 
@@ -47,7 +50,7 @@ pub struct ReplayOptions {
     pub rate: Option<Rate>,
     /// Where the pacing happens.
     pub pace: Pace,
-    /// Only count and name the first ids.
+    /// Only count, name the first ids and show what the patch would change in them.
     pub dry_run: bool,
     /// Fewer than [`PER_CALL_MAX`].
     pub limit: Option<usize>,
@@ -56,6 +59,10 @@ pub struct ReplayOptions {
     pub halt_max: Option<Duration>,
     /// Go on although a dependency is down.
     pub ignore_breakers: bool,
+    /// Merge patch (RFC 7396) of each job, in one transaction with its replay. A job that it does not fit stays dead.
+    pub patch: Option<Value>,
+    /// Begin behind this one, as [`Rest`] of the call before says.
+    pub after: Option<JobId>,
 }
 
 impl ReplayOptions {
@@ -65,53 +72,9 @@ impl ReplayOptions {
             Pace::Spread => Duration::ZERO,
         })
     }
-}
 
-/// What a replay did.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct ReplayReport {
-    /// Dead letters chosen at the start.
-    pub matched: u64,
-    /// Put back to work; in a dry run 0.
-    pub replayed: u64,
-    /// Not dead any more: replayed by an earlier or another call, or unknown.
-    pub skipped: u64,
-    /// The store refused for another reason.
-    pub failed: u64,
-    /// Why the call ended before all were done; call again for the rest.
-    pub stopped: Option<String>,
-    /// In the progress only: why the call halts at present; it goes on by itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub halted: Option<String>,
-    /// Whether nothing was changed on purpose.
-    pub dry_run: bool,
-    /// The first ids: of those replayed, in a dry run of those that would be.
-    pub ids: Vec<JobId>,
-}
-
-/// What a purge did.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct PurgeReport {
-    /// Dead letters chosen at the start.
-    pub matched: u64,
-    /// Erased.
-    pub purged: u64,
-    /// Not dead letters any more.
-    pub skipped: u64,
-    /// The store refused for another reason.
-    pub failed: u64,
-    /// Why the call ended before all were done.
-    pub stopped: Option<String>,
-    /// Whether nothing was changed on purpose.
-    pub dry_run: bool,
-    /// The first ids.
-    pub ids: Vec<JobId>,
-}
-
-impl From<ReplayReport> for PurgeReport {
-    fn from(r: ReplayReport) -> Self {
-        let ReplayReport { matched, replayed, skipped, failed, stopped, halted: _, dry_run, ids } = r;
-        Self { matched, purged: replayed, skipped, failed, stopped, dry_run, ids }
+    fn interval(&self) -> Duration {
+        self.rate.map_or(Duration::ZERO, Rate::interval)
     }
 }
 
@@ -119,51 +82,6 @@ impl From<ReplayReport> for PurgeReport {
 enum Operation {
     Replay,
     Purge,
-}
-
-/// The running account of a call.
-#[derive(Debug, Default)]
-struct Tally {
-    report: ReplayReport,
-}
-
-impl Tally {
-    /// Takes in one answer. `false`: the store is in trouble, and going on would only add to it.
-    fn record(&mut self, id: JobId, answer: Result<(), StoreError>) -> bool {
-        let report = &mut self.report;
-        match answer {
-            Ok(()) => {
-                report.replayed += 1;
-                if report.ids.len() < REPORT_IDS_MAX {
-                    report.ids.push(id);
-                }
-                true
-            }
-            Err(StoreError::Refused(_) | StoreError::NotFound(_)) => {
-                report.skipped += 1;
-                true
-            }
-            Err(error @ (StoreError::Unavailable(_) | StoreError::Failed(_))) => {
-                report.stopped = Some(error.to_string());
-                false
-            }
-            Err(error @ (StoreError::Conflict(_) | StoreError::Corrupt(_))) => {
-                warn!(job.id = %id, %error, "dead letter could not be changed");
-                report.failed += 1;
-                true
-            }
-        }
-    }
-
-    fn done(&self) -> u64 {
-        self.report.replayed + self.report.skipped + self.report.failed
-    }
-}
-
-/// When to look at the dependencies, and how long the call may still halt for them.
-struct Halt {
-    looks: Looks,
-    left: Duration,
 }
 
 /// Even spacing that never makes up for lost time by a burst.
@@ -181,6 +99,82 @@ impl Pacer {
     }
 }
 
+/// One call under way.
+struct Call<'a> {
+    operation: Operation,
+    tenant: &'a TenantId,
+    options: &'a ReplayOptions,
+    actor: &'a str,
+    tally: Tally,
+    /// When to look at the dependencies, and how long the call may still halt for them.
+    looks: Looks,
+    halt_left: Duration,
+    pacer: Pacer,
+    begun: Timestamp,
+    /// When the next job that is spread runs.
+    release_at: Timestamp,
+    /// The last one that is done with.
+    after: Option<JobId>,
+}
+
+impl<'a> Call<'a> {
+    fn new(
+        operation: Operation,
+        tenant: &'a TenantId,
+        options: &'a ReplayOptions,
+        actor: &'a str,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            operation,
+            tenant,
+            options,
+            actor,
+            tally: Tally::default(),
+            looks: Looks::default(),
+            halt_left: options.halt_max(),
+            pacer: Pacer { interval: options.interval(), next: None },
+            begun: now,
+            release_at: now,
+            after: options.after,
+        }
+    }
+
+    fn heeds_breakers(&self) -> bool {
+        matches!(self.operation, Operation::Replay) && !self.options.ignore_breakers
+    }
+
+    fn is_spread(&self) -> bool {
+        self.options.pace == Pace::Spread && !self.pacer.interval.is_zero()
+    }
+
+    /// Whether enough is decided in advance.
+    fn is_ahead(&self) -> bool {
+        self.is_spread() && self.heeds_breakers() && self.release_at - self.begun > SPREAD_AHEAD
+    }
+
+    /// Ends early; the rest may be asked for after `wait`, or not at all by the same caller.
+    fn stop(&mut self, why: String, wait: Option<Duration>) {
+        self.tally.report.stopped = Some(why);
+        self.tally.report.rest = wait.map(|wait| Rest { after: self.after, wait });
+    }
+
+    /// Takes in an answer; false when the call ends with it.
+    fn record(&mut self, id: JobId, answer: Result<Option<EditReport>, EditError>) -> bool {
+        if answer.is_ok() {
+            self.release_at += self.pacer.interval;
+        }
+        let go_on = self.tally.record(id, answer);
+        if go_on {
+            self.after = Some(id);
+        }
+        go_on
+    }
+}
+
+/// Told after each job, and while the call halts.
+type Progress<'a> = &'a mut (dyn FnMut(&ReplayReport) + Send);
+
 impl Replayer {
     /// Puts dead letters back to work. `progress` is called after each one, and while the call halts because
     /// a dependency of the jobs is down.
@@ -190,9 +184,10 @@ impl Replayer {
         selection: &Selection,
         options: &ReplayOptions,
         actor: &str,
-        progress: &mut (dyn FnMut(&ReplayReport) + Send),
+        progress: Progress<'_>,
     ) -> Result<ReplayReport, StoreError> {
-        self.run(Operation::Replay, tenant, selection, options, actor, progress).await
+        let call = Call::new(Operation::Replay, tenant, options, actor, self.store.now());
+        self.run(call, selection, progress).await
     }
 
     /// Erases dead letters for good.
@@ -204,149 +199,145 @@ impl Replayer {
         actor: &str,
     ) -> Result<PurgeReport, StoreError> {
         let options = ReplayOptions { dry_run, ..ReplayOptions::default() };
-        let report = self.run(Operation::Purge, tenant, selection, &options, actor, &mut |_| {}).await?;
-        Ok(report.into())
+        let call = Call::new(Operation::Purge, tenant, &options, actor, self.store.now());
+        Ok(self.run(call, selection, &mut |_| {}).await?.into())
     }
 
     async fn run(
         &self,
-        operation: Operation,
-        tenant: &TenantId,
+        mut call: Call<'_>,
         selection: &Selection,
-        options: &ReplayOptions,
-        actor: &str,
-        progress: &mut (dyn FnMut(&ReplayReport) + Send),
+        progress: Progress<'_>,
     ) -> Result<ReplayReport, StoreError> {
-        let limit = options.limit.unwrap_or(PER_CALL_MAX).min(PER_CALL_MAX);
-        let mut pages = Pages::new(selection);
-        let mut tally = Tally::default();
-        tally.report.matched = pages.count(self, tenant).await?;
-        if options.dry_run {
-            tally.report.dry_run = true;
-            tally.report.ids = pages.next(self, tenant).await?.into_iter().take(REPORT_IDS_MAX).collect();
-            return Ok(tally.report);
+        let mut pages = Pages::new(selection, call.options.after);
+        call.tally.report.matched = pages.count(self, call.tenant).await?;
+        if call.options.dry_run {
+            return self.foresee(call, pages).await;
         }
-        let interval = options.rate.map_or(Duration::ZERO, Rate::interval);
-        let mut pacer = Pacer { interval, next: None };
-        let mut release_at = self.store.now();
-        let mut halt = Halt { looks: Looks::default(), left: options.halt_max() };
-        let heeds_breakers = matches!(operation, Operation::Replay) && !options.ignore_breakers;
-        let mut seen = HashSet::new();
         loop {
-            let page = match pages.next(self, tenant).await {
+            let page = match pages.next(self, call.tenant).await {
                 Ok(page) => page,
                 // What was done before is worth a report.
-                Err(error) if tally.done() > 0 => {
-                    tally.report.stopped = Some(error.to_string());
-                    return Ok(tally.report);
+                Err(error) if call.tally.done() > 0 => {
+                    call.stop(error.to_string(), None);
+                    return Ok(call.tally.report);
                 }
                 Err(error) => return Err(error),
             };
             if page.is_empty() {
-                return Ok(tally.report);
+                return Ok(call.tally.report);
             }
-            for id in page.into_iter().filter(|id| seen.insert(*id)) {
-                if tally.done() >= limit as u64 {
-                    tally.report.stopped = Some(format!("the limit of {limit} per call is reached"));
-                    return Ok(tally.report);
+            for id in page {
+                if !self.may_go_on(&mut call, progress).await {
+                    return Ok(call.tally.report);
                 }
-                if heeds_breakers && !self.may_go_on(&mut halt, &mut tally.report, progress).await {
-                    return Ok(tally.report);
-                }
-                let at = match options.pace {
-                    Pace::Wait => {
-                        let pause = pacer.pause(Instant::now());
-                        if !pause.is_zero() {
-                            (self.sleep)(pause).await;
-                        }
-                        None
-                    }
-                    Pace::Spread => (!interval.is_zero()).then_some(release_at),
-                };
-                let answer = self.one(operation, tenant, id, at, actor).await;
-                if answer.is_ok() {
-                    release_at += interval;
-                }
-                let go_on = tally.record(id, answer);
-                progress(&tally.report);
+                let at = self.turn(&mut call).await;
+                let answer = self.one(&call, id, at).await;
+                let go_on = call.record(id, answer);
+                progress(&call.tally.report);
                 if !go_on {
-                    return Ok(tally.report);
+                    return Ok(call.tally.report);
                 }
             }
         }
     }
 
-    /// Halts while a dependency is down. False when that lasts too long, or the store does not say.
-    async fn may_go_on(
-        &self,
-        halt: &mut Halt,
-        report: &mut ReplayReport,
-        progress: &mut (dyn FnMut(&ReplayReport) + Send),
-    ) -> bool {
-        if !halt.looks.is_due(Instant::now()) {
+    /// What the call would do.
+    async fn foresee(&self, mut call: Call<'_>, mut pages: Pages) -> Result<ReplayReport, StoreError> {
+        let page = pages.next(self, call.tenant).await?;
+        let ids: Vec<JobId> = page.into_iter().take(REPORT_IDS_MAX).collect();
+        for id in ids.iter().copied() {
+            let Some(patch) = &call.options.patch else { break };
+            match self.preview(call.tenant, id, Edit::Patch(patch.clone())).await {
+                // It would be skipped.
+                Err(EditError::Store(StoreError::NotFound(_))) => {}
+                Err(EditError::Store(error)) => return Err(error),
+                answer => call.tally.foresee(id, answer),
+            }
+        }
+        let halted = if call.heeds_breakers() { (self.halted)().await? } else { None };
+        let report = ReplayReport { dry_run: true, ids, halted, ..call.tally.report };
+        Ok(report)
+    }
+
+    /// Whether another job may be done. Halts while a dependency is down; false when that lasts too long, the store
+    /// does not say, or the call has done all it may.
+    async fn may_go_on(&self, call: &mut Call<'_>, progress: Progress<'_>) -> bool {
+        let limit = call.options.limit.unwrap_or(PER_CALL_MAX).min(PER_CALL_MAX);
+        if call.tally.done() >= limit as u64 {
+            call.stop(format!("the limit of {limit} per call is reached"), None);
+            return false;
+        }
+        if call.is_ahead() {
+            let seconds = SPREAD_AHEAD.num_seconds();
+            let wait = (call.release_at - self.store.now()).to_std().unwrap_or_default();
+            let (done, matched) = (call.tally.report.replayed, call.tally.report.matched);
+            let why = format!("{done} of {matched} have their time to run, {seconds} s in advance");
+            call.stop(format!("{why}; ask again for the rest, or ignore breakers"), Some(wait));
+            return false;
+        }
+        if !call.heeds_breakers() || !call.looks.is_due(Instant::now()) {
             return true;
         }
         loop {
             let why = match (self.halted)().await {
                 Ok(Some(why)) => why,
                 Ok(None) => {
-                    report.halted = None;
+                    call.tally.report.halted = None;
                     return true;
                 }
                 Err(error) => {
-                    (report.halted, report.stopped) = (None, Some(error.to_string()));
+                    call.tally.report.halted = None;
+                    call.stop(error.to_string(), None);
                     return false;
                 }
             };
-            if halt.left.is_zero() {
-                let (done, matched) = (report.replayed, report.matched);
+            call.tally.report.halted = Some(why.clone());
+            if call.halt_left.is_zero() {
+                let (done, matched) = (call.tally.report.replayed, call.tally.report.matched);
                 let rest = "replay the rest once it is back";
-                report.halted = None;
-                report.stopped = Some(format!("{why}; {done} of {matched} were replayed, {rest}"));
+                call.stop(format!("{why}; {done} of {matched} were replayed, {rest}"), Some(LOOK_AGAIN));
                 return false;
             }
-            report.halted = Some(why);
-            progress(report);
-            let pause = LOOK_AGAIN.min(halt.left);
+            progress(&call.tally.report);
+            let pause = LOOK_AGAIN.min(call.halt_left);
             (self.sleep)(pause).await;
-            halt.left -= pause;
+            call.halt_left -= pause;
+        }
+    }
+
+    /// Waits for the turn of the next job, or says when it runs.
+    async fn turn(&self, call: &mut Call<'_>) -> Option<Timestamp> {
+        match call.options.pace {
+            Pace::Wait => {
+                let pause = call.pacer.pause(Instant::now());
+                if !pause.is_zero() {
+                    (self.sleep)(pause).await;
+                }
+                None
+            }
+            Pace::Spread => call.is_spread().then_some(call.release_at),
         }
     }
 
     async fn one(
         &self,
-        operation: Operation,
-        tenant: &TenantId,
+        call: &Call<'_>,
         id: JobId,
         at: Option<Timestamp>,
-        actor: &str,
-    ) -> Result<(), StoreError> {
-        match operation {
-            Operation::Replay => self.store.replay(tenant, id, at, actor).await,
-            Operation::Purge => self.store.purge(tenant, id, actor).await,
+    ) -> Result<Option<EditReport>, EditError> {
+        match call.operation {
+            Operation::Replay => {
+                self.replay_patched(call.tenant, id, at, call.options.patch.as_ref(), call.actor).await
+            }
+            Operation::Purge => Ok(self.store.purge(call.tenant, id, call.actor).await.map(|()| None)?),
         }
     }
 }
 
 #[cfg(test)]
 mod unit {
-    use bul_job::{Refused, State};
-
     use super::*;
-
-    #[test]
-    fn answers_of_the_store_decide_how_it_goes_on() {
-        let mut tally = Tally::default();
-        let id = JobId::new();
-        assert!(tally.record(id, Ok(())));
-        assert!(tally.record(id, Err(StoreError::Refused(Refused::Final(State::Completed)))));
-        assert!(tally.record(id, Err(StoreError::NotFound("job"))));
-        assert!(tally.record(id, Err(StoreError::Corrupt("x".into()))));
-        assert!(!tally.record(id, Err(StoreError::Unavailable("gone".into()))));
-        let report = tally.report;
-        assert_eq!((report.replayed, report.skipped, report.failed), (1, 2, 1));
-        assert!(report.stopped.is_some_and(|why| why.contains("gone")));
-    }
 
     #[test]
     fn a_pacer_spaces_evenly_and_never_bursts() {

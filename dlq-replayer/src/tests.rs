@@ -14,6 +14,8 @@ use serde_json::json;
 
 use super::*;
 
+mod edits;
+
 async fn store() -> Arc<dyn Store> {
     Arc::new(SqliteStore::open(":memory:", Options::default()).await.unwrap())
 }
@@ -31,14 +33,13 @@ async fn dead(store: &dyn Store, template: &str, code: &str) -> JobId {
     let Begin::Run(attempt) = store.begin(id, "w", Duration::from_secs(60)).await.unwrap() else {
         panic!("not given out")
     };
-    let failure = Failure {
-        class: FailureClass::Permanent,
-        code: code.into(),
-        message: "no".into(),
-        retry_after_ms: None,
-    };
-    store.fail(id, attempt.attempt, &failure).await.unwrap();
+    store.fail(id, attempt.attempt, &failure(code)).await.unwrap();
     id
+}
+
+fn failure(code: &str) -> Failure {
+    let (class, message) = (FailureClass::Permanent, "no".into());
+    Failure { class, code: code.into(), message, retry_after_ms: None }
 }
 
 async fn state(store: &dyn Store, id: JobId) -> State {
@@ -104,16 +105,65 @@ async fn a_rate_is_kept_by_waiting_or_by_the_dispatcher() {
     for _ in 0..3 {
         ids.push(dead(store.as_ref(), "invoice", "x").await);
     }
-    replay(&replayer, &all(), &ReplayOptions { rate, pace: Pace::Spread, ..Default::default() }).await;
+    let spread = ReplayOptions { rate, pace: Pace::Spread, ignore_breakers: true, ..Default::default() };
+    replay(&replayer, &all(), &spread).await;
     assert_eq!(pauses.load(Ordering::Relaxed), 2);
-    let mut due = Vec::new();
-    for id in ids {
-        due.push(store.job(&tenant(), id).await.unwrap().core.due_at.unwrap());
-    }
+    let due = due(store.as_ref(), &ids).await;
     assert_eq!(
         (due[1] - due[0], due[2] - due[1]),
         (chrono::TimeDelta::hours(1), chrono::TimeDelta::hours(1))
     );
+}
+
+async fn due(store: &dyn Store, ids: &[JobId]) -> Vec<bul_job::Timestamp> {
+    let mut due = Vec::new();
+    for id in ids {
+        due.push(store.job(&tenant(), *id).await.unwrap().core.due_at.unwrap());
+    }
+    due
+}
+
+/// A call that returns at once decides little in advance, and says where and when the next one goes on.
+#[tokio::test]
+async fn a_spread_replay_goes_on_call_by_call_and_meets_the_breaker_that_opened_since() {
+    let store = store().await;
+    let mut ids = Vec::new();
+    for _ in 0..30 {
+        ids.push(dead(store.as_ref(), "invoice", "x").await);
+    }
+    let replayer = Replayer::new(store.clone(), Limits::default());
+    let rate = Some("1/s".parse().unwrap());
+    let spread = ReplayOptions { rate, pace: Pace::Spread, ..Default::default() };
+    let first = replay(&replayer, &all(), &spread).await;
+    let rest = first.rest.unwrap();
+    assert_eq!((first.matched, first.replayed, first.halted), (30, 11, None));
+    assert_eq!(rest.after, Some(ids[10]));
+    assert!(rest.wait <= Duration::from_secs(11), "{rest:?}");
+    let due = due(store.as_ref(), &ids[..11]).await;
+    assert_eq!(due[10] - due[0], SPREAD_AHEAD);
+
+    // One that was replayed and died again lies behind the cursor: it is not met a second time.
+    store.take_due(10).await.unwrap();
+    let Begin::Run(attempt) = store.begin(ids[0], "w", Duration::from_secs(60)).await.unwrap() else {
+        panic!("not given out")
+    };
+    store.fail(ids[0], attempt.attempt, &failure("x")).await.unwrap();
+    breaker(store.as_ref(), true).await;
+    let going_on = ReplayOptions { after: rest.after, ..spread.clone() };
+    let halted = replay(&replayer, &all(), &going_on).await;
+    let why = halted.halted.as_deref().unwrap();
+    assert!(why.contains("model is down for worker-1"), "{why}");
+    assert_eq!((halted.matched, halted.replayed, halted.rest.unwrap().after), (19, 0, rest.after));
+    assert_eq!(state(store.as_ref(), ids[11]).await, State::Dead);
+
+    breaker(store.as_ref(), false).await;
+    let second = replay(&replayer, &all(), &going_on).await;
+    let after = second.rest.unwrap().after;
+    let by_id = Selection::Ids(ids.clone());
+    let third = replay(&replayer, &by_id, &ReplayOptions { after, ..spread }).await;
+    assert_eq!((second.replayed, third.matched, third.replayed, third.rest), (11, 8, 8, None));
+    assert_eq!(state(store.as_ref(), ids[0]).await, State::Dead);
+    assert!(store.ledger().await.unwrap().balances());
 }
 
 #[tokio::test]
@@ -244,57 +294,6 @@ async fn a_closed_store_is_an_error_not_an_empty_report() {
     assert!(
         replayer.replay(&tenant(), &selection, &ReplayOptions::default(), "ann", &mut |_| {}).await.is_err()
     );
-}
-
-#[tokio::test]
-async fn an_edit_is_checked_and_answers_with_the_difference() {
-    let store = store().await;
-    let check: JobCheck = Arc::new(|job| {
-        let wrong = job.data.get("a").is_some_and(|a| a.is_string());
-        if wrong { Err(vec![FieldError::new("/data/a", "must be a number")]) } else { Ok(()) }
-    });
-    let replayer = Replayer::new(store.clone(), Limits::default()).with_check(check);
-    let id = dead(store.as_ref(), "invoice", "x").await;
-    let edit = async |edit| replayer.edit(&tenant(), id, edit, "ann").await;
-
-    let report = edit(Edit::Patch(json!({"data": {"a": 2}, "priority": "high"}))).await.unwrap();
-    assert!(report.changed);
-    assert!(report.diff.contains("-    \"a\": 1\n+    \"a\": 2\n"), "{}", report.diff);
-    let letter = replayer.show(&tenant(), id).await.unwrap();
-    assert_eq!(letter.job.unwrap().data["a"], 2);
-
-    let same = edit(Edit::Patch(json!({}))).await.unwrap();
-    assert_eq!((same.changed, same.diff.as_str()), (false, ""));
-    for bad in [json!({"data": {"a": "x"}}), json!({"colour": 1}), json!({"formats": ["doc"]}), json!([])] {
-        let error = edit(Edit::Patch(bad.clone())).await.unwrap_err();
-        assert!(matches!(error, EditError::Invalid(JobError::Fields(_))), "{bad}: {error}");
-    }
-    let unknown = replayer.edit(&tenant(), JobId::new(), Edit::Patch(json!({})), "ann").await.unwrap_err();
-    assert!(matches!(unknown, EditError::Store(StoreError::NotFound(_))));
-    let audit = store.audit(&tenant(), 10).await.unwrap();
-    assert_eq!(audit.iter().filter(|line| line.action == "dlq.edit").count(), 1);
-}
-
-#[tokio::test]
-async fn an_unreadable_message_takes_a_whole_job_only() {
-    let store = store().await;
-    let replayer = Replayer::new(store.clone(), Limits::default());
-    let message = UnreadableMessage {
-        tenant: tenant(),
-        raw: b"{broken".to_vec(),
-        message_id: None,
-        reason: "not JSON".into(),
-        source: "nats".into(),
-    };
-    let id = store.accept_unreadable(&message).await.unwrap();
-    let error =
-        replayer.edit(&tenant(), id, Edit::Patch(json!({"template": "invoice"})), "ann").await.unwrap_err();
-    assert!(matches!(error, EditError::NothingToPatch));
-    let raw = RawJob::from_value(json!({"template": "invoice"})).unwrap();
-    let report = replayer.edit(&tenant(), id, Edit::Whole(Box::new(raw)), "ann").await.unwrap();
-    assert!(report.diff.contains("+  \"template\": \"invoice\""), "{}", report.diff);
-    let done = replay(&replayer, &Selection::Ids(vec![id]), &ReplayOptions::default()).await;
-    assert_eq!(done.replayed, 1);
 }
 
 #[tokio::test]

@@ -76,6 +76,21 @@ pub(crate) async fn json<T: DeserializeOwned>(
     from_json(&bytes)
 }
 
+/// The same where a body may be left out.
+pub(crate) async fn json_or_default<T: DeserializeOwned + Default>(
+    headers: &HeaderMap,
+    body: Body,
+    options: &ProducerOptions,
+) -> Result<T, Problem> {
+    let bytes = read(headers, body, options.body_bytes_max, "body_bytes_max", options).await?;
+    if bytes.is_empty() {
+        return Ok(T::default());
+    }
+    expect_type(headers, &["application/json"])?;
+    expect_object(&bytes)?;
+    from_json(&bytes)
+}
+
 /// Refuses arrays: serde would take their items for the fields of a struct, one by one.
 pub(crate) fn expect_object(bytes: &[u8]) -> Result<(), Problem> {
     match bytes.trim_ascii_start().first() {

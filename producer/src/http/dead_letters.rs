@@ -1,17 +1,14 @@
-//! `/v1/dead-letters`: what failed for good, until somebody repairs, replays or erases it.
+//! `/v1/dead-letters`: what failed for good, until somebody repairs, replays or erases it. Replays, and what works
+//! on many at once, are in [`super::replay`].
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use bul_dlq_replayer::{
-    Edit, EditReport, FilterError, Pace, PurgeReport, Rate, ReplayOptions, ReplayReport, Selection,
-    parse_filter,
-};
-use bul_job::{FieldError, JobId, RawJob};
+use bul_dlq_replayer::{Edit, EditReport, FilterError, parse_filter};
+use bul_job::{JobId, RawJob};
 use bul_store::{DeadFilter, DeadLetter};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::body;
 use super::params::{Id, Params, cursor, page_size, read_cursor};
@@ -19,9 +16,7 @@ use super::problem::Problem;
 #[cfg(feature = "openapi")]
 use super::shapes;
 use super::state::{AppState, Operator, Reader};
-
-/// Ids in one request.
-const IDS_MAX: usize = 1_000;
+use crate::auth::Caller;
 
 /// Filter of the list. Either `filter`, or single conditions.
 #[derive(Debug, Deserialize)]
@@ -55,23 +50,10 @@ pub(crate) struct DeadPage {
     next_cursor: Option<String>,
 }
 
-/// Which dead letters to work on: `ids` or `filter`, one of them.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Choice {
-    ids: Option<Vec<String>>,
-    filter: Option<Value>,
-    rate: Option<String>,
-    #[serde(default)]
-    dry_run: bool,
-    #[serde(default)]
-    ignore_breakers: bool,
-}
-
 /// A filter as an object.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Conditions {
+pub(crate) struct Conditions {
     reason: Option<String>,
     code: Option<String>,
     template: Option<String>,
@@ -113,7 +95,7 @@ pub(crate) async fn list(
 impl Conditions {
     /// `None` without any condition. Reason and time go through the expression language, so that there
     /// is one parser.
-    fn filter(self) -> Result<Option<DeadFilter>, FilterError> {
+    pub(crate) fn filter(self) -> Result<Option<DeadFilter>, FilterError> {
         let mut filter = DeadFilter::default();
         if let Some(reason) = &self.reason {
             filter.reason = parse_filter(&single("reason", reason)?)?.reason;
@@ -154,14 +136,26 @@ pub(crate) async fn show(
     Ok(Json(state.inner.replayer.show(&caller.tenant, id).await?))
 }
 
+/// Whether an edit is made or only shown.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
+pub(crate) struct EditParams {
+    /// Check the edit and answer with the difference, but change nothing.
+    #[serde(default)]
+    dry_run: bool,
+}
+
 /// Puts a job in the place of the dead one; answers with the difference. It stays dead until replayed.
-#[cfg_attr(feature = "openapi", utoipa::path(put, path = "/v1/dead-letters/{id}", operation_id = "edit_dead_letter", tag = "dead letters", params(("id" = uuid::Uuid, Path)),
+#[cfg_attr(feature = "openapi", utoipa::path(put, path = "/v1/dead-letters/{id}", operation_id = "edit_dead_letter", tag = "dead letters", params(("id" = uuid::Uuid, Path), EditParams),
     request_body = shapes::Job,
-    responses(shapes::Errors, (status = 200, description = "edited", body = shapes::EditReport))))]
+    responses(shapes::Errors, (status = 200, description = "edited, or with `dry_run` what would be", body = shapes::EditReport))))]
 pub(crate) async fn edit(
     Operator(caller): Operator,
     State(state): State<AppState>,
     Id(id): Id,
+    Params(params): Params<EditParams>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<EditReport>, Problem> {
@@ -170,17 +164,18 @@ pub(crate) async fn edit(
     let bytes = body::read(&headers, body, options.job_body_bytes_max, "job_body_bytes_max", options).await?;
     body::expect_object(&bytes)?;
     let edit = Edit::Whole(Box::new(RawJob::from_json(&bytes)?));
-    Ok(Json(state.inner.replayer.edit(&caller.tenant, id, edit, &caller.name).await?))
+    make(&state, &caller, id, edit, &params).await
 }
 
 /// Changes single fields by a JSON merge patch (RFC 7396); answers with the difference.
-#[cfg_attr(feature = "openapi", utoipa::path(patch, path = "/v1/dead-letters/{id}", operation_id = "patch_dead_letter", tag = "dead letters", params(("id" = uuid::Uuid, Path)),
+#[cfg_attr(feature = "openapi", utoipa::path(patch, path = "/v1/dead-letters/{id}", operation_id = "patch_dead_letter", tag = "dead letters", params(("id" = uuid::Uuid, Path), EditParams),
     request_body(content = shapes::Json, content_type = "application/merge-patch+json"),
-    responses(shapes::Errors, (status = 200, description = "edited", body = shapes::EditReport))))]
+    responses(shapes::Errors, (status = 200, description = "edited, or with `dry_run` what would be", body = shapes::EditReport))))]
 pub(crate) async fn patch(
     Operator(caller): Operator,
     State(state): State<AppState>,
     Id(id): Id,
+    Params(params): Params<EditParams>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<EditReport>, Problem> {
@@ -188,60 +183,22 @@ pub(crate) async fn patch(
     let options = &state.inner.options;
     let bytes = body::read(&headers, body, options.job_body_bytes_max, "job_body_bytes_max", options).await?;
     let edit = Edit::Patch(body::from_json(&bytes)?);
-    Ok(Json(state.inner.replayer.edit(&caller.tenant, id, edit, &caller.name).await?))
+    make(&state, &caller, id, edit, &params).await
 }
 
-/// Runs one dead letter again, under its id.
-#[cfg_attr(feature = "openapi", utoipa::path(post, path = "/v1/dead-letters/{id}/replay", operation_id = "replay_dead_letter", tag = "dead letters", params(("id" = uuid::Uuid, Path)),
-    responses(shapes::Errors,
-        (status = 202, description = "it waits for its next run", body = shapes::ReplayReport),
-        (status = 409, description = "`not_possible_now`: it is not dead any more", body = shapes::Problem, content_type = "application/problem+json"))))]
-pub(crate) async fn replay_one(
-    Operator(caller): Operator,
-    State(state): State<AppState>,
-    Id(id): Id,
-) -> Result<(StatusCode, Json<ReplayReport>), Problem> {
-    state.inner.store.replay(&caller.tenant, id, None, &caller.name).await?;
-    let report = ReplayReport { matched: 1, replayed: 1, ids: vec![id], ..ReplayReport::default() };
-    Ok((StatusCode::ACCEPTED, Json(report)))
-}
-
-/// Runs many again, at a rate if wanted: each then gets its own time to run.
-#[cfg_attr(feature = "openapi", utoipa::path(post, path = "/v1/dead-letters/replay", operation_id = "replay_dead_letters", tag = "dead letters", request_body = shapes::ReplayRequest,
-    responses(shapes::Errors, (status = 202, description = "what was done", body = shapes::ReplayReport))))]
-pub(crate) async fn replay(
-    Operator(caller): Operator,
-    State(state): State<AppState>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<(StatusCode, Json<ReplayReport>), Problem> {
-    let choice: Choice = body::json(&headers, body, &state.inner.options).await?;
-    let rate = choice.rate.as_deref().map(str::parse::<Rate>).transpose()?;
-    let (pace, dry_run, ignore_breakers) = (Pace::Spread, choice.dry_run, choice.ignore_breakers);
-    let options = ReplayOptions { rate, pace, dry_run, ignore_breakers, ..ReplayOptions::default() };
-    let selection = choice.selection()?;
-    let replayer = &state.inner.replayer;
-    let report = replayer.replay(&caller.tenant, &selection, &options, &caller.name, &mut |_| {}).await?;
-    let status = if report.dry_run { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok((status, Json(report)))
-}
-
-/// Erases many for good; `rate` is not possible here.
-#[cfg_attr(feature = "openapi", utoipa::path(post, path = "/v1/dead-letters/purge", operation_id = "purge_dead_letters", tag = "dead letters", request_body = shapes::ReplayRequest,
-    responses(shapes::Errors, (status = 200, description = "what was done", body = shapes::PurgeReport))))]
-pub(crate) async fn purge(
-    Operator(caller): Operator,
-    State(state): State<AppState>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Json<PurgeReport>, Problem> {
-    let choice: Choice = body::json(&headers, body, &state.inner.options).await?;
-    if choice.rate.is_some() {
-        return Err(Problem::field("/rate", "a purge takes no rate"));
-    }
-    let dry_run = choice.dry_run;
-    let selection = choice.selection()?;
-    Ok(Json(state.inner.replayer.purge_many(&caller.tenant, &selection, dry_run, &caller.name).await?))
+async fn make(
+    state: &AppState,
+    caller: &Caller,
+    id: JobId,
+    edit: Edit,
+    params: &EditParams,
+) -> Result<Json<EditReport>, Problem> {
+    let (replayer, tenant) = (&state.inner.replayer, &caller.tenant);
+    let report = match params.dry_run {
+        true => replayer.preview(tenant, id, edit).await?,
+        false => replayer.edit(tenant, id, edit, &caller.name).await?,
+    };
+    Ok(Json(report))
 }
 
 /// Erases the payload of one dead letter for good; the ledger still counts it.
@@ -254,39 +211,4 @@ pub(crate) async fn purge_one(
 ) -> Result<StatusCode, Problem> {
     state.inner.replayer.purge(&caller.tenant, id, &caller.name).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-impl Choice {
-    fn selection(self) -> Result<Selection, Problem> {
-        match (self.ids, self.filter) {
-            (Some(ids), None) => ids_of(&ids).map(Selection::Ids),
-            (None, Some(Value::String(text))) => Ok(Selection::Filter(parse_filter(&text)?)),
-            (None, Some(object)) => {
-                let conditions: Conditions =
-                    serde_json::from_value(object).map_err(|e| Problem::field("/filter", e.to_string()))?;
-                let filter = conditions.filter()?;
-                filter.map(Selection::Filter).ok_or_else(|| {
-                    Problem::field("/filter", "holds no condition; write \"all\" to choose every dead letter")
-                })
-            }
-            (None, None) => Err(Problem::field("", "give ids or a filter")),
-            (Some(_), Some(_)) => Err(Problem::field("", "give either ids or a filter, not both")),
-        }
-    }
-}
-
-fn ids_of(texts: &[String]) -> Result<Vec<JobId>, Problem> {
-    if texts.is_empty() || texts.len() > IDS_MAX {
-        return Err(Problem::field("/ids", format!("must hold 1 to {IDS_MAX} ids")));
-    }
-    let mut ids = Vec::with_capacity(texts.len());
-    let mut errors = Vec::new();
-    for (index, text) in texts.iter().enumerate() {
-        match text.parse() {
-            Ok(id) => ids.push(id),
-            Err(e) => errors.push(FieldError::new(format!("/ids/{index}"), format!("{e}"))),
-        }
-    }
-    errors.truncate(100);
-    if errors.is_empty() { Ok(ids) } else { Err(Problem::invalid(errors)) }
 }

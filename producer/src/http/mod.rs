@@ -20,6 +20,7 @@ mod openapi;
 mod options;
 mod params;
 mod problem;
+mod replay;
 mod schedules;
 mod serve;
 #[cfg(feature = "openapi")]
@@ -85,8 +86,8 @@ fn operator_routes() -> Router<AppState> {
         .route("/v1/schedules/{name}/run-now", post(schedules::run_now))
         .route("/v1/schedules/{name}/next", get(schedules::next))
         .route("/v1/dead-letters", get(dead_letters::list))
-        .route("/v1/dead-letters/replay", post(dead_letters::replay))
-        .route("/v1/dead-letters/purge", post(dead_letters::purge))
+        .route("/v1/dead-letters/replay", post(replay::replay))
+        .route("/v1/dead-letters/purge", post(replay::purge))
         .route(
             "/v1/dead-letters/{id}",
             get(dead_letters::show)
@@ -94,7 +95,7 @@ fn operator_routes() -> Router<AppState> {
                 .patch(dead_letters::patch)
                 .delete(dead_letters::purge_one),
         )
-        .route("/v1/dead-letters/{id}/replay", post(dead_letters::replay_one))
+        .route("/v1/dead-letters/{id}/replay", post(replay::replay_one))
         .route("/v1/audit", get(account::audit))
 }
 

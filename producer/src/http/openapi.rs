@@ -3,7 +3,7 @@
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{account, batches, dead_letters, documents, events, health, jobs, schedules};
+use super::{account, batches, dead_letters, documents, events, health, jobs, replay, schedules};
 
 /// The OpenAPI document of all routes.
 pub fn openapi() -> utoipa::openapi::OpenApi {
@@ -38,9 +38,9 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         dead_letters::edit,
         dead_letters::patch,
         dead_letters::purge_one,
-        dead_letters::replay_one,
-        dead_letters::replay,
-        dead_letters::purge,
+        replay::replay_one,
+        replay::replay,
+        replay::purge,
         account::templates,
         account::template,
         account::usage,

@@ -6,7 +6,7 @@
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use bul_dlq_replayer::{EditError, FilterError, RateError};
+use bul_dlq_replayer::{EditError, FilterError, RateError, ReplayError};
 use bul_job::{CronError, FieldError, JobError};
 use bul_store::StoreError;
 use serde::Serialize;
@@ -258,6 +258,16 @@ impl From<EditError> for Problem {
             }
             EditError::Invalid(error) => error.into(),
             EditError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReplayError> for Problem {
+    fn from(error: ReplayError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ReplayError::Halted(_) => Self::later(StatusCode::SERVICE_UNAVAILABLE, "breaker_open", detail),
+            ReplayError::Edit(error) => error.into(),
         }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{DeadReason, Job, StoredJob};
+use super::{DeadReason, Job, Json, StoredJob};
 
 /// What becomes of fires missed while nothing ran.
 #[derive(Serialize, ToSchema)]
@@ -87,6 +87,8 @@ shapes! {
         changed: bool,
         /// Unified diff of the job's JSON.
         diff: String,
+        /// Whether nothing was written on purpose.
+        dry_run: bool,
     }
     /// Conditions; all must hold.
     Conditions {
@@ -101,9 +103,34 @@ shapes! {
         filter: Option<Filter>,
         /// For example `10/s`, `600/m`.
         rate: Option<String>,
+        /// JSON merge patch (RFC 7396) of each job, made with its replay.
+        edit: Option<Json>,
+        /// `next_cursor` of the answer before.
+        cursor: Option<String>,
+        /// Only count, name the first ids and show what the edit would change in them.
         dry_run: Option<bool>,
-        /// Go on although a dependency of the jobs is down.
+        /// Go on although a dependency of the jobs is down; `force` means the same.
         ignore_breakers: Option<bool>,
+    }
+    /// How to replay one dead letter.
+    OneReplayRequest {
+        /// JSON merge patch (RFC 7396) of the job, made with its replay.
+        edit: Option<Json>,
+        /// Only check and show what the edit would change.
+        dry_run: Option<bool>,
+        /// Replay although a dependency of the jobs is down; `force` means the same.
+        ignore_breakers: Option<bool>,
+    }
+    /// Which dead letters: `ids` or `filter`.
+    PurgeRequest {
+        ids: Option<Vec<Uuid>>,
+        filter: Option<Filter>,
+        dry_run: Option<bool>,
+    }
+    /// A letter that an edit does not fit.
+    Refusal {
+        id: Uuid,
+        message: String,
     }
     /// What a replay did.
     ReplayReport {
@@ -111,9 +138,20 @@ shapes! {
         replayed: u64,
         skipped: u64,
         failed: u64,
+        /// Why it ended before all were done.
         stopped: Option<String>,
+        /// The dependencies that are down, if it ended for them; in a dry run, if it would.
+        halted: Option<String>,
         dry_run: bool,
         ids: Vec<Uuid>,
+        /// What the edit changed in the first ones.
+        edits: Option<Vec<EditReport>>,
+        /// The first ones that the edit does not fit; they stay as they are.
+        refusals: Option<Vec<Refusal>>,
+        /// Where the next request goes on; without it, where this one began.
+        next_cursor: Option<String>,
+        /// Ask for the rest not earlier than in this time; absent when there is none to ask for.
+        again_after_ms: Option<u64>,
     }
     /// What a purge did.
     PurgeReport {
