@@ -61,8 +61,12 @@ fn schedules_and_dead_letters() {
     check("dlq", &["Filter keys"]);
     check("dlq list", &["--filter", "--limit"]);
     check("dlq show", &["<ID>"]);
-    check("dlq edit", &["--set", "--file", "--yes", "EDITOR"]);
-    check("dlq replay", &["--filter", "--all", "--rate", "--dry-run"]);
+    check("dlq edit", &["--set", "--file", "--dry-run", "--yes", "EDITOR"]);
+    check(
+        "dlq replay",
+        &["--filter", "--all", "--rate", "--set", "--dry-run", "--ignore-breakers", "--force"],
+    );
+    check("dlq audit", &["--limit"]);
     check("dlq purge", &["--filter", "--yes"]);
 }
 

@@ -81,17 +81,26 @@ fn dead_letters_are_listed_edited_replayed_and_purged() {
     let dry = server.cli(&["dlq", "replay", "--all", "--dry-run", "-o", "json"]).expect(0).json();
     assert_eq!(dry["matched"], 3, "{dry}");
     assert_eq!(server.ledger()["dead"], 3, "a dry run changes nothing");
+    let look = ["dlq", "edit", &id(0), "--set", "query=Plan zero", "--dry-run"];
+    assert!(server.cli(&look).expect(0).out.contains("+  \"query\": \"Plan zero\""));
+    assert_eq!(server.cli(&["dlq", "audit", "-o", "json"]).expect(0).json(), serde_json::json!([]));
     let edit = server.cli(&["dlq", "edit", &id(0), "--set", "query=Plan zero", "--yes"]).expect(0);
     assert!(edit.out.contains("Plan zero") || edit.err.contains("Plan zero"), "{edit:?}");
     server.cli(&["dlq", "purge", &id(2), "--yes"]).expect(0);
 
     server.kill();
     server = restarted_with_scripted(server);
-    server.cli(&["dlq", "replay", "--all", "--rate", "50/s"]).expect(0);
+    server
+        .cli(&["dlq", "replay", "--all", "--rate", "50/s", "--set", "metadata.why=repaired", "--yes"])
+        .expect(0);
     let total = server.settle();
     assert_eq!((total["completed"].as_u64(), total["dead"].as_u64()), (Some(2), Some(1)), "{total}");
     let shown = server.cli(&["jobs", "show", &id(0), "-o", "json"]).expect(0).json();
     assert_eq!(shown["job"]["query"], "Plan zero", "the replayed job keeps its id");
+    assert_eq!(shown["job"]["metadata"]["why"], "repaired");
+    let audit = server.cli(&["dlq", "audit", "-o", "json"]).expect(0).json();
+    let count = |action: &str| audit.as_array().unwrap().iter().filter(|l| l["action"] == action).count();
+    assert_eq!((count("dlq.edit"), count("dlq.replay"), count("dlq.purge")), (3, 2, 1), "{audit}");
 }
 
 fn restarted_with_scripted(server: Server) -> Server {

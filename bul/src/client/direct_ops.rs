@@ -1,13 +1,14 @@
 //! Operations on the store without a server: schedules, dead letters, usage.
 
 use bul_dlq_replayer::{
-    Edit, EditError, Rate, ReplayOptions, ReplayReport, Replayer, Selection, parse_filter,
+    Edit, EditError, EditReport, Rate, ReplayOptions, ReplayReport, Replayer, Selection, parse_filter,
 };
 use bul_job::{JobError, JobId, Limits, RawJob, ScheduleId, ScheduleSpec, Timestamp};
 use bul_producer::submit::check_one;
-use bul_store::{DeadFilter, DeadLetter, Schedule, ScheduleChange, UsageLine};
+use bul_store::{AuditLine, DeadFilter, DeadLetter, Schedule, ScheduleChange, UsageLine};
 
 use super::direct::{ACTOR, DirectClient};
+use super::replay::Told;
 use super::store_fault;
 use super::types::{BulkReport, NewSchedule, Receipt, ReplayHow, Selected, SubmitFailure};
 use crate::exit::Fault;
@@ -82,29 +83,25 @@ impl DirectClient {
 
     pub async fn edit_dead_letter(&self, id: JobId, job: RawJob) -> anyhow::Result<()> {
         let edit = Edit::Whole(Box::new(job));
-        match self.replayer().edit(&self.tenant, id, edit, ACTOR).await {
-            Ok(_) => Ok(()),
-            Err(EditError::Store(error)) => Err(store_fault(error)),
-            Err(error @ (EditError::NothingToPatch | EditError::Invalid(_))) => {
-                Err(Fault::usage(error.to_string()).into())
-            }
-        }
+        self.replayer().edit(&self.tenant, id, edit, ACTOR).await.map(drop).map_err(edit_fault)
+    }
+
+    pub async fn preview_edit(&self, id: JobId, job: RawJob) -> anyhow::Result<EditReport> {
+        let edit = Edit::Whole(Box::new(job));
+        self.replayer().preview(&self.tenant, id, edit).await.map_err(edit_fault)
     }
 
     /// The rate is kept by waiting here: ending the command leaves the rest dead.
     pub async fn replay(&self, which: &Selected, how: &ReplayHow) -> anyhow::Result<BulkReport> {
         let rate = how.rate.as_deref().map(str::parse::<Rate>).transpose();
         let rate = rate.map_err(|e| Fault::usage(e.to_string()))?;
-        let (dry_run, ignore_breakers) = (how.dry_run, how.ignore_breakers);
-        let options = ReplayOptions { rate, dry_run, ignore_breakers, ..ReplayOptions::default() };
+        let ReplayHow { dry_run, ignore_breakers, .. } = *how;
+        let patch = how.patch.clone();
+        let options = ReplayOptions { rate, dry_run, ignore_breakers, patch, ..ReplayOptions::default() };
         let selection = selection(which)?;
-        let mut halted = None;
+        let mut told = Told::default();
         let mut tell = |report: &ReplayReport| {
-            if report.halted != halted {
-                halted.clone_from(&report.halted);
-                let text = halted.as_ref().map_or("goes on".into(), |why| format!("halts: {why}"));
-                eprintln!("the replay {text} ({} of {} done)", report.replayed, report.matched);
-            }
+            told.tell(report.halted.as_deref(), report.replayed, report.matched);
         };
         let report = self.replayer().replay(&self.tenant, &selection, &options, ACTOR, &mut tell).await;
         Ok(serde_json::from_value(serde_json::to_value(report.map_err(store_fault)?)?)?)
@@ -115,8 +112,19 @@ impl DirectClient {
         Ok(serde_json::from_value(serde_json::to_value(report.map_err(store_fault)?)?)?)
     }
 
+    pub async fn audit(&self, limit: usize) -> anyhow::Result<Vec<AuditLine>> {
+        self.store.audit(&self.tenant, limit).await.map_err(store_fault)
+    }
+
     pub async fn usage(&self, since: Timestamp) -> anyhow::Result<Vec<UsageLine>> {
         self.store.usage(&self.tenant, since).await.map_err(store_fault)
+    }
+}
+
+fn edit_fault(error: EditError) -> anyhow::Error {
+    match error {
+        EditError::Store(error) => store_fault(error),
+        error @ (EditError::NothingToPatch | EditError::Invalid(_)) => Fault::usage(error.to_string()).into(),
     }
 }
 

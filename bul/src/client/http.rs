@@ -1,7 +1,8 @@
 //! Operations by the HTTP API of a server.
 
+use bul_dlq_replayer::EditReport;
 use bul_job::{Event, FieldError, Format, JobId, RawJob, State, Timestamp};
-use bul_store::{DeadFilter, DeadLetter, JobFilter, JobStatus, JobSummary, Schedule, UsageLine};
+use bul_store::{AuditLine, DeadFilter, DeadLetter, JobFilter, JobStatus, JobSummary, Schedule, UsageLine};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use super::call::{Call, Caller};
 use super::problem::CallError;
 use super::sse::{SseEvent, SseParser};
-use super::types::{BulkReport, JobView, NewSchedule, Receipt, ReplayHow, Selected, SubmitFailure};
+use super::types::{BulkReport, JobView, NewSchedule, Receipt, Selected, SubmitFailure};
 use crate::context::Context;
 use crate::exit::Fault;
 
@@ -20,7 +21,7 @@ const PAGE: usize = 500;
 
 /// A server.
 pub struct HttpClient {
-    caller: Caller,
+    pub(super) caller: Caller,
 }
 
 #[derive(Debug, Deserialize)]
@@ -181,27 +182,24 @@ impl HttpClient {
         Ok(self.caller.json(Call::get(&["v1", "dead-letters", &id.to_string()])).await?)
     }
 
+    pub async fn preview_edit(&self, id: JobId, job: RawJob) -> anyhow::Result<EditReport> {
+        let call = Call::put(&["v1", "dead-letters", &id.to_string()], serde_json::to_value(&job)?);
+        Ok(self.caller.json(call.with("dry_run", Some("true".into()))).await?)
+    }
+
     pub async fn edit_dead_letter(&self, id: JobId, job: RawJob) -> anyhow::Result<()> {
         let call = Call::put(&["v1", "dead-letters", &id.to_string()], serde_json::to_value(&job)?);
         self.caller.bytes(call).await?;
         Ok(())
     }
 
-    pub async fn replay(&self, which: &Selected, how: &ReplayHow) -> anyhow::Result<BulkReport> {
-        let mut body = choice(which, how.dry_run);
-        if how.ignore_breakers {
-            body["ignore_breakers"] = true.into();
-        }
-        if let Some(rate) = &how.rate {
-            body["rate"] = json!(rate);
-        }
-        // A letter that was replayed is not dead any more: sending the request again skips it.
-        Ok(self.caller.json(Call::post(&["v1", "dead-letters", "replay"], body).repeatable()).await?)
-    }
-
     pub async fn purge(&self, which: &Selected, dry_run: bool) -> anyhow::Result<BulkReport> {
         let call = Call::post(&["v1", "dead-letters", "purge"], choice(which, dry_run)).repeatable();
         Ok(self.caller.json(call).await?)
+    }
+
+    pub async fn audit(&self, limit: usize) -> anyhow::Result<Vec<AuditLine>> {
+        self.pages(&Call::get(&["v1", "audit"]), limit).await
     }
 
     pub async fn usage(&self, since: Timestamp) -> anyhow::Result<Vec<UsageLine>> {
@@ -228,7 +226,7 @@ impl HttpClient {
     }
 }
 
-fn choice(which: &Selected, dry_run: bool) -> Value {
+pub(super) fn choice(which: &Selected, dry_run: bool) -> Value {
     match which {
         Selected::Ids(ids) => json!({"ids": ids, "dry_run": dry_run}),
         Selected::Filter(filter) => json!({"filter": filter, "dry_run": dry_run}),

@@ -12,14 +12,18 @@ pub mod ids;
 pub mod input;
 pub mod print;
 mod problem;
+mod replay;
 pub mod set;
 mod slots;
 mod sse;
 pub mod types;
 pub mod watch;
 
+use bul_dlq_replayer::EditReport;
 use bul_job::{Event, Format, JobId, RawJob, Timestamp};
-use bul_store::{DeadFilter, DeadLetter, JobFilter, JobStatus, JobSummary, Schedule, StoreError, UsageLine};
+use bul_store::{
+    AuditLine, DeadFilter, DeadLetter, JobFilter, JobStatus, JobSummary, Schedule, StoreError, UsageLine,
+};
 use futures::stream::BoxStream;
 
 pub use slots::Slots;
@@ -134,12 +138,17 @@ impl Backend {
         ask!(self, client => client.dead_letter(id))
     }
 
+    /// What replacing the job of a dead letter would change.
+    pub async fn preview_edit(&self, id: JobId, job: RawJob) -> anyhow::Result<EditReport> {
+        ask!(self, client => client.preview_edit(id, job))
+    }
+
     /// Replaces the job of a dead letter.
     pub async fn edit_dead_letter(&self, id: JobId, job: RawJob) -> anyhow::Result<()> {
         ask!(self, client => client.edit_dead_letter(id, job))
     }
 
-    /// Puts dead letters back to work.
+    /// Puts dead letters back to work; says on stderr while it halts.
     pub async fn replay(&self, which: &Selected, how: &ReplayHow) -> anyhow::Result<BulkReport> {
         ask!(self, client => client.replay(which, how))
     }
@@ -147,6 +156,11 @@ impl Backend {
     /// Erases dead letters.
     pub async fn purge(&self, which: &Selected, dry_run: bool) -> anyhow::Result<BulkReport> {
         ask!(self, client => client.purge(which, dry_run))
+    }
+
+    /// Who did what to dead letters, newest first.
+    pub async fn audit(&self, limit: usize) -> anyhow::Result<Vec<AuditLine>> {
+        ask!(self, client => client.audit(limit))
     }
 
     /// Tokens and times.

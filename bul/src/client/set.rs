@@ -93,6 +93,25 @@ pub fn apply_all(job: RawJob, assignments: &[Assignment]) -> anyhow::Result<RawJ
     Ok(RawJob::from_value(value).map_err(|e| Fault::usage(format!("--set: {e}")))?)
 }
 
+/// Assignments as a JSON merge patch, for jobs that are not at hand.
+pub fn as_patch(assignments: &[Assignment]) -> Result<Value, Fault> {
+    let mut patch = Value::Object(Map::new());
+    for Assignment { path, value } in assignments {
+        let wrong = |why: String| Fault::usage(format!("--set {}: {why}", path.join(".")));
+        // A merge patch would put an object with this member in the place of the array.
+        if let Some(index) = path.iter().find(|step| step.parse::<usize>().is_ok()) {
+            return Err(wrong(format!("{index} may be an index, and a patch cannot reach into an array"))
+                .hint("edit one letter after the other with: bul dlq edit"));
+        }
+        let mut at = &mut patch;
+        for step in path {
+            at = enter(at, step).map_err(wrong)?;
+        }
+        *at = value.clone();
+    }
+    Ok(patch)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -142,5 +161,14 @@ mod tests {
         assert!(set("colour=red").unwrap_err().to_string().contains("/colour"));
         assert_eq!(set("priority=high").unwrap().priority, Some(bul_job::PriorityInput::Name("high".into())));
         assert_eq!(set("data.a.b=1").unwrap().data.unwrap()["a"]["b"], 1);
+    }
+
+    #[test]
+    fn a_patch_removes_by_null_and_reaches_into_no_array() {
+        let read = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>();
+        let patch = as_patch(&read(&["data.currency=EUR", "data.note=null", "priority=high"])).unwrap();
+        assert_eq!(patch, json!({"data": {"currency": "EUR", "note": null}, "priority": "high"}));
+        assert!(as_patch(&read(&["data.lines.0.price=3"])).is_err());
+        assert!(as_patch(&read(&["data=3", "data.a=4"])).is_err());
     }
 }

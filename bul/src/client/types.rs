@@ -1,8 +1,10 @@
 //! What client commands ask for and get, the same from a server and from the store.
 
+use bul_dlq_replayer::{EditReport, Refusal};
 use bul_job::{FieldError, JobId, MissedPolicy, RawJob, State};
 use bul_store::{JobDetail, JobStatus};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Answer to one submitted job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +91,8 @@ pub struct ReplayHow {
     pub dry_run: bool,
     /// Go on although a dependency of the jobs is down.
     pub ignore_breakers: bool,
+    /// Merge patch of each job, made with its replay.
+    pub patch: Option<Value>,
 }
 
 /// What a replay or purge did.
@@ -109,8 +113,23 @@ pub struct BulkReport {
     pub failed: u64,
     /// Why it ended before all were done.
     pub stopped: Option<String>,
+    /// Which dependency is down, if it ended for it; in a dry run, if it would.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub halted: Option<String>,
     /// Nothing was changed on purpose.
     pub dry_run: bool,
     /// The first ids.
     pub ids: Vec<JobId>,
+    /// What the patch changed in the first ones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub edits: Vec<EditReport>,
+    /// The first ones that the patch does not fit.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<Refusal>,
+    /// From a server: where the next request goes on.
+    #[serde(skip_serializing)]
+    pub next_cursor: Option<String>,
+    /// From a server: when the next request goes on; absent when there is nothing to go on with.
+    #[serde(skip_serializing)]
+    pub again_after_ms: Option<u64>,
 }

@@ -1,29 +1,29 @@
 //! `bul dlq`: dead letters, looked at, edited, replayed, purged.
 //!
-//! Invariant: what cannot be undone (purge) or changes a job (edit) is shown first and asked for,
-//! unless `--yes` was given; everything is chosen only by an explicit `--all`.
+//! Invariant: what cannot be undone (purge) or changes a job (an edit, by itself or with a replay) is shown first and
+//! asked for, unless `--yes` was given; everything is chosen only by an explicit `--all`.
 
 use std::io::{BufRead, IsTerminal, Write};
 
 use bul_dlq_replayer::{Rate, parse_filter};
-use bul_store::{DeadFilter, DeadLetter};
-use chrono::Utc;
+use bul_store::DeadFilter;
 use clap::Subcommand;
 
 use crate::client::Backend;
 use crate::client::ids::{resolve, resolve_all};
-use crate::client::print::{bytes, clean_lines, count, cut, instant, pairs, relative, short, table};
-use crate::client::set::Assignment;
+use crate::client::print::count;
+use crate::client::set::{Assignment, as_patch};
 use crate::client::types::{BulkReport, ReplayHow, Selected};
 use crate::context::Context;
 use crate::exit::{Exit, Fault};
 
 mod edit;
+mod text;
 
 /// Entries in one list at most.
 const LIST_MAX: u64 = 10_000;
-/// Characters of a message in the list; the line stays within 80.
-const MESSAGE_CHARS_MAX: usize = 26;
+/// Lines of the audit at most; a server gives no more.
+const AUDIT_MAX: u64 = 500;
 
 /// Dead letters: jobs that failed for good, until somebody repairs, replays or erases them.
 #[derive(Debug, clap::Args)]
@@ -32,6 +32,8 @@ const MESSAGE_CHARS_MAX: usize = 26;
   bul dlq edit 3f9a1c22 --set data.currency=EUR
   bul dlq replay 3f9a1c22
   bul dlq replay --filter code=model_unavailable,since=2026-11-01 --rate 10/s --dry-run
+  bul dlq replay --filter template=invoice,code=bad_data --set data.currency=EUR --rate 10/s
+  bul dlq audit
 
 Filter keys: reason (permanent, attempts_spent, poison, deadline_passed, unreadable), code, template,
 since (a date or time), id; all conditions must hold.")]
@@ -60,9 +62,10 @@ enum Action {
     },
     /// Repair the job of a dead letter; it stays dead until it is replayed
     ///
-    /// Without --set and --file the job is opened in $EDITOR. The difference is shown and asked for.
+    /// Without --set and --file the job is opened in $EDITOR. It is checked as a new one, the difference is shown and
+    /// asked for.
     #[command(
-        after_help = "Examples:\n  bul dlq edit 3f9a1c22 --set data.currency=EUR --set data.note=null\n  bul dlq edit 3f9a1c22 --file repaired.json --yes\n  EDITOR=nano bul dlq edit 3f9a1c22"
+        after_help = "Examples:\n  bul dlq edit 3f9a1c22 --set data.currency=EUR --set data.note=null\n  bul dlq edit 3f9a1c22 --set data.currency=EUR --dry-run\n  bul dlq edit 3f9a1c22 --file repaired.json --yes\n  EDITOR=nano bul dlq edit 3f9a1c22"
     )]
     Edit {
         /// Dead letter
@@ -73,16 +76,21 @@ enum Action {
         /// The whole job anew; - for standard input
         #[arg(long, value_name = "FILE")]
         file: Option<String>,
+        /// Check the edit and show the difference, but change nothing
+        #[arg(long)]
+        dry_run: bool,
         /// Do not ask
         #[arg(long)]
         yes: bool,
     },
     /// Put dead letters back to work, under their ids
     ///
-    /// Repeating it is safe: what is not dead any more is skipped. A server spreads a rate over time
-    /// and answers at once; with --direct the command itself waits.
+    /// Repeating it is safe: what is not dead any more is skipped. The command lasts as long as the rate says; ending
+    /// it leaves the rest dead, but for what a server has planned 10 s in advance. While a worker's circuit breaker is
+    /// open it halts and goes on by itself, for 15 minutes at most. With --set each job is edited in the same step:
+    /// the first differences are shown and asked for.
     #[command(
-        after_help = "Examples:\n  bul dlq replay 3f9a1c22 77aa01bc\n  bul dlq replay --filter code=model_unavailable --rate 600/m\n  bul dlq replay --all --dry-run"
+        after_help = "Examples:\n  bul dlq replay 3f9a1c22 77aa01bc\n  bul dlq replay --filter code=model_unavailable --rate 600/m\n  bul dlq replay --filter code=bad_data --set data.currency=EUR --set data.note=null --dry-run\n  bul dlq replay --all --dry-run"
     )]
     Replay {
         #[command(flatten)]
@@ -90,12 +98,18 @@ enum Action {
         /// Speed: N/s, N/m or N/h
         #[arg(long, value_name = "N/s", value_parser = rate)]
         rate: Option<String>,
-        /// Only count and name the first ones
+        /// Edit one field of each job, JSON or text; null removes it
+        #[arg(long = "set", value_name = "PATH=VALUE")]
+        sets: Vec<Assignment>,
+        /// Only count, name the first ones and show what --set would change in them
         #[arg(long)]
         dry_run: bool,
         /// Go on although the circuit breaker of a dependency is open, instead of halting until it is back
-        #[arg(long)]
+        #[arg(long, visible_alias = "force")]
         ignore_breakers: bool,
+        /// Do not ask before jobs are edited
+        #[arg(long)]
+        yes: bool,
     },
     /// Erase payloads and failure texts of dead letters for good; the ledger still counts them
     #[command(after_help = "Example:\n  bul dlq purge --filter reason=unreadable --yes")]
@@ -108,6 +122,15 @@ enum Action {
         /// Do not ask
         #[arg(long)]
         yes: bool,
+    },
+    /// Who edited, replayed and purged which dead letters, newest first
+    #[command(
+        after_help = "Example:\n  bul dlq audit --limit 200 -o json | jq '.[] | select(.action == \"dlq.edit\")'"
+    )]
+    Audit {
+        /// How many
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=AUDIT_MAX))]
+        limit: u64,
     },
 }
 
@@ -159,27 +182,57 @@ async fn act(action: Action, backend: &Backend, context: &Context) -> anyhow::Re
             let parsed = filter.as_deref().map(parse_filter).transpose();
             let filter = parsed.map_err(|e| Fault::usage(e.to_string()))?.unwrap_or_default();
             let letters = backend.dead_letters(&DeadFilter { limit: limit as usize, ..filter }).await?;
-            context.print(&letters, || list_text(&letters))?;
+            context.print(&letters, || text::list(&letters))?;
             Ok(Exit::Done)
         }
         Action::Show { id } => {
             let letter = backend.dead_letter(resolve(backend, &id, true).await?).await?;
-            context.print(&letter, || show_text(&letter))?;
+            context.print(&letter, || text::show(&letter))?;
             Ok(Exit::Done)
         }
-        Action::Edit { id, sets, file, yes } => {
+        Action::Edit { id, sets, file, dry_run, yes } => {
             let id = resolve(backend, &id, true).await?;
-            edit::run(backend, context, id, &edit::How { sets, file, yes }).await
+            edit::run(backend, context, id, &edit::How { sets, file, dry_run, yes }).await
         }
-        Action::Replay { which, rate, dry_run, ignore_breakers } => {
-            let selected = which.selected(backend).await?;
-            let spinner = spinner(context, "replaying");
-            let report = backend.replay(&selected, &ReplayHow { rate, dry_run, ignore_breakers }).await;
-            spinner.finish_and_clear();
-            finish(context, &report?, "replayed")
+        Action::Replay { which, rate, sets, dry_run, ignore_breakers, yes } => {
+            let patch = (!sets.is_empty()).then(|| as_patch(&sets)).transpose()?;
+            let how = ReplayHow { rate, dry_run, ignore_breakers, patch };
+            replay(backend, context, &which.selected(backend).await?, how, yes).await
+        }
+        Action::Audit { limit } => {
+            let lines = backend.audit(limit as usize).await?;
+            context.print(&lines, || text::audit(&lines))?;
+            Ok(Exit::Done)
         }
         Action::Purge { which, dry_run, yes } => purge(backend, context, &which, dry_run, yes).await,
     }
+}
+
+async fn replay(
+    backend: &Backend,
+    context: &Context,
+    selected: &Selected,
+    how: ReplayHow,
+    yes: bool,
+) -> anyhow::Result<Exit> {
+    let asks = how.patch.is_some() && !how.dry_run && !yes;
+    if asks {
+        let would = backend.replay(selected, &ReplayHow { dry_run: true, ..how.clone() }).await?;
+        eprint!("{}", text::report(&would, "replayed"));
+        let letters = count(would.matched, "dead letter");
+        if would.matched > 0 && !confirm(&format!("edit and replay {letters} like this?"))? {
+            return Err(Fault::failed("nothing was changed").into());
+        }
+    }
+    let spinner = spinner(context, "replaying");
+    let report = backend.replay(selected, &how).await;
+    spinner.finish_and_clear();
+    let mut report = report?;
+    if asks {
+        // Seen before the question.
+        report.edits.clear();
+    }
+    finish(context, &report, "replayed")
 }
 
 async fn purge(
@@ -228,84 +281,12 @@ fn spinner(context: &Context, what: &'static str) -> indicatif::ProgressBar {
 
 /// Prints a report; exit 1 when the call ended early or something was refused.
 fn finish(context: &Context, report: &BulkReport, verb: &str) -> anyhow::Result<Exit> {
-    context.print(report, || report_text(report, verb))?;
+    context.print(report, || text::report(report, verb))?;
     if let Some(stopped) = &report.stopped {
         eprintln!("error: stopped early: {stopped}; run it again for the rest");
     }
     let good = report.stopped.is_none() && report.failed == 0;
     Ok(if good { Exit::Done } else { Exit::Failed })
-}
-
-fn report_text(report: &BulkReport, verb: &str) -> String {
-    let done = report.replayed.or(report.purged).unwrap_or(0);
-    let mut out = if report.dry_run {
-        format!("{} would be {verb}\n", count(report.matched, "dead letter"))
-    } else {
-        // One that died again meanwhile was not counted at the start.
-        let all = report.matched.max(done + report.skipped + report.failed);
-        let mut line = format!("{done} of {} {verb}", count(all, "dead letter"));
-        if report.skipped > 0 {
-            line.push_str(&format!(", {} skipped (not dead any more)", report.skipped));
-        }
-        if report.failed > 0 {
-            line.push_str(&format!(", {} refused", report.failed));
-        }
-        line + "\n"
-    };
-    for id in &report.ids {
-        out.push_str(&format!("{id}\n"));
-    }
-    let shown = report.ids.len() as u64;
-    let total = if report.dry_run { report.matched } else { done };
-    if shown > 0 && total > shown {
-        out.push_str("…\n");
-    }
-    out
-}
-
-fn list_text(letters: &[DeadLetter]) -> String {
-    if letters.is_empty() {
-        return "no dead letters".into();
-    }
-    let now = Utc::now();
-    let row = |letter: &DeadLetter| {
-        vec![
-            short(&letter.id),
-            letter.reason.as_str().to_owned(),
-            cut(&letter.template, 14),
-            relative(letter.died_at, now),
-            cut(&letter.message, MESSAGE_CHARS_MAX),
-        ]
-    };
-    table(&["ID", "REASON", "TEMPLATE", "DIED", "MESSAGE"], &letters.iter().map(row).collect::<Vec<_>>())
-}
-
-fn show_text(letter: &DeadLetter) -> String {
-    let mut lines = vec![
-        ("id", letter.id.to_string()),
-        ("reason", letter.reason.as_str().to_owned()),
-        ("code", letter.code.clone()),
-        ("message", letter.message.clone()),
-        ("template", letter.template.clone()),
-        ("attempts", letter.attempts.to_string()),
-        ("died", instant(letter.died_at, Utc::now())),
-    ];
-    if let Some(size) = letter.raw_bytes {
-        lines.push(("raw", bytes(size)));
-    }
-    let mut out = pairs(&lines);
-    if let Some(job) = &letter.job {
-        let job = bul_dlq_replayer::as_raw(job, Utc::now());
-        out.push_str(&format!("\nJob\n{}\n", serde_json::to_string_pretty(&job).unwrap_or_default()));
-    }
-    if let Some(raw) = &letter.raw_text {
-        out.push_str(&format!("\nMessage that could not be read\n{}\n", clean_lines(raw)));
-    }
-    out.push_str(&format!(
-        "\nedit it with: bul dlq edit {0}\nreplay it with: bul dlq replay {0}\n",
-        short(&letter.id)
-    ));
-    out
 }
 
 #[cfg(test)]
@@ -330,6 +311,8 @@ mod tests {
             "dlq replay --filter a=b",
             "dlq replay --all --rate fast",
             "dlq edit x --set a=1 --file f",
+            "dlq replay --set a=1",
+            "dlq audit --limit 501",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
@@ -337,19 +320,10 @@ mod tests {
             "dlq replay --all --rate 10/s --dry-run",
             "dlq purge --filter reason=poison --yes",
             "dlq replay 1234 5678",
+            "dlq replay --all --set data.a=1 --yes --force",
+            "dlq edit x --set a=1 --dry-run",
         ] {
             assert!(parse(good).is_ok(), "{good}");
         }
-    }
-
-    #[test]
-    fn reports_are_sentences() {
-        let report = BulkReport { matched: 3, replayed: Some(2), skipped: 1, ..BulkReport::default() };
-        assert_eq!(
-            report_text(&report, "replayed"),
-            "2 of 3 dead letters replayed, 1 skipped (not dead any more)\n"
-        );
-        let dry = BulkReport { matched: 7, dry_run: true, ..BulkReport::default() };
-        assert_eq!(report_text(&dry, "purged"), "7 dead letters would be purged\n");
     }
 }

@@ -3,11 +3,10 @@
 use std::io::Write;
 use std::process::Command;
 
-use bul_job::{JobId, Limits, RawJob, ValidJob};
+use bul_dlq_replayer::EditReport;
+use bul_job::{JobId, RawJob};
 use bul_store::DeadLetter;
 use chrono::Utc;
-use serde_json::json;
-use similar::TextDiff;
 
 use crate::client::Backend;
 use crate::client::input;
@@ -23,32 +22,35 @@ const JOB_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub(super) struct How {
     pub(super) sets: Vec<Assignment>,
     pub(super) file: Option<String>,
+    pub(super) dry_run: bool,
     pub(super) yes: bool,
 }
 
-/// Edits a dead letter.
+/// Edits a dead letter. Whoever makes the edit also checks it and tells the difference.
 pub(super) async fn run(backend: &Backend, context: &Context, id: JobId, how: &How) -> anyhow::Result<Exit> {
     let letter = backend.dead_letter(id).await?;
-    let now = Utc::now();
-    let before = letter.job.as_ref().map(|job| bul_dlq_replayer::as_raw(job, now));
+    let before = letter.job.as_ref().map(|job| bul_dlq_replayer::as_raw(job, Utc::now()));
     let after = edited(&letter, before.as_ref(), how)?;
-    ValidJob::parse(after.clone(), now, &Limits::default())
-        .map_err(|e| Fault::usage(format!("the edited job is not valid: {e}")))?;
-    let diff = difference(before.as_ref(), &after, id)?;
-    if diff.is_empty() {
-        context.print(&json!({"id": id, "changed": false, "diff": ""}), || "nothing differs".into())?;
+    let report = backend.preview_edit(id, after.clone()).await?;
+    let diff = clean_lines(&report.diff);
+    if !report.changed {
+        context.print(&report, || "nothing differs".into())?;
+        return Ok(Exit::Done);
+    }
+    if how.dry_run {
+        context.print(&report, || format!("{diff}nothing was changed"))?;
         return Ok(Exit::Done);
     }
     if !how.yes {
-        eprint!("{}", clean_lines(&diff));
+        eprint!("{diff}");
         if !super::confirm("make this change?")? {
             return Err(Fault::failed("nothing was changed").into());
         }
     }
     backend.edit_dead_letter(id, after).await?;
-    context.print(&json!({"id": id, "changed": true, "diff": diff}), || {
+    context.print(&EditReport { dry_run: false, ..report }, || {
         let done = format!("dead letter {id} is edited; replay it with: bul dlq replay {id}");
-        if how.yes { format!("{}{done}", clean_lines(&diff)) } else { done }
+        if how.yes { format!("{diff}{done}") } else { done }
     })?;
     Ok(Exit::Done)
 }
@@ -100,34 +102,4 @@ fn in_editor(text: &str) -> anyhow::Result<Vec<u8>> {
     }
     // Read by path: most editors replace the file instead of writing into it.
     Ok(std::fs::read(file.path())?)
-}
-
-/// Unified difference of the two jobs' JSON; empty when they are the same.
-fn difference(before: Option<&RawJob>, after: &RawJob, id: JobId) -> anyhow::Result<String> {
-    let pretty = |job: &RawJob| -> anyhow::Result<String> { Ok(serde_json::to_string_pretty(job)? + "\n") };
-    let old = before.map(pretty).transpose()?.unwrap_or_default();
-    let new = pretty(after)?;
-    if old == new {
-        return Ok(String::new());
-    }
-    let header = format!("{id}.json");
-    Ok(TextDiff::from_lines(old.as_str(), new.as_str())
-        .unified_diff()
-        .context_radius(3)
-        .header(&header, &header)
-        .to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn differences_show_what_changes() {
-        let job = |template: &str| RawJob { template: Some(template.into()), ..RawJob::default() };
-        let id = JobId::new();
-        let diff = difference(Some(&job("a")), &job("b"), id).unwrap();
-        assert!(diff.contains("-  \"template\": \"a\"") && diff.contains("+  \"template\": \"b\""), "{diff}");
-        assert_eq!(difference(Some(&job("a")), &job("a"), id).unwrap(), "");
-    }
 }
