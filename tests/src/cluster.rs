@@ -104,6 +104,12 @@ impl Cluster {
         self
     }
 
+    /// Sets a variable for every role and command from now on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment.retain(|(n, _)| n != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Starts a role under a name and waits until it is ready.
     pub fn role(&mut self, name: &str, arguments: &[&str], environment: &[(&str, &str)]) {
         let own = |pair: &(&str, &str)| (pair.0.to_owned(), pair.1.to_owned());
@@ -234,10 +240,20 @@ impl Cluster {
         self.cli(&[arguments, &[&path]].concat())
     }
 
+    /// Port of the producer.
+    pub fn http_port(&self) -> u16 {
+        self.http_port
+    }
+
+    /// What the local key is sent as.
+    pub fn authorization(&self) -> String {
+        let key = std::fs::read_to_string(self.home.path().join("data/local.key")).expect("a local key");
+        format!("Bearer {}", key.trim())
+    }
+
     /// Sends a request to the producer with the local key.
     pub fn request(&self, method: &str, path: &str, body: &str) -> Answer {
-        let key = std::fs::read_to_string(self.home.path().join("data/local.key")).expect("a local key");
-        let authorization = format!("Bearer {}", key.trim());
+        let authorization = self.authorization();
         let headers = [("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
         request(self.http_port, method, path, &headers, body.as_bytes())
     }

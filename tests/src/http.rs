@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+/// Body of every refusal of a scripted server.
+const REFUSAL: &str = r#"{"error":{"message":"refused by the test"}}"#;
+
 /// An answer.
 #[derive(Debug)]
 pub struct Answer {
@@ -28,16 +31,28 @@ impl Answer {
 
 /// A server that answers every request with one status, for as long as the process lives; its port.
 pub fn refusing_server(status: u16) -> u16 {
-    answering(move |_| (status, r#"{"error":{"message":"refused by the test"}}"#.into()))
+    answering(move |_| (status, REFUSAL.into()))
 }
 
 /// An OpenAI-compatible server whose n-th answer says `script(n, body of the request)`; its port.
 pub fn completions_server(script: impl Fn(usize, Value) -> String + Send + 'static) -> u16 {
     let mut n = 0;
+    model_server(move |body| {
+        let text = script(n, body);
+        n += 1;
+        Ok(text)
+    })
+}
+
+/// An OpenAI-compatible server that says the text of `script(body of the request)`, or fails with its status; its port.
+pub fn model_server(mut script: impl FnMut(Value) -> Result<String, u16> + Send + 'static) -> u16 {
     answering(move |request| {
         let body = request.windows(4).position(|w| w == b"\r\n\r\n").map_or(&[][..], |at| &request[at + 4..]);
-        let message = json!({"role": "assistant", "content": script(n, serde_json::from_slice(body).unwrap_or_default())});
-        n += 1;
+        let text = match script(serde_json::from_slice(body).unwrap_or_default()) {
+            Ok(text) => text,
+            Err(status) => return (status, REFUSAL.into()),
+        };
+        let message = json!({"role": "assistant", "content": text});
         let usage = json!({"prompt_tokens": 50, "completion_tokens": 20});
         let choice = json!({"index": 0, "message": message, "finish_reason": "stop"});
         (200, json!({"choices": [choice], "usage": usage}).to_string())
@@ -114,4 +129,12 @@ fn join_chunks(mut raw: &[u8]) -> Vec<u8> {
         raw = raw.get(end + 2 + size + 2..).unwrap_or_default();
     }
     body
+}
+
+/// A metric of the process that serves `/metrics` on this port; the value behind `name` and its labels.
+#[track_caller]
+pub fn metric(port: u16, name: &str) -> i64 {
+    let text = String::from_utf8(request(port, "GET", "/metrics", &[], b"").body).expect("UTF-8");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{name} is not in {text}")).trim().parse().expect("a whole number")
 }
