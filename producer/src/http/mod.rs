@@ -25,6 +25,7 @@ mod schedules;
 mod serve;
 #[cfg(feature = "openapi")]
 mod shapes;
+mod stall;
 mod state;
 
 use axum::Router;

@@ -22,6 +22,9 @@ pub struct ProducerOptions {
     pub request_timeout: Duration,
     /// How long the head of a request may take, against clients that send a byte a minute.
     pub header_timeout: Duration,
+    /// How long a client may take nothing of its answer. Too low: slow lines lose large answers. Too high: clients that
+    /// never read hold their connections for that long.
+    pub write_timeout: Duration,
     /// Header lines of a request.
     pub headers_max: usize,
     /// Bytes of a request's head.
@@ -56,6 +59,7 @@ impl Default for ProducerOptions {
             body_timeout: Duration::from_secs(60),
             request_timeout: Duration::from_secs(30),
             header_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(30),
             headers_max: 64,
             header_bytes_max: 64 * 1024,
             requests_max: 512,

@@ -1,4 +1,4 @@
-//! The listener: connections are bounded, slow heads are cut off, the end is orderly.
+//! The listener: connections are bounded, slow heads and clients that do not read are cut off, the end is orderly.
 //!
 //! `axum::serve` sets no time limit on a request's head, which lets anybody hold connections open
 //! for free; hence the loop here.
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::options::ProducerOptions;
+use super::stall::Stall;
 use super::state::AppState;
 
 /// Pause when the system gives out no more connections, which lasts until some are closed.
@@ -84,7 +85,8 @@ async fn run(
         };
         no_delay(&stream);
         let service = TowerToHyperService::new(app.clone());
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        let stream = TokioIo::new(Stall::new(stream, options.write_timeout));
+        let connection = graceful.watch(http.serve_connection(stream, service));
         connections.spawn(async move {
             if let Err(error) = connection.await {
                 debug!(%error, "connection ended");

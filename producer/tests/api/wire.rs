@@ -113,6 +113,20 @@ async fn heads_are_limited_in_size_and_time() {
 }
 
 #[tokio::test]
+async fn a_client_that_asks_and_never_reads_is_cut_off() {
+    let options = ProducerOptions { write_timeout: Duration::from_millis(200), ..Default::default() };
+    let served = serve(options).await;
+    let request = b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut glutton = TcpStream::connect(served.address).await.unwrap();
+    // Once all buffers are full nothing more can be sent, until the connection ends.
+    let asking = async { while glutton.write_all(request).await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(60), asking).await.expect("the server cuts it off");
+    // One that reads is served, however long it took to ask.
+    let mut reader = served.send("GET /openapi.json HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert!(rest(&mut reader).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
 async fn a_stop_ends_streams_and_idle_connections() {
     let served = serve(ProducerOptions::default()).await;
     let id = served.app.submitted().await;
