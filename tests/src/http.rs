@@ -131,10 +131,10 @@ fn join_chunks(mut raw: &[u8]) -> Vec<u8> {
     body
 }
 
-/// A metric of the process that serves `/metrics` on this port; the value behind `name` and its labels.
+/// A metric of the process that serves `/metrics` on this port: the value behind `name` and its labels, once there is one.
 #[track_caller]
-pub fn metric(port: u16, name: &str) -> i64 {
+pub fn metric(port: u16, name: &str) -> Option<i64> {
     let text = String::from_utf8(request(port, "GET", "/metrics", &[], b"").body).expect("UTF-8");
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("{name} is not in {text}")).trim().parse().expect("a whole number")
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    Some(value.trim().parse().expect("a whole number"))
 }
