@@ -164,7 +164,7 @@ impl Trial {
             return;
         }
         costs.jobs += 1;
-        if costs.jobs % REPORT_EVERY == 0 {
+        if costs.jobs.is_multiple_of(REPORT_EVERY) {
             let (sides, gauge) = (costs.sides.clone(), self.gauge.clone());
             // Thousands of permutations: not on a thread that answers are waited for on.
             tokio::task::spawn_blocking(move || tell(&sides, gauge.as_ref()));
