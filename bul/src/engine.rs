@@ -212,7 +212,7 @@ mod tests {
             ("kv=int8", "none of preset"),
             ("eviction", "no option=value"),
             ("kv_mib_max=x", "no number"),
-            ("eviction=oldest", "none of planned"),
+            ("eviction=oldest", "none of lru"),
         ] {
             let error = with(trial).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
