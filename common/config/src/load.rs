@@ -323,7 +323,7 @@ mod tests {
         for (name, path) in VARIABLES {
             let given = match *path {
                 "worker.lanes" => "high",
-                "model.tune" | "model.compare_policies" => "true",
+                "model.tune" | "model.compare_policies" | "log.spans" => "true",
                 "model.tenants" => "{acme = {floor_percent = 7}}",
                 _ => "7",
             };
