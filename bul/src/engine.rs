@@ -117,6 +117,10 @@ pub fn trial_options(config: &Config, tier: Option<PathBuf>) -> anyhow::Result<O
             }
         }
     }
+    if !config.model.remote_secret.is_empty() {
+        let why = "model.trial: cannot go with model.remote_secret: each side would find what the other has computed";
+        return Err(Fault::usage(why).into());
+    }
     if devices(config)? != [ComputeDevice::Cpu] {
         return Err(Fault::usage("model.trial: takes one device, and that the processor").into());
     }
@@ -217,6 +221,11 @@ mod tests {
             let error = with(trial).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         }
+        let mut shared = Config::default();
+        (shared.model.trial, shared.model.remote_secret) =
+            ("tune=true".into(), bul_config::Secret::new("sixteen letters!"));
+        let error = trial_options(&shared, None).unwrap_err().to_string();
+        assert!(error.contains("each side would find"), "{error}");
     }
 
     fn check(cap: u32, tenants: &[(&str, u32, u32)], expected: Result<&[(u32, u32)], &str>) {

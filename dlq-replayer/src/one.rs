@@ -63,15 +63,14 @@ impl Replayer {
         patch: Option<&Value>,
         actor: &str,
     ) -> Result<Option<EditReport>, EditError> {
+        let mut edited = None;
         if let Some(patch) = patch {
             let letter = self.show(tenant, id).await?;
-            let (job, report) = self.edited_of(&letter, Edit::Patch(patch.clone()))?;
-            if report.changed {
-                self.store.replay_edited(tenant, id, &job, at, actor).await?;
-                return Ok(Some(report));
-            }
+            edited = Some(self.edited_of(&letter, Edit::Patch(patch.clone()))?)
+                .filter(|(_, report)| report.changed);
         }
-        self.store.replay(tenant, id, at, actor).await?;
-        Ok(None)
+        let (job, report) = edited.unzip();
+        self.store.replay(tenant, id, job.as_ref(), at, actor).await?;
+        Ok(report)
     }
 }

@@ -55,12 +55,15 @@ impl Tags {
     /// What has waited long enough for older messages.
     fn stragglers(&mut self, now: Instant) -> BTreeSet<u64> {
         match self.due {
-            Some(due) if due <= now => {
-                self.due = None;
-                std::mem::take(&mut self.done)
-            }
+            Some(due) if due <= now => self.rest(),
             Some(_) | None => BTreeSet::new(),
         }
+    }
+
+    /// Everything, however long it has waited.
+    fn rest(&mut self) -> BTreeSet<u64> {
+        self.due = None;
+        std::mem::take(&mut self.done)
     }
 }
 
@@ -121,7 +124,7 @@ impl Acks {
             }
             // A commit ends many jobs: let all of them say so.
             tokio::task::yield_now().await;
-            if let Err(error) = self.write(Instant::now()).await {
+            if let Err(error) = self.write(Tags::stragglers).await {
                 return error;
             }
         }
@@ -129,14 +132,14 @@ impl Acks {
 
     /// Writes everything that is left here.
     pub(crate) async fn flush(&self) -> Result<(), BrokerError> {
-        self.write(Instant::now() + STRAGGLER_WAIT).await
+        self.write(|tags, _| tags.rest()).await
     }
 
-    async fn write(&self, now: Instant) -> Result<(), BrokerError> {
+    async fn write(&self, singly: fn(&mut Tags, Instant) -> BTreeSet<u64>) -> Result<(), BrokerError> {
         let _writing = self.writing.lock().await;
         let (group, stragglers) = {
-            let mut tags = self.tags.lock();
-            (tags.group(now), tags.stragglers(now))
+            let (mut tags, now) = (self.tags.lock(), Instant::now());
+            (tags.group(now), singly(&mut tags, now))
         };
         if let Some(tag) = group {
             self.ack_now(tag, true).await?;
@@ -202,6 +205,16 @@ mod tests {
         assert_eq!((tags.group(now), tags.due), (Some(1), None), "the server has the others already");
     }
 
+    #[test]
+    fn at_the_end_nothing_waits() {
+        let (now, mut tags) = (Instant::now(), Tags::default());
+        tags.open.extend(1..=4);
+        tags.ack(1);
+        tags.ack(3);
+        assert_eq!((tags.group(now), tags.rest()), (Some(1), BTreeSet::from([3])));
+        assert!(tags.done.is_empty() && tags.due.is_none());
+    }
+
     proptest! {
         /// What the server is told, against a server that does what AMQP 0-9-1 says of `multiple`.
         #[test]
@@ -241,7 +254,9 @@ mod tests {
                 prop_assert!(before.difference(&server).all(|tag| acked.contains(tag)));
             }
             tags.group(now);
-            tags.stragglers(now + STRAGGLER_WAIT);
+            for tag in tags.rest() {
+                prop_assert!(server.remove(&tag), "an unknown tag closes the channel");
+            }
             prop_assert!(tags.done.is_empty() && tags.due.is_none());
         }
     }

@@ -138,9 +138,13 @@ pub(crate) async fn replay(
     conn: &mut PgConnection,
     tenant: &TenantId,
     id: JobId,
+    edited: Option<&ValidJob>,
     at: Option<Timestamp>,
     actor: &str,
 ) -> Result<(), Fault> {
+    if let Some(job) = edited {
+        edit(shared, conn, tenant, id, job, actor).await?;
+    }
     let now = shared.time.now();
     let mut draft = lock_letter(conn, tenant, id).await?;
     let Some(job) = load_body(conn, tenant, id).await? else {
@@ -160,19 +164,6 @@ pub(crate) async fn replay(
     }
     let detail = at.map(|at| format!("at {}", at.to_rfc3339())).unwrap_or_default();
     add_audit(conn, tenant, now, id, (actor, "dlq.replay"), &detail).await
-}
-
-pub(crate) async fn replay_edited(
-    shared: &Shared,
-    conn: &mut PgConnection,
-    tenant: &TenantId,
-    id: JobId,
-    job: &ValidJob,
-    at: Option<Timestamp>,
-    actor: &str,
-) -> Result<(), Fault> {
-    edit(shared, conn, tenant, id, job, actor).await?;
-    replay(shared, conn, tenant, id, at, actor).await
 }
 
 /// An equal job is being accepted at this very moment: the next try sees it.

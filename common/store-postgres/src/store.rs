@@ -235,26 +235,13 @@ impl Store for PostgresStore {
         &self,
         tenant: &TenantId,
         id: JobId,
+        edited: Option<&ValidJob>,
         at: Option<Timestamp>,
         actor: &str,
     ) -> Result<(), StoreError> {
         let shared = &self.inner.shared;
         in_tx!(self.inner.tenant, write_of(tenant), |conn| dead_letters::replay(
-            shared, conn, tenant, id, at, actor
-        ))
-    }
-
-    async fn replay_edited(
-        &self,
-        tenant: &TenantId,
-        id: JobId,
-        job: &ValidJob,
-        at: Option<Timestamp>,
-        actor: &str,
-    ) -> Result<(), StoreError> {
-        let shared = &self.inner.shared;
-        in_tx!(self.inner.tenant, write_of(tenant), |conn| dead_letters::replay_edited(
-            shared, conn, tenant, id, job, at, actor
+            shared, conn, tenant, id, edited, at, actor
         ))
     }
 

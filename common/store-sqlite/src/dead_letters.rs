@@ -155,9 +155,13 @@ pub(crate) async fn replay(
     tx: &mut Tx,
     tenant: TenantId,
     id: JobId,
+    edited: Option<ValidJob>,
     at: Option<Timestamp>,
     actor: String,
 ) -> Result<(), Fault> {
+    if let Some(job) = edited {
+        edit(tx, tenant.clone(), id, job, actor.clone()).await?;
+    }
     let job = load_letter(tx, &tenant, id).await?;
     if load_body(tx, id).await?.is_none() {
         // Nobody could read it, and nobody has edited it since: there is nothing to run.

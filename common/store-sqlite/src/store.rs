@@ -173,30 +173,12 @@ impl Store for SqliteStore {
         &self,
         tenant: &TenantId,
         id: JobId,
+        edited: Option<&ValidJob>,
         at: Option<Timestamp>,
         actor: &str,
     ) -> Result<(), StoreError> {
-        let (tenant, actor) = (tenant.clone(), actor.to_owned());
-        self.writer.run(move |tx| Box::pin(dead_letters::replay(tx, tenant, id, at, actor))).await
-    }
-
-    async fn replay_edited(
-        &self,
-        tenant: &TenantId,
-        id: JobId,
-        job: &ValidJob,
-        at: Option<Timestamp>,
-        actor: &str,
-    ) -> Result<(), StoreError> {
-        let (tenant, job, actor) = (tenant.clone(), job.clone(), actor.to_owned());
-        self.writer
-            .run(move |tx| {
-                Box::pin(async move {
-                    dead_letters::edit(tx, tenant.clone(), id, job, actor.clone()).await?;
-                    dead_letters::replay(tx, tenant, id, at, actor).await
-                })
-            })
-            .await
+        let (tenant, edited, actor) = (tenant.clone(), edited.cloned(), actor.to_owned());
+        self.writer.run(move |tx| Box::pin(dead_letters::replay(tx, tenant, id, edited, at, actor))).await
     }
 
     async fn purge(&self, tenant: &TenantId, id: JobId, actor: &str) -> Result<(), StoreError> {

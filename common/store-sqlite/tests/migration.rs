@@ -201,7 +201,7 @@ async fn go_on(store: &Arc<dyn Store>, old: &Old) {
         panic!("a queued job runs")
     };
     assert_eq!(run.job, old.queued.job);
-    store.replay(&acme(), old.dead.id, None, "op").await.unwrap();
+    store.replay(&acme(), old.dead.id, None, None, "op").await.unwrap();
     assert_eq!(kit::only(detail(store, old.dead.id).await.attempts).outcome, "failed");
 }
 

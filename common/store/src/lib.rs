@@ -152,22 +152,14 @@ pub trait Store: Send + Sync {
     ) -> Result<(), StoreError>;
 
     /// Makes a dead letter wait for its next run under the same id; audited. Replaying one that is not
-    /// dead any more gives [`StoreError::Refused`]: a replay never runs twice.
+    /// dead any more gives [`StoreError::Refused`]: a replay never runs twice. With `edited` it is first given that job, as
+    /// by [`Store::edit_dead_letter`], in the same transaction: no other edit comes between the two, and of two operators
+    /// who repair the same letter one is refused.
     async fn replay(
         &self,
         tenant: &TenantId,
         id: JobId,
-        at: Option<Timestamp>,
-        actor: &str,
-    ) -> Result<(), StoreError>;
-
-    /// [`Store::edit_dead_letter`] and [`Store::replay`] in one transaction, with a line of the audit for each: no
-    /// other edit comes between the two, and of two operators who repair the same letter one is refused.
-    async fn replay_edited(
-        &self,
-        tenant: &TenantId,
-        id: JobId,
-        job: &ValidJob,
+        edited: Option<&ValidJob>,
         at: Option<Timestamp>,
         actor: &str,
     ) -> Result<(), StoreError>;

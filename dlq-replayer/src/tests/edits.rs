@@ -42,10 +42,7 @@ async fn an_edit_is_checked_and_answers_with_the_difference() {
     assert_eq!(audit.iter().filter(|line| line.action == "dlq.edit").count(), 1);
 }
 
-#[tokio::test]
-async fn an_unreadable_message_takes_a_whole_job_only() {
-    let store = store().await;
-    let replayer = Replayer::new(store.clone(), Limits::default());
+async fn unreadable(store: &dyn Store) -> JobId {
     let message = UnreadableMessage {
         tenant: tenant(),
         raw: b"{broken".to_vec(),
@@ -53,7 +50,14 @@ async fn an_unreadable_message_takes_a_whole_job_only() {
         reason: "not JSON".into(),
         source: "nats".into(),
     };
-    let id = store.accept_unreadable(&message).await.unwrap();
+    store.accept_unreadable(&message).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_unreadable_message_takes_a_whole_job_only() {
+    let store = store().await;
+    let replayer = Replayer::new(store.clone(), Limits::default());
+    let id = unreadable(store.as_ref()).await;
     let error =
         replayer.edit(&tenant(), id, Edit::Patch(json!({"template": "invoice"})), "ann").await.unwrap_err();
     assert!(matches!(error, EditError::NothingToPatch));
@@ -72,14 +76,7 @@ async fn a_patch_is_shown_first_and_then_made_with_each_replay() {
     for _ in 0..7 {
         ids.push(dead(store.as_ref(), "invoice", "x").await);
     }
-    let message = UnreadableMessage {
-        tenant: tenant(),
-        raw: b"{broken".to_vec(),
-        message_id: None,
-        reason: "not JSON".into(),
-        source: "nats".into(),
-    };
-    let unreadable = store.accept_unreadable(&message).await.unwrap();
+    let unreadable = unreadable(store.as_ref()).await;
     let patch = Some(json!({"data": {"a": 2}}));
     let dry = ReplayOptions { dry_run: true, patch: patch.clone(), ..Default::default() };
     let dry = replay(&replayer, &all(), &dry).await;

@@ -252,7 +252,7 @@ pub async fn a_job_whose_attempts_vanish_runs_alone(fixture: Box<dyn Fixture>) {
         drain(&store).await;
     }
     assert_eq!(state(&store, id).await, State::Dead);
-    store.replay(&acme(), id, None, "op").await.unwrap();
+    store.replay(&acme(), id, None, None, "op").await.unwrap();
     drain(&store).await;
     assert!(!begin(&store, id).await.alone);
 }

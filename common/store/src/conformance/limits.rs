@@ -246,7 +246,7 @@ pub async fn a_replayed_letter_of_a_limited_tenant_waits_its_turn(fixture: Box<d
     let letter = dead(&store, json!({"query": "x"})).await;
     limit(&store, running_max(1)).await;
     let (run, attempt) = running(&store).await;
-    store.replay(&acme(), letter, None, "op").await.unwrap();
+    store.replay(&acme(), letter, None, None, "op").await.unwrap();
     assert!(drain(&store).await.is_empty(), "the place is taken");
     assert_eq!(parked(&store, letter).await, Some(Parked::RunningMax));
     counted(&store).await;

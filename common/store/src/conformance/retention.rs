@@ -108,7 +108,7 @@ pub async fn open_and_kept_jobs_stay(fixture: Box<dyn Fixture>) {
     }
     store.complete(runs, attempt, &output()).await.unwrap();
     assert_eq!(prune(&store, &keep, MANY).await.total(), 0, "it has only just ended");
-    store.replay(&acme(), letter, None, "op").await.unwrap();
+    store.replay(&acme(), letter, None, None, "op").await.unwrap();
     assert_eq!(prune(&store, &Retention { dead: Some(DAY), ..keep }, MANY).await.total(), 0, "it runs again");
     assert_eq!(store.prune(&Retention::default(), None, MANY).await.unwrap(), Pruned::default());
     balanced(&store).await;

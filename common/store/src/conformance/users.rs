@@ -142,7 +142,7 @@ pub async fn a_foreign_tenant_sees_nothing(fixture: Box<dyn Fixture>) {
     assert_not_found(store.cancel(&foreign, open).await);
     let job = valid(&store, json!({"query": "stolen"}));
     assert_not_found(store.edit_dead_letter(&foreign, dead, &job, "op").await);
-    assert_not_found(store.replay(&foreign, dead, None, "op").await);
+    assert_not_found(store.replay(&foreign, dead, None, None, "op").await);
     assert_not_found(store.purge(&foreign, dead, "op").await);
     assert_not_found(store.remove_schedule(&foreign, schedule.id).await);
     assert_not_found(store.set_schedule(&foreign, schedule.id, ScheduleChange::Pause).await);
