@@ -63,8 +63,9 @@ pub(crate) async fn take_due(shared: &Shared, conn: &mut PgConnection, limit: us
     let mut due = Due { seen, ..Due::default() };
     for (draft, action) in taken {
         if !written.contains(&draft.job.id) {
-            // Somebody was faster; what became of it is looked at next time.
-            later.push((now, draft.job.id));
+            // Somebody was faster; what became of it is looked at next time. Not from now on: with a due time after the one
+            // that was read, and before now, they have counted on the watch that is gone.
+            later.push((draft.before.due_at.unwrap_or(now), draft.job.id));
             continue;
         }
         // `record` announces only earlier due times, counting on a watch that is gone now.

@@ -1,16 +1,20 @@
 //! Several processes on one database, and a server that goes away in the middle of the work.
 
+mod patience;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bul_harness::{Fault, Postgres, Proxy};
+use bul_harness::Postgres;
 use bul_job::{JobId, State};
 use bul_store::conformance::kit;
-use bul_store::{Accepted, Begin, Store, StoreError, StoreErrorClass};
+use bul_store::{Accepted, Begin, Store, StoreErrorClass};
 use bul_store_postgres::{Options, PostgresStore};
+use patience::insist;
 use serde_json::json;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 async fn open(server: &Postgres) -> Arc<dyn Store> {
@@ -138,28 +142,17 @@ async fn two_processes_accept_the_same_keys_once() {
     assert_eq!(new, 21);
 }
 
-/// What a worker does, with the patience of a worker.
-async fn insist<T, F: Future<Output = Result<T, StoreError>>>(call: impl Fn() -> F) -> Result<T, StoreError> {
-    let end = Instant::now() + Duration::from_secs(60);
-    loop {
-        match call().await {
-            Err(error) if error.class() == StoreErrorClass::Transient && Instant::now() < end => {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            other => return other,
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_killed_again_and_again_loses_nothing_that_was_answered() {
     let options = bul_harness::PostgresOptions { fsync: true, ..Default::default() };
     let mut server = Postgres::start_with(options).unwrap();
     let store = open(&server).await;
     let stop = Arc::new(AtomicBool::new(false));
+    // Jobs that came to an end, whichever; told to whoever waits for some.
+    let ends = Arc::new(watch::Sender::new(0u64));
     let workers: Vec<_> = (0..16)
         .map(|_| {
-            let (store, stop) = (Arc::clone(&store), Arc::clone(&stop));
+            let (store, stop, ends) = (Arc::clone(&store), Arc::clone(&stop), Arc::clone(&ends));
             tokio::spawn(async move {
                 let (mut accepted, mut completed, mut fenced) = (0u64, Vec::new(), 0u64);
                 while !stop.load(Ordering::Relaxed) {
@@ -179,13 +172,22 @@ async fn a_server_killed_again_and_again_loses_nothing_that_was_answered() {
                         Begin::Skip(State::Running) => fenced += 1,
                         Begin::Skip(state) => panic!("skipped as {state}"),
                     }
+                    ends.send_modify(|ends| *ends += 1);
                 }
                 (accepted, completed, fenced)
             })
         })
         .collect();
+    let in_full_swing = async || {
+        let mut ends = ends.subscribe();
+        let enough = *ends.borrow() + 32;
+        tokio::time::timeout(Duration::from_secs(60), ends.wait_for(|ends| *ends >= enough))
+            .await
+            .unwrap()
+            .unwrap();
+    };
     for round in 0..4 {
-        tokio::time::sleep(Duration::from_millis(400)).await;
+        in_full_swing().await;
         if round % 2 == 0 {
             server.kill()
         } else {
@@ -198,7 +200,7 @@ async fn a_server_killed_again_and_again_loses_nothing_that_was_answered() {
         insist(|| store.check()).await.unwrap();
         println!("round {round}: it healed after {} ms", back.elapsed().as_millis());
     }
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    in_full_swing().await;
     stop.store(true, Ordering::Relaxed);
     let (mut accepted, mut completed, mut fenced) = (0, Vec::new(), 0);
     for worker in workers {
@@ -311,96 +313,12 @@ async fn every_job_with_a_due_time_is_watched_after_a_random_history() {
     }
     let unwatched = "SELECT count(*) FROM bul.jobs j WHERE j.due_at IS NOT NULL AND NOT EXISTS (
         SELECT 1 FROM bul.watches w WHERE w.look_at <= j.due_at AND j.id = ANY(w.jobs))";
-    assert_eq!(server.psql(unwatched).unwrap(), "0");
+    let which = unwatched.replacen(
+        "count(*)",
+        "j.id, j.state, j.attempt, j.publish, j.due_at, j.started_at, j.accepted_at,
+        (SELECT array_agg(w.look_at) FROM bul.watches w WHERE j.id = ANY(w.jobs)), now()",
+        1,
+    );
+    assert_eq!(server.psql(unwatched).unwrap(), "0", "{}", server.psql(&which).unwrap());
     kit::balanced(&stores[0]).await;
-}
-
-/// A store that reaches its server through a line that can be broken.
-async fn open_through_proxy(server: &Postgres) -> (Proxy, Arc<dyn Store>) {
-    let proxy = Proxy::start(server.port()).unwrap();
-    let url = format!("postgres://postgres@127.0.0.1:{}/bul", proxy.port());
-    let store = PostgresStore::open(&url, Options::default()).await.expect("open");
-    (proxy, Arc::new(store))
-}
-
-/// Runs a call whose statement arrives and whose answer does not.
-async fn with_lost_answer<T: Send + 'static>(
-    proxy: &Proxy,
-    call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
-) -> Result<T, StoreError> {
-    proxy.set(Fault::LostAnswers);
-    let call = tokio::spawn(call);
-    tokio::time::sleep(Duration::from_millis(700)).await;
-    proxy.set(Fault::Cut);
-    tokio::time::sleep(Duration::from_millis(60)).await;
-    proxy.set(Fault::None);
-    call.await.unwrap()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_whose_answer_is_lost_counts_once() {
-    let server = Postgres::start().unwrap();
-    let (proxy, store) = open_through_proxy(&server).await;
-    // Connections with prepared statements, so that one message is the whole call.
-    for _ in 0..2 {
-        let (id, attempt) = kit::running(&store).await;
-        store.complete(id, attempt, &kit::output()).await.unwrap();
-        let (id, attempt) = kit::running(&store).await;
-        store.hand_back(id, attempt).await.unwrap();
-    }
-    let job = kit::new_job(&store, json!({"query": "x"}));
-    let (id, copy, jobs) = (job.id, Arc::clone(&store), vec![job]);
-    let accepted = with_lost_answer(&proxy, async move { copy.accept(&jobs).await }).await.unwrap();
-    assert!(matches!(&accepted[..], [Accepted::New { publish: Some(_), .. }]), "{accepted:?}");
-    assert_eq!(server.psql("SELECT count(*) FROM bul.jobs").unwrap(), "5");
-
-    // The row is locked by another session, so that the answer is lost which tells of the lease itself.
-    let lock =
-        format!("BEGIN; SELECT FROM bul.jobs WHERE id = '{id}' FOR UPDATE; SELECT pg_sleep(1); COMMIT");
-    let locking = std::thread::scope(|scope| {
-        let locking = scope.spawn(|| server.psql(&lock));
-        std::thread::sleep(Duration::from_millis(300));
-        let copy = Arc::clone(&store);
-        let begun = tokio::spawn(async move { copy.begin(id, "w", kit::LEASE).await });
-        std::thread::sleep(Duration::from_millis(300));
-        proxy.set(Fault::LostAnswers);
-        locking.join().unwrap().unwrap();
-        std::thread::sleep(Duration::from_millis(200));
-        begun
-    });
-    let begun = with_lost_answer(&proxy, async move { locking.await.unwrap() }).await.unwrap();
-    let Begin::Run(attempt) = begun else { panic!("the lease was given to nobody: {begun:?}") };
-    assert_eq!(attempt.attempt.0, 1);
-
-    let (copy, no) = (Arc::clone(&store), attempt.attempt);
-    with_lost_answer(&proxy, async move { copy.complete(id, no, &kit::output()).await }).await.unwrap();
-    let detail = kit::detail(&store, id).await;
-    assert_eq!((detail.core.state, detail.documents.len(), detail.attempts.len()), (State::Completed, 2, 1));
-
-    let (id, no) = kit::running(&store).await;
-    let copy = Arc::clone(&store);
-    let status = with_lost_answer(&proxy, async move { copy.hand_back(id, no).await }).await.unwrap();
-    assert_eq!((status.state, kit::detail(&store, id).await.attempts.len()), (State::Waiting, 1));
-    assert_eq!(kit::balanced(&store).await.total.accepted, 6);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_line_that_goes_dead_without_a_word_is_noticed_and_replaced() {
-    let server = Postgres::start().unwrap();
-    let (proxy, store) = open_through_proxy(&server).await;
-    let (id, attempt) = kit::running(&store).await;
-    kit::detail(&store, id).await;
-    proxy.set(Fault::BlackHole);
-    let started = Instant::now();
-    let (output, tenant) = (kit::output(), kit::acme());
-    let (write, read, due) =
-        tokio::join!(store.complete(id, attempt, &output), store.job(&tenant, id), store.take_due(10));
-    for result in [write, read.map(drop), due.map(drop)] {
-        assert!(matches!(&result, Err(e) if e.class() == StoreErrorClass::Transient), "{result:?}");
-    }
-    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
-    proxy.set(Fault::None);
-    insist(|| store.complete(id, attempt, &output)).await.unwrap();
-    assert_eq!(kit::state(&store, id).await, State::Completed);
-    kit::balanced(&store).await;
 }

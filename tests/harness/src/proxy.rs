@@ -5,12 +5,14 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
+
+use crate::process::wait_until;
 
 /// How often a pump that has nothing to read looks for a changed fault.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -33,6 +35,8 @@ pub enum Fault {
 struct Shared {
     fault: Mutex<Fault>,
     closed: AtomicBool,
+    /// Directions of connections that are copied.
+    pumps: AtomicUsize,
 }
 
 impl Shared {
@@ -55,7 +59,11 @@ impl Proxy {
     pub fn start(target_port: u16) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared { fault: Mutex::new(Fault::None), closed: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            fault: Mutex::new(Fault::None),
+            closed: AtomicBool::new(false),
+            pumps: AtomicUsize::new(0),
+        });
         let theirs = shared.clone();
         thread::spawn(move || accept(&listener, target_port, &theirs));
         Ok(Self { address, shared })
@@ -69,6 +77,17 @@ impl Proxy {
     /// From now on.
     pub fn set(&self, fault: Fault) {
         *self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+
+    /// Closes every connection, and lets new ones pass when all of them are closed.
+    ///
+    /// # Errors
+    /// When one does not end in time.
+    pub fn cut_all(&self) -> Result<()> {
+        self.set(Fault::Cut);
+        wait_until("every connection is cut", || self.shared.pumps.load(Ordering::SeqCst) == 0)?;
+        self.set(Fault::None);
+        Ok(())
     }
 }
 
@@ -93,6 +112,7 @@ fn accept(listener: &TcpListener, target_port: u16, shared: &Arc<Shared>) {
         let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, target_port)) else { continue };
         let (Ok(from_client), Ok(from_server)) = (client.try_clone(), server.try_clone()) else { continue };
         let (ours, theirs) = (shared.clone(), shared.clone());
+        shared.pumps.fetch_add(2, Ordering::SeqCst);
         thread::spawn(move || pump(from_client, server, &ours, false));
         thread::spawn(move || pump(from_server, client, &theirs, true));
     }
@@ -128,6 +148,7 @@ fn pump(mut from: TcpStream, mut to: TcpStream, shared: &Shared, is_answer: bool
     }
     let _ = from.shutdown(Shutdown::Both);
     let _ = to.shutdown(Shutdown::Both);
+    shared.pumps.fetch_sub(1, Ordering::SeqCst);
 }
 
 /// Holds bytes back for as long as the fault does; `false` when the connection is cut.
@@ -183,9 +204,9 @@ mod tests {
         assert!(is_timeout(&say(&mut open).unwrap_err()));
         proxy.set(Fault::None);
         assert!(say(&mut open).unwrap() >= 5);
-        proxy.set(Fault::Cut);
-        thread::sleep(Duration::from_millis(100));
+        proxy.cut_all().unwrap();
         assert!(!matches!(say(&mut open), Ok(1..)));
+        proxy.set(Fault::Cut);
         assert!(!matches!(say(&mut connect()), Ok(1..)));
         proxy.set(Fault::LostAnswers);
         assert!(is_timeout(&say(&mut connect()).unwrap_err()));
