@@ -136,17 +136,21 @@ fn corpus(folder: &Path) -> Vec<(Vec<u32>, Vec<u32>)> {
     let chat = Chat::new(settings["chat_template"].as_str().unwrap(), String::new(), String::new()).unwrap();
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
     let sample = String::from_utf8(file("corpus/sample.jsonl")).unwrap();
-    let group = |line: &str| {
-        let group: serde_json::Value = serde_json::from_str(line).unwrap();
-        let prompt = &group["prompts"][0];
+    let ask = |system: &serde_json::Value, prompt: &serde_json::Value| {
         let asked = [
-            Message { role: Role::System, text: text(&group["system"]), scope: Scope::Public },
+            Message { role: Role::System, text: text(system), scope: Scope::Public },
             Message { role: Role::User, text: text(&prompt["user"]), scope: Scope::Tenant },
         ];
         let answer = vocabulary.encode_text(&text(&prompt["answers"][0])).unwrap();
         (chat.prompt(&asked, &vocabulary).unwrap().tokens, answer)
     };
-    sample.lines().map(group).collect()
+    let groups = sample.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    groups
+        .flat_map(|group| {
+            let prompts = group["prompts"].as_array().unwrap().iter();
+            prompts.map(|prompt| ask(&group["system"], prompt)).collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 /// How far the next tokens' probabilities move when the prompt's keys and values went through a
