@@ -60,7 +60,7 @@ metrics! {
         "KV blocks at the store that engines share. Forged: its digest was wrong, it was not believed.";
     BREAKER_STATE = "bul_engine_breaker_state", "Circuit breaker of a remote model: 0 closed, 1 half-open, 2 open.";
     TRIAL = "bul_engine_trial" {"measure": "jobs_a, jobs_b, hit_rate_a, hit_rate_b, hit_rate_chance, text_ms_a, text_ms_b, text_ms_chance, tokens_per_second_a, tokens_per_second_b, tokens_per_second_chance"},
-        "How a trial of two configurations stands (model.trial), over the last 2000 jobs of each. Chance: how likely such a difference is without a cause.";
+        "How a trial of two configurations stands (model.trial), over the last 4000 jobs. Chance: how likely such a difference is without a cause.";
 }
 
 /// Handles to all metrics; clones share them.
