@@ -224,7 +224,8 @@ pub async fn open_broker_of(spec: &BrokerSpec, config: &Config) -> anyhow::Resul
             Ok(Arc::new(broker))
         }
         BrokerSpec::Rabbit(url) => {
-            let options = bul_broker_rabbitmq::Options::default();
+            let options =
+                bul_broker_rabbitmq::Options { partitions: config.broker_partitions, ..Default::default() };
             let broker = RabbitBroker::open(url, options)
                 .await
                 .map_err(|e| Fault::unavailable(format!("broker: {e}")))?;

@@ -1,4 +1,4 @@
-//! Several processes of workers and jobs of several templates on NATS: who gets which, and who helps out. Each ends in the
+//! Several processes of workers and jobs of several templates on NATS and RabbitMQ: who gets which, and who helps out. Each ends in the
 //! conservation equation.
 
 use std::collections::BTreeMap;
@@ -12,15 +12,15 @@ const SETTINGS: [(&str, &str); 3] =
 const AREAS: [&str; 8] =
     ["marketing", "legal", "finance", "sales", "support", "research", "logistics", "quality"];
 
-fn start() -> Cluster {
-    let mut cluster = Cluster::start(BrokerKind::Nats);
+fn start(kind: BrokerKind) -> Cluster {
+    let mut cluster = Cluster::start(kind);
     cluster.role("producer", &["producer"], &SETTINGS);
     cluster.role("scheduler", &["scheduler"], &SETTINGS);
     cluster
 }
 
-fn start_with_workers() -> Cluster {
-    let mut cluster = start();
+fn start_with_workers(kind: BrokerKind) -> Cluster {
+    let mut cluster = start(kind);
     cluster.role("worker-1", &["worker"], &SETTINGS);
     cluster.role("worker-2", &["worker"], &SETTINGS);
     // The first to come hears of the second within seconds.
@@ -76,9 +76,8 @@ fn areas_of_different_owners(cluster: &Cluster) -> ([(String, String); 2], u64) 
 }
 
 /// With a backlog of two areas that belong to different processes, each does its own.
-#[test]
-fn jobs_go_to_the_process_that_holds_their_prefix() {
-    let cluster = start_with_workers();
+fn each_process_does_its_own(kind: BrokerKind) {
+    let cluster = start_with_workers(kind);
     let (owned, each) = areas_of_different_owners(&cluster);
     let count = |of: &BTreeMap<String, Vec<(String, u64)>>| -> u64 {
         let by_owner = |(area, owner): &(String, String)| {
@@ -95,10 +94,19 @@ fn jobs_go_to_the_process_that_holds_their_prefix() {
     assert!(done_by_owners >= 52, "{done_by_owners} of 80: {owned:?} {after:?}\n{}", cluster.logs());
 }
 
-/// All work lies with one process: the other helps out, and both are busy.
 #[test]
-fn an_idle_process_helps_out() {
-    let cluster = start_with_workers();
+fn jobs_go_to_the_process_that_holds_their_prefix() {
+    each_process_does_its_own(BrokerKind::Nats);
+}
+
+#[test]
+fn jobs_go_to_the_process_that_holds_their_prefix_on_rabbitmq() {
+    each_process_does_its_own(BrokerKind::Rabbit);
+}
+
+/// All work lies with one process: the other helps out, and both are busy.
+fn an_idle_process_takes_part(kind: BrokerKind) {
+    let cluster = start_with_workers(kind);
     submit(&cluster, &["marketing"], 80);
     cluster.assert_exactly_once(80);
     let done = done(&cluster);
@@ -107,10 +115,20 @@ fn an_idle_process_helps_out() {
     assert!(by_worker[1].1 >= 15, "{by_worker:?}");
 }
 
+#[test]
+fn an_idle_process_helps_out() {
+    an_idle_process_takes_part(BrokerKind::Nats);
+}
+
+#[test]
+fn an_idle_process_helps_out_on_rabbitmq() {
+    an_idle_process_takes_part(BrokerKind::Rabbit);
+}
+
 /// What lies in the partitions of a process that is killed is served by the one that is left, its jobs at work included.
 #[test]
 fn a_killed_owners_jobs_are_taken_over() {
-    let mut cluster = start_with_workers();
+    let mut cluster = start_with_workers(BrokerKind::Nats);
     submit(&cluster, &AREAS, 10);
     cluster.wait_for("completed", 8);
     cluster.kill("worker-1");

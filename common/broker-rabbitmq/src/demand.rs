@@ -1,4 +1,4 @@
-//! Whether anybody wants a lane's messages, and whether they are coming.
+//! Whether anybody wants a feed's messages, and whether they are coming.
 //!
 //! A consumer runs only while someone fetches or waits: a producer never holds messages, and a worker
 //! whose slots are all busy lets go of those it has not begun. Written by `lib`, read by `lane`.
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::options::HOARD_MAX;
 
-/// The demand for one lane.
+/// The demand for one feed.
 #[derive(Default)]
 pub(crate) struct Demand {
     asked: Mutex<Option<Instant>>,

@@ -1,15 +1,15 @@
-//! The consumer of one lane: a channel of its own, messages into the buffer, and its end.
+//! The channel of one feed: a queue's consumer with its start and end, or what `help` takes messages by.
 //!
-//! Invariant: when a channel is gone, nothing of its lane is left in this process, since the server has
+//! Invariant: when a channel is gone, nothing of its feed is left in this process, since the server has
 //! requeued it all. It runs for ever: consumers that silently stop are the commonest complaint about
-//! others. One task per lane, started by `lib`.
+//! others. One task per feed, started by `lib`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bul_broker::BrokerError;
-use bul_job::Lane;
+use bul_job::Queue;
 use futures::{FutureExt, StreamExt};
 use lapin::message::Delivery;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
@@ -21,6 +21,7 @@ use tracing::{debug, info, warn};
 use crate::Shared;
 use crate::acks::Acks;
 use crate::delivery::{Answer, requeue};
+use crate::feed::Feed;
 use crate::held::Arrival;
 use crate::message::decode;
 use crate::options::{HOARD_MAX, RETRY_MAX, RETRY_MIN};
@@ -42,21 +43,21 @@ enum Stop {
     Stuck,
 }
 
-/// Runs the lane's consumer whenever it is wanted, for ever.
-pub(crate) async fn run(shared: &Arc<Shared>, lane: Lane) {
-    let demand = shared.demand(lane);
+/// Runs the feed's channel whenever it is wanted, for ever.
+pub(crate) async fn run(shared: &Arc<Shared>, feed: Feed) {
+    let demand = shared.demand(feed);
     let mut pauses = pauses();
     loop {
         demand.until_wanted().await;
         let start = Instant::now();
-        let error = consume(shared, lane).await;
+        let error = consume(shared, feed).await;
         demand.set_active(false);
         demand.set_reason(error.to_string());
-        shared.held.lock().forget(lane);
+        shared.held.lock().forget(feed);
         shared.changed.notify_waiters();
         if shared.consuming.is_up() {
-            // The line tells of its own losses; this is the lane's alone.
-            warn!(broker.lane = %lane, %error, "the lane's consumer is built again");
+            // The line tells of its own losses; this is the feed's alone.
+            warn!(broker.feed = %feed, %error, "its channel is built again");
             shared.mend().await;
         }
         if start.elapsed() > WELL_AFTER {
@@ -75,43 +76,70 @@ fn pauses() -> impl Iterator<Item = Duration> {
         .build()
 }
 
-/// Consumes on one channel until something fails.
-async fn consume(shared: &Arc<Shared>, lane: Lane) -> BrokerError {
-    let failed = |error: TopologyError| BrokerError::Unavailable(format!("lane {lane}: {error}"));
+fn failed(feed: Feed, error: TopologyError) -> BrokerError {
+    BrokerError::Unavailable(format!("{feed}: {error}"))
+}
+
+/// Works on one channel until something fails.
+async fn consume(shared: &Arc<Shared>, feed: Feed) -> BrokerError {
     let opened = async {
         let connection = shared.consuming.get().await?;
-        let channel = open(shared, &connection).await.map_err(failed)?;
+        let channel = open(shared, &connection).await.map_err(|error| failed(feed, error))?;
         Ok::<_, BrokerError>((connection, Arc::new(Acks::new(channel, shared.options.call_timeout))))
     };
     let (connection, acks) = match opened.await {
         Ok(opened) => opened,
         Err(error) => return error,
     };
-    *shared.acks[lane.index()].lock() = Some(Arc::clone(&acks));
+    *shared.acks(feed).lock() = Some(Arc::clone(&acks));
+    let work = async {
+        match feed {
+            Feed::Queue(queue) => turns(shared, queue, &connection, &acks).await,
+            Feed::Help(_) => stand_by(shared, feed, &acks).await,
+        }
+    };
     tokio::select! {
-        error = turns(shared, lane, &connection, &acks) => error,
+        error = work => error,
         error = acks.run() => error,
     }
 }
 
+/// Keeps a channel by which messages are taken one by one, and gives back what a caller that went away has left.
+async fn stand_by(shared: &Arc<Shared>, feed: Feed, acks: &Acks) -> BrokerError {
+    let demand = shared.demand(feed);
+    demand.set_active(true);
+    shared.changed.notify_waiters();
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        look.tick().await;
+        if !acks.channel().status().connected() {
+            return BrokerError::Unavailable(format!("{feed}: the channel was closed"));
+        }
+        if !demand.is_wanted() {
+            release(shared, feed).await;
+        }
+    }
+}
+
 /// One consumer after the other on the same channel, until something fails.
-async fn turns(shared: &Arc<Shared>, lane: Lane, connection: &Connection, acks: &Arc<Acks>) -> BrokerError {
-    let failed = |error: TopologyError| BrokerError::Unavailable(format!("lane {lane}: {error}"));
+async fn turns(shared: &Arc<Shared>, queue: Queue, connection: &Connection, acks: &Arc<Acks>) -> BrokerError {
+    let feed = Feed::Queue(queue);
     let mut was_stuck = false;
     loop {
-        match turn(shared, lane, connection, acks).await {
+        match turn(shared, queue, connection, acks).await {
             Ok(Stop::Idle) => {
                 was_stuck = false;
-                if let Err(error) = until_wanted(shared, lane, acks.channel()).await {
+                if let Err(error) = until_wanted(shared, feed, acks.channel()).await {
                     return error;
                 }
             }
             Ok(Stop::Stuck) if !was_stuck => {
-                warn!(broker.lane = %lane, "messages wait and none is delivered: the consumer starts again");
+                warn!(broker.feed = %feed, "messages wait and none is delivered: the consumer starts again");
                 was_stuck = true;
             }
-            Ok(Stop::Stuck) => return BrokerError::Unavailable(format!("lane {lane}: nothing is delivered")),
-            Err(error) => return failed(error),
+            Ok(Stop::Stuck) => return BrokerError::Unavailable(format!("{feed}: nothing is delivered")),
+            Err(error) => return failed(feed, error),
         }
     }
 }
@@ -128,44 +156,50 @@ async fn open(shared: &Shared, connection: &Connection) -> Result<Channel, Topol
 /// One consumer, from its start to its end or pause.
 async fn turn(
     shared: &Arc<Shared>,
-    lane: Lane,
+    queue: Queue,
     connection: &Connection,
     acks: &Arc<Acks>,
 ) -> Result<Stop, TopologyError> {
-    let (limit, channel) = (shared.options.call_timeout, acks.channel());
-    let queue = shared.recipe.names.queue(lane);
-    let tag = format!("{lane}.{}", uuid::Uuid::now_v7().simple());
+    let (limit, channel, feed) = (shared.options.call_timeout, acks.channel(), Feed::Queue(queue));
+    let name = shared.recipe.names.queue(queue);
+    let tag = format!("{queue}.{}", uuid::Uuid::now_v7().simple());
     let start =
-        channel.basic_consume(queue, tag.into(), BasicConsumeOptions::default(), FieldTable::default());
+        channel.basic_consume(name, tag.into(), BasicConsumeOptions::default(), FieldTable::default());
     let mut consumer = within(limit, start).await?;
-    let demand = shared.demand(lane);
+    let demand = shared.demand(feed);
     demand.set_active(true);
     shared.changed.notify_waiters();
-    let stop = receive(shared, lane, connection, acks, &mut consumer).await?;
+    let stop = receive(shared, queue, connection, acks, &mut consumer).await?;
     demand.set_active(false);
-    debug!(broker.lane = %lane, ?stop, "the lane's consumer stops");
+    debug!(broker.feed = %feed, ?stop, "its consumer stops");
     let cancel = channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
     within(limit, cancel).await?;
     // What came before the server knew, then what nobody has taken: all of it back.
     while let Some(Some(delivery)) = consumer.next().now_or_never() {
-        arrive(shared, lane, acks, [delivery?]);
+        arrive(shared, feed, acks, [delivery?]);
     }
-    let released = shared.held.lock().release(lane);
+    release(shared, feed).await;
+    Ok(stop)
+}
+
+/// What nobody here has taken goes back to the server.
+async fn release(shared: &Shared, feed: Feed) {
+    let released = shared.held.lock().release(feed);
     if !released.is_empty() {
-        info!(broker.lane = %lane, messages = released.len(), "messages that nobody here takes go back");
+        info!(broker.feed = %feed, messages = released.len(), "messages that nobody here takes go back");
         requeue(released).await;
     }
-    Ok(stop)
 }
 
 /// Takes in what the server delivers.
 async fn receive(
     shared: &Arc<Shared>,
-    lane: Lane,
+    queue: Queue,
     connection: &Connection,
     acks: &Arc<Acks>,
     consumer: &mut Consumer,
 ) -> Result<Stop, TopologyError> {
+    let feed = Feed::Queue(queue);
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut watch = Watch::new(Instant::now(), shared.options.watchdog);
@@ -183,17 +217,17 @@ async fn receive(
                     gulp.push(delivery);
                 }
                 watch.arrived(Instant::now());
-                arrive(shared, lane, acks, gulp);
+                arrive(shared, feed, acks, gulp);
             }
             _ = look.tick() => {
                 if !acks.channel().status().connected() {
                     return Err(TopologyError::Other("the channel was closed".into()));
                 }
-                if !shared.demand(lane).is_wanted() {
+                if !shared.demand(feed).is_wanted() {
                     return Ok(Stop::Idle);
                 }
-                if watch.is_time(Instant::now()) && has_credit(shared, lane) {
-                    let waiting = depth(shared, connection, lane).await?;
+                if watch.is_time(Instant::now()) && has_credit(shared, feed) {
+                    let waiting = depth(shared, connection, queue).await?;
                     if watch.is_stuck(waiting, Instant::now()) {
                         return Ok(Stop::Stuck);
                     }
@@ -203,43 +237,53 @@ async fn receive(
     }
 }
 
-fn arrive(shared: &Shared, lane: Lane, acks: &Arc<Acks>, deliveries: impl IntoIterator<Item = Delivery>) {
+/// Takes messages into the feed's buffer.
+pub(crate) fn arrive(
+    shared: &Shared,
+    feed: Feed,
+    acks: &Arc<Acks>,
+    deliveries: impl IntoIterator<Item = Delivery>,
+) {
     let mut held = shared.held.lock();
     for delivery in deliveries {
         // Before anybody can take it: a group of acks must know of every message below it.
         acks.arrived(delivery.delivery_tag);
         let answer = Answer { acks: Arc::clone(acks), tag: delivery.delivery_tag };
-        let (payload, deliveries) = decode(lane, delivery);
-        held.arrive(lane, Arrival { payload, deliveries, answer });
+        let (payload, deliveries) = decode(feed.lane(), delivery);
+        held.arrive(feed, Arrival { payload, deliveries, answer });
     }
     drop(held);
     shared.changed.notify_waiters();
 }
 
-fn has_credit(shared: &Shared, lane: Lane) -> bool {
-    let count = shared.held.lock().count(lane);
+fn has_credit(shared: &Shared, feed: Feed) -> bool {
+    let count = shared.held.lock().count(feed);
     count.buffered + count.in_hand + count.delayed < usize::from(shared.options.prefetch)
 }
 
 /// Messages that wait on the server.
-async fn depth(shared: &Shared, connection: &Connection, lane: Lane) -> Result<u32, TopologyError> {
+async fn depth(shared: &Shared, connection: &Connection, queue: Queue) -> Result<u32, TopologyError> {
     let limit = shared.options.call_timeout;
     let channel = within(limit, connection.create_channel()).await?;
+    depth_on(shared, &channel, queue).await
+}
+
+/// The same on a channel that is open already.
+pub(crate) async fn depth_on(shared: &Shared, channel: &Channel, queue: Queue) -> Result<u32, TopologyError> {
     let look = QueueDeclareOptions::default().passive();
-    let queue =
-        within(limit, channel.queue_declare(shared.recipe.names.queue(lane), look, FieldTable::default()))
-            .await?;
-    Ok(queue.message_count())
+    let name = shared.recipe.names.queue(queue);
+    let found = channel.queue_declare(name, look, FieldTable::default());
+    Ok(within(shared.options.call_timeout, found).await?.message_count())
 }
 
 /// Waits for demand on a channel that has no consumer and perhaps messages in hand.
-async fn until_wanted(shared: &Shared, lane: Lane, channel: &Channel) -> Result<(), BrokerError> {
+async fn until_wanted(shared: &Shared, feed: Feed, channel: &Channel) -> Result<(), BrokerError> {
     loop {
         tokio::select! {
-            () = shared.demand(lane).until_wanted() => return Ok(()),
+            () = shared.demand(feed).until_wanted() => return Ok(()),
             () = tokio::time::sleep(HOARD_MAX) => {
                 if !channel.status().connected() {
-                    return Err(BrokerError::Unavailable(format!("lane {lane}: the channel was closed")));
+                    return Err(BrokerError::Unavailable(format!("{feed}: the channel was closed")));
                 }
             }
         }

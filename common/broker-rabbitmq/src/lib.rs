@@ -1,16 +1,18 @@
-//! The broker on RabbitMQ: one durable quorum queue per lane, publisher confirms, and a supervisor
+//! The broker on RabbitMQ: one durable quorum queue per partition of a lane, publisher confirms, and a supervisor
 //! that rebuilds connection, channels, queues and consumers for as long as it takes.
 //!
 //! Needs nothing newer than RabbitMQ 3.10, and no plugin. Two connections: jobs and events out, jobs
-//! and events in. What lies in this process is bounded by [`Options::prefetch`] per lane. Second
+//! and events in. What lies in this process is bounded by [`Options::prefetch`] per queue. Second
 //! publications are dropped within this process only: what counts is the fence in the store. Passes
-//! the suite `bul_broker::conformance` on a real server. Its lanes are undivided: a consumer hoards what it is sent, so that
-//! helping out in another's partition would take more than can be run.
+//! the suite `bul_broker::conformance` on a real server. Its own queues a process consumes; in others' partitions it helps out by
+//! `basic.get`, since a consumer hoards what it is sent.
 
 mod acks;
 mod delivery;
 mod demand;
 mod events;
+mod feed;
+mod fetch;
 mod held;
 mod incarnation;
 mod lane;
@@ -23,30 +25,28 @@ mod server;
 mod topology;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU8};
 
 use async_trait::async_trait;
 use bul_broker::{Broker, BrokerError, BrokerInfo, Delivery, Depth, EventFilter, Message};
-use bul_job::{Event, Lane, Partition, Queue};
+use bul_job::{Event, Queue};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use lapin::options::QueueDeclareOptions;
-use lapin::types::FieldTable;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use acks::Acks;
-use delivery::{Answer, RabbitDelivery};
+use delivery::Answer;
 use demand::Demand;
 use events::Outbox;
-use held::{Held, Hold};
+use feed::Feed;
+use held::Held;
 use line::{Line, Recipe, Role};
-use options::{FIRST_WAIT, LISTENERS_MAX};
+use options::LISTENERS_MAX;
 use publish::Publishers;
 use recent::Recent;
 use server::{Place, Server};
@@ -72,9 +72,12 @@ struct Shared {
     publishing: Line,
     consuming: Line,
     held: Mutex<Held<Answer>>,
-    demands: [Demand; 4],
-    /// Acknowledgements of the channel that each lane uses, or used last.
-    acks: [Mutex<Option<Arc<Acks>>>; 4],
+    /// Partitions of each lane, as at opening.
+    partitions: u8,
+    /// By [`Feed::index`].
+    demands: Vec<Demand>,
+    /// Acknowledgements of the channel that each feed uses, or used last.
+    acks: Vec<Mutex<Option<Arc<Acks>>>>,
     /// Woken when a message has arrived, or a consumer started or ended.
     changed: Notify,
     /// Woken when a deadline may be nearer than the timer knows.
@@ -99,12 +102,14 @@ impl RabbitBroker {
             let recipe = Arc::new(Recipe {
                 place: Place::parse(url, &options)?,
                 name: options.name.clone(),
+                partitions: AtomicU8::new(options.partitions),
                 names: Names::new(&options.prefix),
                 call_timeout: options.call_timeout,
                 server: Mutex::new(Server { product: "unknown".into(), version: "unknown".into() }),
             });
             let publishing = recipe.connect(Role::Publishes).await?;
             let consuming = recipe.connect(Role::Consumes).await?;
+            let partitions = recipe.partitions();
             let (closed, tasks) = (CancellationToken::new(), TaskTracker::new());
             let recent = Arc::new(Mutex::new(Recent::new(options.recent_max, RECENT_FOR)));
             let forget = {
@@ -121,9 +126,10 @@ impl RabbitBroker {
                 recipe,
                 publishing,
                 consuming,
-                held: Mutex::new(Held::new()),
-                demands: Default::default(),
-                acks: Default::default(),
+                held: Mutex::new(Held::new(partitions)),
+                partitions,
+                demands: Feed::all(partitions).map(|_| Demand::default()).collect(),
+                acks: Feed::all(partitions).map(|_| Mutex::default()).collect(),
                 changed: Notify::new(),
                 earlier: Notify::new(),
                 recent,
@@ -146,9 +152,9 @@ impl RabbitBroker {
 
 impl Shared {
     fn start(self: &Arc<Self>) {
-        for lane in Lane::ALL {
+        for feed in Feed::all(self.partitions) {
             let shared = Arc::clone(self);
-            self.until_closed(async move { lane::run(&shared, lane).await });
+            self.until_closed(async move { lane::run(&shared, feed).await });
         }
         let shared = Arc::clone(self);
         self.until_closed(async move { delivery::keep_time(&shared).await });
@@ -166,8 +172,12 @@ impl Shared {
         });
     }
 
-    fn demand(&self, lane: Lane) -> &Demand {
-        &self.demands[lane.index()]
+    fn demand(&self, feed: Feed) -> &Demand {
+        &self.demands[feed.index(self.partitions)]
+    }
+
+    fn acks(&self, feed: Feed) -> &Mutex<Option<Arc<Acks>>> {
+        &self.acks[feed.index(self.partitions)]
     }
 
     fn open(&self) -> Result<(), BrokerError> {
@@ -179,9 +189,10 @@ impl Shared {
         let made = async {
             let connection = self.publishing.get().await.map_err(|error| error.to_string())?;
             let server = self.recipe.server.lock().clone();
-            let limit = self.options.call_timeout;
-            topology::make(&connection, &self.recipe.names, &server, limit)
+            let wanted = (self.recipe.partitions(), self.options.call_timeout);
+            topology::make(&connection, &self.recipe.names, &server, wanted)
                 .await
+                .map(|made| made.is_new)
                 .map_err(|error| error.to_string())
         };
         match made.await {
@@ -193,83 +204,6 @@ impl Shared {
             Err(error) => warn!(error, "queues cannot be made on RabbitMQ"),
         }
     }
-
-    fn take(self: &Arc<Self>, lane: Lane, max: usize) -> Vec<Box<dyn Delivery>> {
-        let hold = Hold { ack_wait: self.options.ack_wait, hold_max: self.options.hold_max };
-        let mut held = self.held.lock();
-        let before = held.next_deadline();
-        let taken = held.take(lane, max, Instant::now(), hold);
-        let is_earlier = before.is_none_or(|before| held.next_deadline().is_some_and(|now| now < before));
-        drop(held);
-        if is_earlier {
-            self.earlier.notify_one();
-        }
-        let delivery = |taken| Box::new(RabbitDelivery::new(Arc::clone(self), taken)) as Box<dyn Delivery>;
-        taken.into_iter().map(delivery).collect()
-    }
-
-    /// Why a lane gives nothing.
-    fn unavailable(&self, lane: Lane) -> BrokerError {
-        if !self.consuming.is_up() {
-            return self.consuming.unavailable();
-        }
-        let reason = self.demand(lane).reason();
-        BrokerError::Unavailable(reason.unwrap_or_else(|| format!("lane {lane}: no consumer starts")))
-    }
-
-    /// Up to `max` messages of a lane.
-    async fn fetch(self: &Arc<Self>, lane: Lane, max: usize) -> Result<Vec<Box<dyn Delivery>>, BrokerError> {
-        if max == 0 {
-            return Ok(Vec::new());
-        }
-        self.demand(lane).touch();
-        let taken = self.take(lane, max);
-        if !taken.is_empty() {
-            return Ok(taken);
-        }
-        if self.demand(lane).is_active() {
-            // A caller that polls must not keep the consumer's task from running.
-            tokio::task::yield_now().await;
-        } else {
-            self.first_of(lane).await?;
-        }
-        Ok(self.take(lane, max))
-    }
-
-    /// Waits for the lane's consumer, then a moment for its first message.
-    async fn first_of(&self, lane: Lane) -> Result<(), BrokerError> {
-        let limit = Instant::now() + self.options.call_timeout;
-        let is_active = || self.demand(lane).is_active();
-        if !self.until(limit, is_active).await? {
-            return Err(self.unavailable(lane));
-        }
-        self.until(Instant::now() + FIRST_WAIT, || self.held.lock().has(lane)).await?;
-        Ok(())
-    }
-
-    /// Waits until it is so; `false` when it was not in time.
-    async fn until(&self, limit: Instant, is_so: impl Fn() -> bool) -> Result<bool, BrokerError> {
-        loop {
-            // Registered before the look: a change in between is not missed.
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            self.open()?;
-            if is_so() {
-                return Ok(true);
-            }
-            tokio::select! {
-                () = changed => {}
-                () = self.closed.cancelled() => {}
-                () = tokio::time::sleep_until(limit) => return Ok(is_so()),
-            }
-        }
-    }
-}
-
-/// The lanes whose first partition, which is the only one, is among the queues.
-fn lanes(queues: &[Queue]) -> impl Iterator<Item = Lane> {
-    queues.iter().filter(|queue| queue.partition == Partition::FIRST).map(|queue| queue.lane)
 }
 
 #[async_trait]
@@ -283,7 +217,7 @@ impl Broker for RabbitBroker {
             location: shared.recipe.place.location(),
             durable: true,
             durability: DURABILITY.into(),
-            notes: server.notes(&shared.options),
+            notes: server.notes(&shared.options, shared.partitions),
         }
     }
 
@@ -292,31 +226,22 @@ impl Broker for RabbitBroker {
         publish::publish(&self.shared, messages).await
     }
 
+    fn partitions(&self) -> u8 {
+        self.shared.partitions
+    }
+
     async fn fetch_from(&self, queues: &[Queue], max: usize) -> Result<Vec<Box<dyn Delivery>>, BrokerError> {
         self.shared.open()?;
-        let mut taken = Vec::new();
-        for lane in lanes(queues) {
-            taken.extend(self.shared.fetch(lane, max - taken.len()).await?);
-        }
-        Ok(taken)
+        fetch::fetch(&self.shared, queues, max).await
+    }
+
+    async fn help_from(&self, queues: &[Queue], max: usize) -> Result<Vec<Box<dyn Delivery>>, BrokerError> {
+        self.shared.open()?;
+        fetch::help(&self.shared, queues, max).await
     }
 
     async fn ready_in(&self, queues: &[Queue]) -> Result<(), BrokerError> {
-        let shared = &self.shared;
-        let lanes: Vec<Lane> = lanes(queues).collect();
-        let _waiting: Vec<_> = lanes.iter().map(|lane| shared.demand(*lane).wait()).collect();
-        let has_work = || {
-            let held = shared.held.lock();
-            lanes.iter().any(|lane| held.has(*lane))
-        };
-        loop {
-            if shared.until(Instant::now() + shared.options.call_timeout, has_work).await? {
-                return Ok(());
-            }
-            if let Some(lane) = lanes.iter().find(|lane| !shared.demand(**lane).is_active()) {
-                return Err(shared.unavailable(*lane));
-            }
-        }
+        fetch::ready(&self.shared, queues).await
     }
 
     async fn depths(&self) -> Result<[Depth; 4], BrokerError> {
@@ -327,14 +252,16 @@ impl Broker for RabbitBroker {
         let unavailable = |error: TopologyError| BrokerError::Unavailable(error.to_string());
         let channel = within(limit, connection.create_channel()).await.map_err(unavailable)?;
         let mut depths = [Depth::default(); 4];
-        for lane in Lane::ALL {
-            let look = QueueDeclareOptions::default().passive();
-            let queue = channel.queue_declare(shared.recipe.names.queue(lane), look, FieldTable::default());
-            let on_server = within(limit, queue).await.map_err(unavailable)?.message_count();
-            let here = shared.held.lock().count(lane);
+        for queue in Queue::all(shared.partitions) {
+            let on_server = lane::depth_on(shared, &channel, queue).await.map_err(unavailable)?;
+            depths[queue.lane.index()].ready += u64::from(on_server);
+        }
+        let held = shared.held.lock();
+        for feed in Feed::all(shared.partitions) {
+            let (here, depth) = (held.count(feed), &mut depths[feed.lane().index()]);
             // What others hold is not told to clients; what lies in a buffer waits all the same.
-            let ready = u64::from(on_server) + (here.buffered + here.delayed) as u64;
-            depths[lane.index()] = Depth { ready, unacked: here.in_hand as u64 };
+            depth.ready += (here.buffered + here.delayed) as u64;
+            depth.unacked += here.in_hand as u64;
         }
         Ok(depths)
     }
@@ -379,7 +306,7 @@ impl Broker for RabbitBroker {
     async fn close(&self) {
         let shared = &self.shared;
         // What cannot be written is delivered again, and the store knows it.
-        let acks: Vec<Arc<Acks>> = shared.acks.iter().filter_map(|lane| lane.lock().clone()).collect();
+        let acks: Vec<Arc<Acks>> = shared.acks.iter().filter_map(|acks| acks.lock().clone()).collect();
         futures::future::join_all(acks.iter().map(|acks| acks.flush())).await;
         shared.closed.cancel();
         shared.changed.notify_waiters();

@@ -6,6 +6,7 @@
 //! what is needed. Made by `lib`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -52,6 +53,8 @@ pub(crate) struct Recipe {
     pub(crate) place: Place,
     pub(crate) name: String,
     pub(crate) names: Names,
+    /// Partitions of each lane: those wanted, and those found beyond.
+    pub(crate) partitions: AtomicU8,
     pub(crate) call_timeout: Duration,
     /// The last greeting.
     pub(crate) server: Mutex<Server>,
@@ -94,15 +97,21 @@ impl Recipe {
             }
         };
         if role == Role::Publishes {
-            topology::make(&connection, &self.names, &server, limit).await.map_err(|error| {
+            let wanted = (self.partitions(), limit);
+            let made = topology::make(&connection, &self.names, &server, wanted).await.map_err(|error| {
                 let (location, reason) = (location(), error.to_string());
                 match error.is_refusal() {
                     true => OpenError::Topology { location, reason },
                     false => OpenError::Unreachable { location, reason },
                 }
             })?;
+            self.partitions.fetch_max(made.partitions, Ordering::SeqCst);
         }
         Ok(connection)
+    }
+
+    pub(crate) fn partitions(&self) -> u8 {
+        self.partitions.load(Ordering::SeqCst)
     }
 
     fn refused(&self, error: lapin::Error) -> OpenError {

@@ -19,11 +19,12 @@ const JSON: &str = "application/json";
 const PERSISTENT: u8 = 2;
 const TRANSIENT: u8 = 1;
 
-/// Routing key, properties and bytes of a message.
+/// Routing key, properties and bytes of a message, when it goes to one of so many partitions.
 pub(crate) fn encode(
     message: &Message,
+    partitions: u8,
 ) -> Result<(ShortString, BasicProperties, Vec<u8>), serde_json::Error> {
-    let route = Route::of(message, 1);
+    let route = Route::of(message, partitions);
     let mut headers = FieldTable::default();
     headers.insert(MARK.into(), AMQPValue::LongInt(VERSION));
     let properties = BasicProperties::default()
@@ -69,9 +70,12 @@ fn read(lane: Lane, version: Option<i64>, delivery: &Delivery) -> Result<Message
         return Err(format!("its form is {given}, and this program reads {VERSION}"));
     }
     let message: Message = serde_json::from_slice(&delivery.data).map_err(|error| error.to_string())?;
-    let route = Route::of(&message, 1);
-    if route.to_string() != delivery.routing_key.as_str() || message.lane != lane {
-        return Err(format!("it is for {route} and came by {}", delivery.routing_key));
+    // Processes may publish to different numbers of partitions.
+    let route = Route::parse(delivery.routing_key.as_str());
+    let is_its_own = |route: &Route| route.lane == message.lane && route.tenant == message.tenant;
+    if message.lane != lane || !route.is_some_and(|route| is_its_own(&route)) {
+        let Message { lane, tenant, .. } = &message;
+        return Err(format!("it is for {lane}.{tenant} and came by {}", delivery.routing_key));
     }
     Ok(message)
 }
@@ -143,10 +147,14 @@ mod tests {
     #[test]
     fn our_messages_come_back_as_they_were() {
         let sent = message();
-        let (key, properties, body) = encode(&sent).unwrap();
-        assert_eq!(key.as_str(), "high.acme");
-        let (payload, deliveries) = decode(Lane::High, delivery(key.as_str(), properties, body));
-        assert_eq!((payload.ready(), deliveries), (Some(&sent), 1));
+        for partitions in [1, 16] {
+            let (key, properties, body) = encode(&sent, partitions).unwrap();
+            let number = sent.partition(partitions).number();
+            let expected = if number == 0 { "high.acme".into() } else { format!("high.acme.{number}") };
+            assert_eq!(key.as_str(), expected);
+            let (payload, deliveries) = decode(Lane::High, delivery(key.as_str(), properties, body));
+            assert_eq!((payload.ready(), deliveries), (Some(&sent), 1));
+        }
     }
 
     /// Older publishers and newer ones within the version are understood.
@@ -165,15 +173,17 @@ mod tests {
             );
         }
         let sent: Message = serde_json::from_slice(frozen).unwrap();
-        assert_eq!(encode(&sent).unwrap().2, frozen.trim_ascii());
+        assert_eq!(encode(&sent, 1).unwrap().2, frozen.trim_ascii());
     }
 
     #[test]
     fn marked_messages_that_contradict_themselves_are_broken() {
-        let (_, properties, body) = encode(&message()).unwrap();
+        let (_, properties, body) = encode(&message(), 1).unwrap();
         let newer = properties.clone().with_headers(table(&[(MARK, AMQPValue::LongInt(2))]));
         for (lane, key, properties, body) in [
             (Lane::High, "high.globex", &properties, body.clone()),
+            (Lane::High, "high.globex.3", &properties, body.clone()),
+            (Lane::High, "high.acme.0", &properties, body.clone()),
             (Lane::Low, "low.acme", &properties, body.clone()),
             (Lane::High, "high.acme", &properties, b"{}".to_vec()),
             (Lane::High, "high.acme", &newer, body.clone()),

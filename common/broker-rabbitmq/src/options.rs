@@ -9,7 +9,10 @@ pub struct Options {
     pub prefix: String,
     /// What this process is called on the server's list of connections.
     pub name: String,
-    /// Messages of one lane in this process at once: in its buffer, in workers' hands and in a delay.
+    /// Partitions of each lane, 1 to [`bul_job::PARTITIONS_MAX`], so that jobs whose prompts begin alike can go to one worker. A
+    /// process serves those that others have made beyond. Too many: four queues and as many channels for each.
+    pub partitions: u8,
+    /// Messages of one queue in this process at once: in its buffer, in workers' hands and in a delay.
     /// Too low (below the worker's slots): slots stay empty, and each ack waits for a round trip.
     /// Too high: messages lie here while other workers idle, until [`HOARD_MAX`] gives them back.
     pub prefetch: u16,
@@ -42,6 +45,7 @@ impl Default for Options {
         Self {
             prefix: "bul".into(),
             name: "bul".into(),
+            partitions: 1,
             prefetch: 256,
             ack_wait: Duration::from_secs(60),
             hold_max: Duration::from_secs(25 * 60),
@@ -55,7 +59,7 @@ impl Default for Options {
     }
 }
 
-/// After this long without anyone asking for a lane, its messages that wait here go back to the
+/// After this long without anyone asking for a queue, its messages that wait here go back to the
 /// server: a worker whose slots are all busy must not hide work from one that idles.
 pub const HOARD_MAX: Duration = Duration::from_secs(1);
 /// How long a publication is remembered. Longer, and what was lost by a purge could not be published
@@ -125,6 +129,9 @@ impl Options {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if self.prefix.is_empty() || self.prefix.len() > 100 || !self.prefix.chars().all(fits) {
             return bad("the prefix must be 1 to 100 letters, digits, '-', '_' or '.'");
+        }
+        if !(1..=bul_job::PARTITIONS_MAX).contains(&self.partitions) {
+            return bad("the partitions must be 1 to 16");
         }
         if self.prefetch == 0 {
             return bad("a prefetch of 0 means no limit at all");

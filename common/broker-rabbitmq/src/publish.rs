@@ -103,7 +103,7 @@ pub(crate) async fn publish(shared: &Arc<Shared>, messages: &[Message]) -> Resul
 async fn send(shared: &Shared, channel: &Channel, messages: &[&Message]) -> Result<Outcome, BrokerError> {
     let exchange = &shared.recipe.names.jobs;
     let publish = |message: &&Message| {
-        let encoded = encode(message);
+        let encoded = encode(message, shared.options.partitions);
         async move {
             let unavailable = |error: lapin::Error| BrokerError::Unavailable(error.to_string());
             let (key, properties, body) = encoded.map_err(|e| BrokerError::Unavailable(e.to_string()))?;

@@ -142,17 +142,22 @@ impl Server {
     }
 
     /// What an operator should know about this version.
-    pub(crate) fn notes(&self, options: &Options) -> Vec<String> {
+    pub(crate) fn notes(&self, options: &Options, partitions: u8) -> Vec<String> {
         let mut notes = Vec::new();
         if self.product != "RabbitMQ" {
             notes.push(format!("{} is not RabbitMQ: nothing here is tested on it", self.product));
             return notes;
         }
+        if partitions > options.partitions {
+            notes.push(format!(
+                "the lanes have {partitions} partitions, more than are published to; they are served all the same"
+            ));
+        }
         let numbers = self.numbers();
         let scope = if numbers < (3, 12, 0) { "for the whole node" } else { "per queue or node" };
         notes.push(format!(
             "consumer_timeout (30 minutes unless configured, {scope}) must be longer than hold_max, {} s here: \
-             at that limit the server closes a lane's channel and hands all its messages to others",
+             at that limit the server closes a queue's channel and hands all its messages to others",
             options.hold_max.as_secs()
         ));
         notes.push(
@@ -223,7 +228,7 @@ mod tests {
         assert_eq!(server("unknown").numbers(), (0, 0, 0));
         assert!(!server("3.13.7").has_default_delivery_limit());
         assert!(server("4.0.0").has_default_delivery_limit());
-        let notes = server("4.1.1").notes(&Options::default()).join("\n");
+        let notes = server("4.1.1").notes(&Options::default(), 1).join("\n");
         assert!(
             notes.contains("14177") && notes.contains("x-delivery-limit") && !notes.contains("13326"),
             "{notes}"

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use bul_job::Lane;
+use bul_job::{Lane, PARTITIONS_MAX, Partition, Queue};
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
@@ -21,22 +21,23 @@ pub(crate) struct Names {
     pub(crate) jobs: ShortString,
     pub(crate) events: ShortString,
     pub(crate) incarnation: ShortString,
-    queues: [ShortString; 4],
+    /// Start of the queues' names.
+    jobs_prefix: String,
 }
 
 impl Names {
     pub(crate) fn new(prefix: &str) -> Self {
-        let queue = |lane: Lane| format!("{prefix}.jobs.{lane}").into();
         Self {
             jobs: format!("{prefix}.jobs").into(),
             events: format!("{prefix}.events").into(),
             incarnation: format!("{prefix}.incarnation").into(),
-            queues: Lane::ALL.map(queue),
+            jobs_prefix: format!("{prefix}.jobs."),
         }
     }
 
-    pub(crate) fn queue(&self, lane: Lane) -> ShortString {
-        self.queues[lane.index()].clone()
+    /// The first partition's is that of an undivided lane: a version without partitions works on it as it always did.
+    pub(crate) fn queue(&self, queue: Queue) -> ShortString {
+        format!("{}{queue}", self.jobs_prefix).into()
     }
 }
 
@@ -178,33 +179,63 @@ impl<'a> Maker<'a> {
     }
 }
 
-/// Makes what is missing; `true` when a lane's queue was.
+/// Keys of the messages that a queue takes, as [`Route`](bul_broker::Route) writes them.
+fn keys(queue: Queue) -> String {
+    match queue.partition {
+        Partition::FIRST => format!("{}.*", queue.lane),
+        further => format!("{}.*.{}", queue.lane, further.number()),
+    }
+}
+
+/// What there is now.
+pub(crate) struct Made {
+    /// Whether a queue was missing.
+    pub(crate) is_new: bool,
+    /// Partitions of each lane: those wanted, and those that others have made beyond.
+    pub(crate) partitions: u8,
+}
+
+/// Partitions that the server has, where these are wanted.
+async fn partitions(maker: &mut Maker<'_>, names: &Names, wanted: u8) -> Result<u8, TopologyError> {
+    let mut partitions = wanted.clamp(1, PARTITIONS_MAX);
+    // The first lane's are made first: a process that died in between has left more of them than of the others'.
+    while let Some(partition) = Partition::new(partitions) {
+        if !maker.has_queue(&names.queue(Queue { lane: Lane::ALL[0], partition })).await? {
+            break;
+        }
+        partitions += 1;
+    }
+    Ok(partitions)
+}
+
+/// Makes what is missing of these partitions and of those that others have made.
 pub(crate) async fn make(
     connection: &Connection,
     names: &Names,
     server: &Server,
-    limit: Duration,
-) -> Result<bool, TopologyError> {
+    (wanted, limit): (u8, Duration),
+) -> Result<Made, TopologyError> {
     let mut maker = Maker::new(connection, limit).await?;
     maker.exchange(&names.jobs).await?;
     maker.exchange(&names.events).await?;
     let mut missing = Vec::new();
-    for lane in Lane::ALL {
-        if !maker.has_queue(&names.queue(lane)).await? {
-            missing.push(lane);
+    let partitions = partitions(&mut maker, names, wanted).await?;
+    for queue in Queue::all(partitions) {
+        if !maker.has_queue(&names.queue(queue)).await? {
+            missing.push(queue);
         }
     }
     if !missing.is_empty() {
         // Before the queues: a crash in between is seen again as missing queues, not as nothing.
         incarnation::renew(&mut maker, names, limit).await?;
     }
-    for lane in &missing {
-        maker.queue(&names.queue(*lane), lane_arguments(server)).await?;
+    for queue in &missing {
+        maker.queue(&names.queue(*queue), lane_arguments(server)).await?;
     }
-    for lane in Lane::ALL {
-        maker.bind(&names.queue(lane), &names.jobs, &format!("{lane}.*")).await?;
+    for queue in Queue::all(partitions) {
+        maker.bind(&names.queue(queue), &names.jobs, &keys(queue)).await?;
     }
-    Ok(!missing.is_empty())
+    Ok(Made { is_new: !missing.is_empty(), partitions })
 }
 
 /// A call with a limit on its time.

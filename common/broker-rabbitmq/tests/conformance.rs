@@ -40,9 +40,10 @@ async fn start() -> RabbitMq {
     RabbitMq::start().expect("RabbitMQ starts")
 }
 
-async fn make(server: &RabbitMq, _: Setup) -> Box<dyn Fixture> {
+async fn make(server: &RabbitMq, setup: Setup) -> Box<dyn Fixture> {
     let url = server.new_vhost().expect("a virtual host");
-    let options = Options { ack_wait: ACK_WAIT, ..Options::default() };
+    let partitions = setup.partitions.unwrap_or(1);
+    let options = Options { ack_wait: ACK_WAIT, partitions, ..Options::default() };
     let broker = RabbitBroker::open(&url, options).await.expect("the server is there");
     Box::new(Rabbit { broker: Arc::new(broker) })
 }

@@ -137,6 +137,11 @@ pub trait Broker: Send + Sync {
     /// Queues beyond [`Self::partitions`] are empty.
     async fn fetch_from(&self, queues: &[Queue], max: usize) -> Result<Vec<Box<dyn Delivery>>, BrokerError>;
 
+    /// The same of queues that another process serves first: no more comes here than is asked for, and none of it lies waiting.
+    async fn help_from(&self, queues: &[Queue], max: usize) -> Result<Vec<Box<dyn Delivery>>, BrokerError> {
+        self.fetch_from(queues, max).await
+    }
+
     /// Returns when one of the queues may have work; early wake-ups are allowed, missed ones not.
     async fn ready_in(&self, queues: &[Queue]) -> Result<(), BrokerError>;
 

@@ -18,9 +18,9 @@ pub struct Config {
     /// Copies of the stream on a NATS cluster; 3 survive the loss of one server. Other brokers have their own setting for
     /// it. More than the cluster has servers: the broker is not ready.
     pub broker_replicas: u32,
-    /// Partitions of each lane, 1 to 16, with several processes of workers on NATS: jobs whose prompts begin alike lie in one, and go
-    /// to the process that has that beginning in its cache; who is idle helps out. The same for all processes; set it for
-    /// workers before producers, since what lies in a partition that no worker knows waits. RabbitMQ has one. Too many: idle workers
+    /// Partitions of each lane, 1 to 16, with several processes of workers on NATS or RabbitMQ: jobs whose prompts begin alike lie in one,
+    /// and go to the process that has that beginning in its cache; who is idle helps out. The same for all processes; set it for
+    /// workers before producers, since what lies in a partition that no worker knows waits. Too many: idle workers
     /// ask the broker that many times more often.
     pub broker_partitions: u8,
     /// `redis://:password@host:6379/0` or `rediss://…`: finished texts and circuit breakers are shared among processes;

@@ -86,14 +86,18 @@ impl Source<'_> {
     async fn fetch_lane(&self, ask: Ask) -> Result<Got, BrokerError> {
         let (Ask { lane, wanted, turn, may_help }, view) = (ask, self.view);
         let own: Vec<Queue> = queues(lane, &view.own, turn).collect();
-        let mut deliveries = if own.is_empty() { Vec::new() } else { self.ask(&own, wanted).await? };
+        let mut deliveries = match own.is_empty() {
+            true => Vec::new(),
+            false => within(&own, self.broker.fetch_from(&own, wanted)).await?,
+        };
         let is_only = view.others.is_empty();
         self.metrics.taken(if is_only { "only" } else { "own" }, deliveries.len());
         let has_looked = may_help && !is_only && deliveries.len() < wanted;
         let foreign = if has_looked { view.others.as_slice() } else { &[] };
         for queue in queues(lane, foreign, 0) {
             // What is in hand goes on whatever becomes of this.
-            let Ok(stolen) = self.ask(&[queue], wanted - deliveries.len()).await else {
+            let help = self.broker.help_from(std::slice::from_ref(&queue), wanted - deliveries.len());
+            let Ok(stolen) = within(&[queue], help).await else {
                 debug!(%queue, "cannot help out");
                 break;
             };
@@ -105,11 +109,13 @@ impl Source<'_> {
         }
         Ok(Got { deliveries, has_looked })
     }
+}
 
-    async fn ask(&self, queues: &[Queue], wanted: usize) -> Result<Vec<Box<dyn Delivery>>, BrokerError> {
-        let fetched = tokio::time::timeout(LANE_WAIT, self.broker.fetch_from(queues, wanted)).await;
-        fetched.unwrap_or_else(|_| Err(silent(queues)))
-    }
+async fn within(
+    queues: &[Queue],
+    fetch: impl Future<Output = Result<Vec<Box<dyn Delivery>>, BrokerError>>,
+) -> Result<Vec<Box<dyn Delivery>>, BrokerError> {
+    tokio::time::timeout(LANE_WAIT, fetch).await.unwrap_or_else(|_| Err(silent(queues)))
 }
 
 /// What is asked of a lane.

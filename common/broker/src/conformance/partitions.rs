@@ -183,9 +183,8 @@ async fn consume(broker: &Arc<dyn Broker>, own: Partition, done: &Mutex<Vec<JobI
         for lane in Lane::ALL {
             let mut taken = broker.fetch_from(&[Queue { lane, partition: own }], 5).await.expect("its own");
             for partition in &others {
-                taken.extend(
-                    broker.fetch_from(&[Queue { lane, partition: *partition }], 1).await.expect("others'"),
-                );
+                let queue = Queue { lane, partition: *partition };
+                taken.extend(broker.help_from(&[queue], 1).await.expect("others'"));
             }
             for delivery in taken {
                 let job = delivery.payload().ready().expect("ours").job;
