@@ -9,6 +9,7 @@ use prometheus::{
 };
 
 use crate::generate::{GenerateError, outcome_name};
+use crate::kv::tier::disk::DiskCounts;
 use crate::kv::tier::remote::RemoteCounts;
 use crate::prefetch::PrefetchCounts;
 
@@ -56,6 +57,10 @@ metrics! {
         "Prompt tokens that each eviction policy would have found in the cache, where policies are compared.";
     PREFETCH = "bul_engine_prefetch_blocks_total" {"outcome": "brought, used, wasted"},
         "KV blocks brought from slower tiers ahead of need.";
+    DISK = "bul_engine_disk_blocks_total" {"outcome": "written, failed, unreadable, damaged"},
+        "KV blocks at the files. Failed: not written, the disk may be full; unreadable, damaged: lost, and computed again.";
+    DISK_FAILING = "bul_engine_disk_failing",
+        "1 from a failed write of a KV block to a file until one succeeds; tried again every few seconds. Reads go on.";
     REMOTE = "bul_engine_remote_blocks_total" {"outcome": "fetched, missing, forged, written, skipped"},
         "KV blocks at the store that engines share. Forged: its digest was wrong, it was not believed.";
     BREAKER_STATE = "bul_engine_breaker_state", "Circuit breaker of a remote model: 0 closed, 1 half-open, 2 open.";
@@ -81,6 +86,8 @@ pub(crate) struct Metrics {
     pub tier_tokens: IntCounterVec,
     pub shadow_hits: IntCounterVec,
     pub prefetch: IntCounterVec,
+    pub disk: IntCounterVec,
+    pub disk_failing: IntGauge,
     pub remote: IntCounterVec,
     pub breaker_state: IntGauge,
 }
@@ -119,6 +126,8 @@ impl Metrics {
             tier_tokens: counters(TIER_TOKENS)?,
             shadow_hits: counters(SHADOW_HITS)?,
             prefetch: counters(PREFETCH)?,
+            disk: counters(DISK)?,
+            disk_failing: gauge(DISK_FAILING)?,
             remote: counters(REMOTE)?,
             breaker_state: gauge(BREAKER_STATE)?,
         })
@@ -131,10 +140,6 @@ impl Metrics {
 
     /// Brings the counts of looking ahead up to these.
     pub fn count_ahead(&self, prefetch: PrefetchCounts, remote: RemoteCounts) {
-        let raise = |counter: &IntCounterVec, outcome: &str, to: u64| {
-            let counter = counter.with_label_values(&[outcome]);
-            counter.inc_by(to.saturating_sub(counter.get()));
-        };
         for (outcome, count) in
             [("brought", prefetch.brought), ("used", prefetch.used), ("wasted", prefetch.wasted)]
         {
@@ -151,6 +156,19 @@ impl Metrics {
         }
     }
 
+    /// Brings the counts of files up to these.
+    pub fn count_disk(&self, disk: DiskCounts) {
+        self.disk_failing.set(i64::from(disk.is_failing));
+        for (outcome, count) in [
+            ("written", disk.written),
+            ("failed", disk.failed),
+            ("unreadable", disk.unreadable),
+            ("damaged", disk.damaged),
+        ] {
+            raise(&self.disk, outcome, count);
+        }
+    }
+
     /// Counts the tokens of a finished request, and the time it waited for them.
     pub fn count(&self, receipt: &crate::job::Receipt) {
         self.tokens.with_label_values(&["prompt"]).inc_by(receipt.prompt_tokens);
@@ -164,6 +182,12 @@ impl Metrics {
             self.tokens.with_label_values(&["generated"]).inc_by(receipt.output_tokens);
         }
     }
+}
+
+/// Brings a counter that follows another one up to its value.
+fn raise(counter: &IntCounterVec, outcome: &str, to: u64) {
+    let counter = counter.with_label_values(&[outcome]);
+    counter.inc_by(to.saturating_sub(counter.get()));
 }
 
 fn add<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> prometheus::Result<C> {
@@ -200,6 +224,8 @@ mod tests {
             metrics.tier_tokens.desc(),
             metrics.shadow_hits.desc(),
             metrics.prefetch.desc(),
+            metrics.disk.desc(),
+            metrics.disk_failing.desc(),
             metrics.remote.desc(),
             metrics.breaker_state.desc(),
         ]
@@ -229,6 +255,7 @@ mod tests {
         let metrics = Metrics::register(&registry, None).unwrap();
         metrics.count(&crate::job::Receipt { output_tokens: 1, ..Default::default() });
         metrics.count_ahead(PrefetchCounts::default(), RemoteCounts::default());
+        metrics.count_disk(DiskCounts::default());
         for family in registry.gather() {
             let Some(metric) = ALL.iter().find(|m| m.name == family.name()) else {
                 panic!("{}", family.name())

@@ -35,6 +35,14 @@ pub struct CacheReport {
     pub host_bytes: usize,
     /// Bytes of block files.
     pub disk_bytes: u64,
+    /// Blocks written to slower tiers.
+    pub saved_blocks: u64,
+    /// Blocks brought back from there, by requests or ahead of them.
+    pub restored_blocks: u64,
+    /// Times that a block was there, and computing it was estimated to be faster.
+    pub declined_blocks: u64,
+    /// Blocks that were there and could not be read back whole.
+    pub damaged_blocks: u64,
     /// Blocks kept for sessions and warmed-up prefixes.
     pub pinned_blocks: usize,
     /// Blocks brought from slower tiers before a request asked for them.
@@ -73,6 +81,10 @@ impl CacheReport {
         self.remote_tokens += other.remote_tokens;
         self.host_bytes += other.host_bytes;
         self.disk_bytes += other.disk_bytes;
+        self.saved_blocks += other.saved_blocks;
+        self.restored_blocks += other.restored_blocks;
+        self.declined_blocks += other.declined_blocks;
+        self.damaged_blocks += other.damaged_blocks;
         self.pinned_blocks += other.pinned_blocks;
         self.prefetched_blocks += other.prefetched_blocks;
         self.prefetch_used_blocks += other.prefetch_used_blocks;

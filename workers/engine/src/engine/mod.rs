@@ -380,14 +380,4 @@ impl<R: Runner> EngineCore<R> {
             self.end(place, &Err(GenerateError::Engine(reason.to_string())));
         }
     }
-
-    fn publish_gauges(&mut self) {
-        let Some(metrics) = &self.metrics else { return };
-        metrics.running.set(self.running.len() as i64);
-        metrics.waiting.set(self.waiting.len() as i64);
-        metrics.kv_blocks.with_label_values(&["used"]).set(self.pool.held() as i64);
-        metrics.kv_blocks.with_label_values(&["cached"]).set(self.pool.cached() as i64);
-        metrics.kv_evicted.inc_by(self.pool.evicted() - self.evicted_seen);
-        self.evicted_seen = self.pool.evicted();
-    }
 }

@@ -73,6 +73,10 @@ impl<R: Runner> EngineCore<R> {
             remote_tokens: self.counts.tiers[2],
             host_bytes: self.tiers.bytes().0,
             disk_bytes: self.tiers.bytes().1,
+            saved_blocks: self.tiers.counts.saved,
+            restored_blocks: self.tiers.counts.restored,
+            declined_blocks: self.tiers.counts.declined,
+            damaged_blocks: self.tiers.counts.damaged,
             pinned_blocks: self.pins.blocks(),
             prefetched_blocks: self.prefetch.counts.brought,
             prefetch_used_blocks: self.prefetch.counts.used,
@@ -85,5 +89,17 @@ impl<R: Runner> EngineCore<R> {
             recomputed_tokens: self.counts.recomputed,
             shadows: self.shadows.rates(),
         }
+    }
+
+    /// Brings the metrics up to the engine's state.
+    pub(super) fn publish_gauges(&mut self) {
+        let Some(metrics) = &self.metrics else { return };
+        metrics.running.set(self.running.len() as i64);
+        metrics.waiting.set(self.waiting.len() as i64);
+        metrics.kv_blocks.with_label_values(&["used"]).set(self.pool.held() as i64);
+        metrics.kv_blocks.with_label_values(&["cached"]).set(self.pool.cached() as i64);
+        metrics.kv_evicted.inc_by(self.pool.evicted() - self.evicted_seen);
+        self.evicted_seen = self.pool.evicted();
+        metrics.count_disk(self.tiers.disk_counts());
     }
 }

@@ -23,7 +23,8 @@ impl Default for Costs {
 }
 
 impl Costs {
-    fn byte_s(&mut self, kind: Kind) -> &mut f64 {
+    /// Seconds for each byte.
+    pub(super) fn byte_s(&mut self, kind: Kind) -> &mut f64 {
         match kind {
             Kind::Host => &mut self.host_byte_s,
             Kind::Disk => &mut self.disk_byte_s,

@@ -12,6 +12,7 @@ pub(crate) mod compression;
 mod costs;
 pub(crate) mod disk;
 pub(crate) mod host;
+mod records;
 pub(crate) mod remote;
 #[cfg(test)]
 pub(crate) mod remote_tests;
@@ -24,7 +25,7 @@ use std::time::{Duration, Instant};
 use codec::Codec;
 use compression::{Compression, unpack};
 use costs::Costs;
-use disk::Disk;
+use disk::{Disk, DiskCounts};
 use host::Host;
 use remote::{Remote, RemoteCounts, RemoteTier, Wake};
 
@@ -203,6 +204,11 @@ impl Tiers {
         (host + staged, self.disk.as_ref().map_or(0, Disk::bytes))
     }
 
+    /// What became of blocks at the files.
+    pub fn disk_counts(&self) -> DiskCounts {
+        self.disk.as_ref().map(Disk::counts).unwrap_or_default()
+    }
+
     /// What became of blocks at the shared store.
     pub fn remote_counts(&self) -> RemoteCounts {
         self.remote.as_ref().map(Remote::counts).unwrap_or_default()
@@ -276,8 +282,9 @@ impl Tiers {
 
     /// Whether there is nothing to gain from saving the block of `key`.
     pub fn holds(&self, key: &BlockKey) -> bool {
-        let is_local = self.host.is_some() || self.disk.is_some();
-        let is_remote = || self.remote.as_ref().is_some_and(|remote| remote.is_written(key));
+        // A disk that has failed is left alone: a block for it would be packed for nothing.
+        let is_local = self.host.is_some() || self.disk.as_ref().is_some_and(Disk::is_writable);
+        let is_remote = || self.remote.as_ref().is_none_or(|remote| remote.is_written(key));
         self.find(key).is_some() || (!is_local && is_remote())
     }
 
