@@ -13,8 +13,9 @@ use crate::kv::pin::{Keep, PinName};
 use crate::kv::pool::Pool;
 use crate::kv::precision::KvPrecision;
 use crate::kv::tier::codec::Codec;
-use crate::kv::tier::{TierOptions, TierWrite, Tiers};
+use crate::kv::tier::{Kind, TierOptions, TierWrite, Tiers};
 use crate::open::EngineOptions;
+use crate::report::CacheReport;
 use crate::sched::{Limits, Reserve};
 use crate::testing;
 
@@ -99,6 +100,42 @@ fn written_through_a_prompt_outlives_an_engine_that_is_killed() {
         assert_eq!(again.receipt.disk_tokens, expected, "{write:?}: {:?}", again.receipt);
         assert_eq!(again.text, second.expected(&Job { seed: 77, ..job(0) }).0);
         second.assert_nothing_leaked();
+    }
+}
+
+/// Slower tiers that are slower than the model: an engine with them does what one without them does.
+#[test]
+fn what_costs_more_to_bring_than_to_compute_is_computed() {
+    let run = |tiers: Tiers| {
+        let mut factory = Factory::with_tiers(LIMITS, Pool::new(26), tiers);
+        for wave in (0..200).map(job).collect::<Vec<Job>>().chunks(9) {
+            let answers: Vec<_> = wave.iter().map(|job| factory.submit(job).0).collect();
+            factory.finish();
+            for (job, mut answer) in wave.iter().zip(answers) {
+                assert_eq!(answer.try_recv().unwrap().unwrap().text, factory.expected(job).0);
+            }
+        }
+        factory.assert_nothing_leaked();
+        factory.core.report()
+    };
+    let without = run(Tiers::none(shape(LIMITS)));
+    assert!(without.evicted_blocks > 0);
+    for (kind, host_bytes_max) in [(Kind::Host, 1 << 20), (Kind::Disk, 0)] {
+        let directory = tempfile::tempdir().unwrap();
+        let options = TierOptions {
+            host_bytes_max,
+            disk_directory: Some(directory.path().to_path_buf()),
+            disk_bytes_max: 1 << 20,
+            ..TierOptions::default()
+        };
+        let mut slow = Tiers::open(&options, shape(LIMITS), "sim", Box::new(|| {})).unwrap();
+        slow.costs.measured(kind, 1, 1e9);
+        // What a token takes is measured on the engine's own steps.
+        let with = run(slow);
+        assert!(with.saved_blocks > 0 && with.declined_blocks > 0, "{with:?}");
+        assert_eq!((with.restored_blocks, with.prefetched_blocks), (0, 0), "{kind:?}");
+        let work = |r: &CacheReport| (r.evicted_blocks, r.cached_tokens, r.computed_tokens);
+        assert_eq!(work(&with), work(&without), "{kind:?}");
     }
 }
 
