@@ -5,6 +5,8 @@
 //! back every block it held.
 
 mod ahead;
+#[cfg(test)]
+pub(crate) mod history;
 mod step;
 mod tune;
 mod watch;
@@ -104,6 +106,8 @@ pub(crate) struct EngineCore<R> {
     started: Instant,
     counts: Counts,
     evicted_seen: u64,
+    #[cfg(test)]
+    pub history: Vec<history::Event>,
 }
 
 /// What the engine did since its start.
@@ -162,6 +166,8 @@ impl<R: Runner> EngineCore<R> {
             started: Instant::now(),
             counts: Counts::default(),
             evicted_seen: 0,
+            #[cfg(test)]
+            history: Vec::new(),
         }
     }
 
@@ -296,6 +302,8 @@ impl<R: Runner> EngineCore<R> {
         for place in gone {
             if let Some(sequence) = self.waiting.remove(&place) {
                 self.queue_changed = true;
+                #[cfg(test)]
+                self.history.push(history::Event::End(sequence.identity));
                 self.forget(place, &sequence);
                 if sequence.admitted.is_none() {
                     self.queued.fetch_sub(1, Ordering::Relaxed);
@@ -314,6 +322,8 @@ impl<R: Runner> EngineCore<R> {
     /// Ends a running sequence and gives back what it held.
     fn end(&mut self, place: Place, outcome: &Result<Finish, GenerateError>) {
         let Some(Live { sequence, mut blocks }) = self.running.remove(&place) else { return };
+        #[cfg(test)]
+        self.history.push(history::Event::End(sequence.identity));
         self.prefetch.again();
         if let (Some(keep), Ok(_)) = (&sequence.keep, outcome) {
             blocks.truncate(sequence.sealed);
@@ -343,6 +353,8 @@ impl<R: Runner> EngineCore<R> {
     /// Gives the blocks of a running sequence back; it starts again when there is room.
     fn preempt(&mut self, place: Place) {
         let Some(Live { mut sequence, blocks }) = self.running.remove(&place) else { return };
+        #[cfg(test)]
+        self.history.push(history::Event::Preempt(sequence.identity));
         drop(blocks);
         self.unannounce(&sequence);
         sequence.rewind();

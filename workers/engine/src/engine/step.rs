@@ -176,6 +176,8 @@ impl<R: Runner> EngineCore<R> {
     /// Moves a sequence from waiting to running, with what the cache holds of it.
     fn start(&mut self, place: Place) {
         let Some(mut sequence) = self.waiting.remove(&place) else { return };
+        #[cfg(test)]
+        self.history.push(super::history::Event::Start(sequence.identity));
         self.queue_changed = true;
         let block_tokens = self.limits.block_tokens;
         let matchable = sequence.matchable(block_tokens).len();
@@ -244,6 +246,8 @@ impl<R: Runner> EngineCore<R> {
         let mut tokens = 0;
         for share in shares {
             let Some(Live { sequence, blocks }) = self.running.get_mut(&share.place) else { continue };
+            #[cfg(test)]
+            self.history.push(super::history::Event::Compute(sequence.identity, share.tokens));
             let end = sequence.computed + share.tokens;
             while blocks.len() * block_tokens < end {
                 let public = (blocks.len() + 1) * block_tokens <= sequence.public_tokens;

@@ -1,12 +1,13 @@
 //! The engine's core without a model: budgets, fairness, hits, preemption, no leaks.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::factory::{Answer, Factory, Job, text};
+use super::factory::{Answer, Factory, Job, identity, text};
+use super::reference::{Reference, Scoped, scoped};
 use crate::engine::Command;
 use crate::generate::GenerateError;
 use crate::job::{Finish, Receipt};
@@ -15,6 +16,7 @@ use crate::kv::pool::Pool;
 use crate::kv::quota::Quotas;
 use crate::prefetch::Outlook;
 use crate::sched::{Limits, Reserve};
+use crate::sequence::Identity;
 
 const BT: usize = 4;
 
@@ -39,29 +41,60 @@ struct Open {
     job: Job,
     number: usize,
     answer: Answer,
+    expected: String,
+    output: usize,
     cancelled: bool,
 }
 
-/// Ten thousand jobs, always 64 of them in the engine, with too few blocks for all that run.
-fn many_jobs(reserve: Reserve, jobs: usize, blocks: usize) -> Factory {
-    let mut factory = Factory::new(limits(12, reserve), Pool::new(blocks));
-    let mut rng = ChaCha8Rng::seed_from_u64(jobs as u64);
-    let mut open: Vec<Open> = Vec::new();
-    let (mut next, mut done, mut cancelled) = (0, 0, 0);
-    while done < jobs {
-        while open.len() < 64 && next < jobs {
-            let job = job(next as u64);
-            let (answer, cancel) = factory.submit(&job);
-            let give_up = rng.random_range(0..50) == 0;
-            if give_up {
-                cancel.cancel();
-            }
-            open.push(Open { job, number: next, answer, cancelled: give_up });
-            next += 1;
+/// Jobs handed in, always 64 of them in the engine, beside a plain cache that follows what it plans.
+struct Crowd {
+    factory: Factory,
+    reference: Reference,
+    rng: ChaCha8Rng,
+    open: Vec<Open>,
+    next: usize,
+    done: usize,
+    cancelled: usize,
+    attached: usize,
+    /// Tokens found in the cache.
+    hits: usize,
+    /// The same of each, as the plain cache has it.
+    found: HashMap<Identity, usize>,
+}
+
+impl Crowd {
+    fn submit(&mut self) {
+        // Some ask for the same as the one before them.
+        let job = job((self.next - usize::from(self.next % 25 == 24)) as u64);
+        let (expected, answer) = self.factory.spoken(&job);
+        self.reference.submit(identity(&job), &job, &answer);
+        let output = answer.len();
+        let (answer, cancel) = self.factory.submit(&job);
+        let cancelled = self.rng.random_range(0..50) == 0;
+        if cancelled {
+            cancel.cancel();
         }
-        factory.core.step();
-        assert!(factory.core.pool().held() <= blocks);
-        open.retain_mut(|o| match o.answer.try_recv() {
+        self.open.push(Open { job, number: self.next, answer, expected, output, cancelled });
+        self.next += 1;
+    }
+
+    /// One step; each block of it is where the plain cache has it.
+    fn step(&mut self, blocks: usize) {
+        self.factory.core.step();
+        let events = std::mem::take(&mut self.factory.core.history);
+        self.found.extend(self.reference.follow(&events));
+        let pool = self.factory.core.pool();
+        assert!(pool.held() <= blocks);
+        assert_eq!((pool.held(), pool.cached()), self.reference.blocks());
+        assert_eq!(pool.evicted(), self.reference.evicted);
+    }
+
+    /// Takes in what was answered: the right text, and as many hits as the plain cache has.
+    fn collect(&mut self) {
+        let (next, found) = (self.next, &self.found);
+        let (mut hits, mut cancelled, mut attached) = (0, 0, 0);
+        let before = self.open.len();
+        self.open.retain_mut(|o| match o.answer.try_recv() {
             Err(tokio::sync::oneshot::error::TryRecvError::Empty) => {
                 // 64 at a time: whoever came this much later was behind it in line, whatever its lane.
                 assert!(next - o.number < 64 + 2 * 256 + 64, "job {} starves", o.number);
@@ -69,26 +102,60 @@ fn many_jobs(reserve: Reserve, jobs: usize, blocks: usize) -> Factory {
             }
             Err(closed) => panic!("no answer: {closed}"),
             Ok(Err(GenerateError::Cancelled)) if o.cancelled => {
-                done += 1;
                 cancelled += 1;
                 false
             }
             Ok(Err(error)) => panic!("{error}"),
             Ok(Ok(completion)) => {
                 assert!(!o.cancelled);
-                let (text, tokens) = factory.expected(&o.job);
-                assert_eq!((completion.text, completion.receipt.output_tokens), (text, tokens as u64));
-                done += 1;
+                let receipt = completion.receipt;
+                assert_eq!((&completion.text, receipt.output_tokens), (&o.expected, o.output as u64));
+                if receipt.attached > 0 {
+                    assert_eq!(receipt.cached_tokens, receipt.prompt_tokens);
+                    attached += 1;
+                } else {
+                    let expected = found[&identity(&o.job)];
+                    assert_eq!(receipt.cached_tokens, expected as u64, "job {}", o.number);
+                    hits += expected;
+                }
                 false
             }
         });
+        self.done += before - self.open.len();
+        self.hits += hits;
+        self.cancelled += cancelled;
+        self.attached += attached;
     }
-    assert!(cancelled > jobs / 100);
-    factory.assert_nothing_leaked();
-    let counts = factory.core.counts();
+}
+
+/// Jobs under pressure: too few blocks for all that run.
+fn many_jobs(reserve: Reserve, jobs: usize, blocks: usize) -> Factory {
+    let mut crowd = Crowd {
+        factory: Factory::new(limits(12, reserve), Pool::new(blocks)),
+        reference: Reference::new(blocks, BT),
+        rng: ChaCha8Rng::seed_from_u64(jobs as u64),
+        open: Vec::new(),
+        next: 0,
+        done: 0,
+        cancelled: 0,
+        attached: 0,
+        hits: 0,
+        found: HashMap::new(),
+    };
+    while crowd.done < jobs {
+        while crowd.open.len() < 64 && crowd.next < jobs {
+            crowd.submit();
+        }
+        crowd.step(blocks);
+        crowd.collect();
+    }
+    assert!(crowd.cancelled > jobs / 100 && crowd.attached > jobs / 100);
+    assert!(crowd.hits > 4 * jobs, "{} hits", crowd.hits);
+    crowd.factory.assert_nothing_leaked();
+    let counts = crowd.factory.core.counts();
     assert!(counts.step_tokens_max <= 48, "{counts:?}");
-    assert!(factory.core.pool().evicted() > 100);
-    factory
+    assert!(crowd.factory.core.pool().evicted() > 100);
+    crowd.factory
 }
 
 #[test]
@@ -110,42 +177,44 @@ fn full_reservation_never_computes_twice() {
     assert!(with_lanes < 2_000);
 }
 
-/// Text of a block with all before it, and who may see it: what a key stands for, without hashes.
-type Scoped = (Option<String>, Vec<u32>);
-
-fn scoped(job: &Job, tokens: &[u32], block: usize) -> Scoped {
-    let end = (block + 1) * BT;
-    let owner = (end > job.public.len()).then(|| format!("{}/{}", job.tenant, job.public.len()));
-    (owner, tokens[..end].to_vec())
-}
-
+/// Ten thousand jobs, 64 of them in the engine at a time, and memory for all: no plan is looked at here, only what every job needs.
 #[test]
 fn with_enough_memory_every_distinct_block_is_computed_once() {
-    let mut factory = Factory::new(limits(12, Reserve::Known), Pool::new(20_000));
-    // Without answers of several tokens, whose blocks would have to be known here.
-    let mut jobs: Vec<Job> = (0..1500).map(|i| Job { max_tokens: 1, seed: i, ..job(i) }).collect();
-    for job in &mut jobs {
-        // A last block that is full would serve longer prompts, depending on who comes first.
+    let mut factory = Factory::new(limits(12, Reserve::Known), Pool::new(60_000));
+    let (mut distinct, mut expected) = (HashSet::<Scoped>::new(), 0);
+    let mut jobs = (0..10_000).map(|i| {
+        // Without answers of several tokens, whose blocks would have to be known here.
+        let mut job = Job { max_tokens: 1, seed: i, lane: 0, ..job(i) };
         if (job.public.len() + job.data.len()).is_multiple_of(BT) {
+            // A last block that is full would serve longer prompts, depending on who comes first.
             job.data.push(7);
         }
-    }
-    let answers: Vec<_> = jobs.iter().map(|job| factory.submit(job).0).collect();
-    factory.finish();
-    assert!(answers.into_iter().all(|mut a| a.try_recv().unwrap().is_ok()));
-    let mut distinct: HashSet<Scoped> = HashSet::new();
-    let mut expected = 0;
-    for job in &jobs {
         let tokens = [job.public.as_slice(), &job.data].concat();
         let matchable = (tokens.len() - 1) / BT;
         for block in 0..matchable {
-            expected += if distinct.insert(scoped(job, &tokens, block)) { BT } else { 0 };
+            expected += if distinct.insert(scoped(&job, &tokens, block, BT)) { BT } else { 0 };
         }
         // What is never matched: the last token, with the rest of its block.
         expected += tokens.len() - matchable * BT;
+        job
+    });
+    let mut open: Vec<Answer> = Vec::new();
+    loop {
+        open.extend(jobs.by_ref().take(64 - open.len()).map(|job| factory.submit(&job).0));
+        if open.is_empty() {
+            break;
+        }
+        factory.core.step();
+        open.retain_mut(|answer| match answer.try_recv() {
+            Err(tokio::sync::oneshot::error::TryRecvError::Empty) => true,
+            done => done.unwrap().is_err(),
+        });
     }
-    assert_eq!(factory.core.counts().computed, expected as u64);
-    assert_eq!(factory.core.counts().preemptions, 0);
+    drop(jobs);
+    let counts = factory.core.counts();
+    assert_eq!((counts.computed, counts.preemptions), (expected as u64, 0));
+    assert_eq!(counts.cached, counts.prompt - counts.computed);
+    assert_eq!(factory.core.pool().evicted(), 0);
     factory.assert_nothing_leaked();
 }
 
@@ -163,7 +232,7 @@ impl Oracle {
         // Contexts of the blocks held; `None` where a twin is in the cache, or nothing is full yet.
         let mut held: Vec<Option<Scoped>> = Vec::new();
         for block in 0..(prompt - 1) / BT {
-            let wanted = scoped(job, &tokens, block);
+            let wanted = scoped(job, &tokens, block, BT);
             let Some(at) = self.unused.iter().position(|c| *c == wanted) else { break };
             held.push(Some(self.unused.remove(at)));
         }
@@ -181,7 +250,7 @@ impl Oracle {
                 held.push(None);
             }
             while (sealed + 1) * BT <= computed {
-                let context = scoped(job, &tokens, sealed);
+                let context = scoped(job, &tokens, sealed, BT);
                 held[sealed] = (!self.unused.contains(&context)).then_some(context);
                 sealed += 1;
             }

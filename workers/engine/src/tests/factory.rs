@@ -25,7 +25,7 @@ use crate::prefetch::{Chain, Outlook};
 use crate::runner::Runner;
 use crate::sample::Sampler;
 use crate::sched::Limits;
-use crate::sequence::{Language, Reader, Reply, Sequence, Step};
+use crate::sequence::{Identity, Language, Reader, Reply, Sequence, Step};
 use crate::sim::{SimRunner, expected_logits};
 use crate::testing;
 use crate::trace::{self, Trace};
@@ -126,10 +126,9 @@ impl Factory {
     fn sequence(&self, job: &Job, reader: Reader) -> Sequence {
         let tokens = [job.public.as_slice(), &job.data].concat();
         let bt = self.limits.block_tokens;
-        let identity = blake3::hash(format!("{:?}", Job { lane: 0, ..job.clone() }).as_bytes()).into();
         let trace = Trace::new(&reader.span);
         Sequence {
-            identity,
+            identity: identity(job),
             prompt_tokens: tokens.len(),
             public_tokens: job.public.len(),
             tenant: job.tenant.clone(),
@@ -199,14 +198,19 @@ impl Factory {
 
     /// What the model without an engine says: text and number of tokens.
     pub fn expected(&self, job: &Job) -> (String, usize) {
-        let sequence = self.written(job);
-        (sequence.text.text().to_string(), sequence.output_tokens())
+        let (text, tokens) = self.spoken(job);
+        (text, tokens.len())
     }
 
     /// Tokens of the expected answer.
     pub fn answer(&self, job: &Job) -> Vec<u32> {
+        self.spoken(job).1
+    }
+
+    /// Text and tokens of the expected answer.
+    pub fn spoken(&self, job: &Job) -> (String, Vec<u32>) {
         let sequence = self.written(job);
-        sequence.tokens[sequence.prompt_tokens..].to_vec()
+        (sequence.text.text().to_string(), sequence.tokens[sequence.prompt_tokens..].to_vec())
     }
 
     fn written(&self, job: &Job) -> Sequence {
@@ -231,6 +235,11 @@ impl Factory {
         assert_eq!(self.core.known(), 0);
         assert_eq!(self.queued.load(Ordering::Relaxed), 0);
     }
+}
+
+/// What decides a job's answer.
+pub(super) fn identity(job: &Job) -> Identity {
+    blake3::hash(format!("{:?}", Job { lane: 0, ..job.clone() }).as_bytes()).into()
 }
 
 fn reader(priority: u8, reply: Reply, cancel: CancellationToken) -> Reader {

@@ -10,6 +10,7 @@ mod phrases;
 mod precision;
 mod prose;
 mod quota;
+mod reference;
 mod schema;
 mod serving;
 mod shapes;
