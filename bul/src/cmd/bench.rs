@@ -33,7 +33,7 @@ enum Command {
     Submit(submit::Args),
     /// The model engine alone: throughput, latency and cache hits with random weights at real shapes
     #[command(
-        after_help = "Examples:\n  bul bench engine\n  bul bench engine --shape qwen3-0.6b --documents 8 --answer 100 --kv-mib 2048 -o json\n  bul bench engine --templates 1 --documents 256 --prefix 1 --data 100-1024 --no-forecast"
+        after_help = "Examples:\n  bul bench engine\n  bul bench engine --shape qwen3-0.6b --documents 8 --answer 100 --kv-mib 2048 -o json\n  bul bench engine --templates 1 --documents 256 --prefix 1 --data 100-1024 --no-forecast\n\nWhat a restore is worth against computing again: the same load without slower tiers, with one in memory,\nand with one on disk, run twice:\n  bul bench engine --kv-mib 64\n  bul bench engine --kv-mib 64 --host-mib 1024\n  bul bench engine --kv-mib 64 --tier-dir /var/tmp/bul-kv --tier-compression zstd:3"
     )]
     Engine(engine::Args),
     /// What an older system of this kind promised, measured here with the configured model

@@ -2,8 +2,13 @@
 //!
 //! Needs neither store nor broker nor a model file: speed depends on shapes, not on what was learned.
 
+use std::path::PathBuf;
+
 use anyhow::Context as _;
-use bul_engine::{EngineLoad, EngineOptions, KvPrecision, ModelShape, Precision, Preset, bench_engine};
+use bul_engine::{
+    Codec, Compression, EngineLoad, EngineOptions, KvPrecision, ModelShape, Precision, Preset, TierOptions,
+    TierWrite, bench_engine,
+};
 
 use crate::context::Context;
 use crate::exit::{Exit, Fault};
@@ -47,12 +52,68 @@ pub struct Args {
     /// Keys and values in memory: f32, f16 or int8
     #[arg(long, default_value = "f32")]
     kv: String,
+    #[command(flatten)]
+    tiers: Tiers,
     /// Do not tell the engine which prefixes are coming
     #[arg(long)]
     no_forecast: bool,
     /// Requests that begin alike do not read the shared keys and values together; to compare speeds
     #[arg(long)]
     no_sharing: bool,
+}
+
+// No `///` here: it would become the text of the whole command.
+// Slower places for evicted keys and values. What is found there is brought back only where that is measured to be faster than
+// computing it again.
+#[derive(Debug, clap::Args)]
+struct Tiers {
+    /// MiB of packed keys and values in memory; 0 for what the preset says
+    #[arg(long, default_value_t = 0)]
+    host_mib: usize,
+    /// Folder of files with keys and values; a second run with the same model finds what the first one left
+    #[arg(long, value_name = "FOLDER")]
+    tier_dir: Option<PathBuf>,
+    /// MiB of these files
+    #[arg(long, default_value_t = 4096)]
+    disk_mib: u64,
+    /// When they are written there: back (when evicted) or through (prompts at once)
+    #[arg(long, default_value = "back")]
+    tier_write: String,
+    /// How they are written there: f32, f16, int8 or int4; otherwise as the preset says
+    #[arg(long)]
+    tier_codec: Option<String>,
+    /// How they are packed there: none, lz4, or zstd:1 to zstd:19
+    #[arg(long, default_value = "lz4")]
+    tier_compression: String,
+}
+
+impl Tiers {
+    /// What is asked for, over what the preset says.
+    fn over(&self, preset: TierOptions) -> Result<TierOptions, Fault> {
+        let unknown = |flag: &str, value: &str, known: &[&str]| {
+            Fault::usage(format!("--{flag}: `{value}` is none of {}", known.join(", ")))
+        };
+        let write = TierWrite::parse(&self.tier_write)
+            .ok_or_else(|| unknown("tier-write", &self.tier_write, &TierWrite::NAMES))?;
+        let codec = match &self.tier_codec {
+            None => preset.codec,
+            Some(name) => {
+                Codec::parse(name).ok_or_else(|| unknown("tier-codec", name, &Codec::ALL.map(Codec::name)))?
+            }
+        };
+        let packing = Compression::parse(&self.tier_compression)
+            .ok_or_else(|| unknown("tier-compression", &self.tier_compression, &Compression::NAMES))?;
+        Ok(TierOptions {
+            write,
+            codec,
+            host_bytes_max: if self.host_mib > 0 { self.host_mib << 20 } else { preset.host_bytes_max },
+            disk_directory: self.tier_dir.clone(),
+            disk_bytes_max: self.disk_mib << 20,
+            host_compression: packing,
+            disk_compression: packing,
+            ..preset
+        })
+    }
 }
 
 /// Runs the command.
@@ -83,6 +144,7 @@ pub async fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
         group_attention: !args.no_sharing,
         ..EngineOptions::preset(preset)
     };
+    options.tiers = args.tiers.over(options.tiers)?;
     if args.threads > 0 {
         options.threads = args.threads;
     }
@@ -92,7 +154,7 @@ pub async fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
     let report = bench_engine(shape, &load, &options).await?;
     context.print(&report, || {
         format!(
-            "model              {} ({} parameters, {}, {} threads)\nrequests           {} in {:.1} s\noutput             {:.0} tok/s\nfirst token        {:.0} ms median, {:.0} ms p99\nbetween tokens     {:.1} ms median, {:.1} ms p99\nfound, device      {} of {} prompt tokens\nfound, host, disk  {}, {}\npreemptions        {}\npeak memory        {} MiB\n",
+            "model              {} ({} parameters, {}, {} threads)\nrequests           {} in {:.1} s\noutput             {:.0} tok/s\nfirst token        {:.0} ms median, {:.0} ms p99\nbetween tokens     {:.1} ms median, {:.1} ms p99\nfound, device      {} of {} prompt tokens\nfound, host, disk  {}, {}\nslower tiers       {} blocks written, {} brought back, {} times faster to compute\npreemptions        {}\npeak memory        {} MiB\n",
             report.shape,
             report.parameters,
             args.precision,
@@ -108,6 +170,9 @@ pub async fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
             report.cache.prompt_tokens,
             report.host_hit_tokens,
             report.disk_hit_tokens,
+            report.cache.saved_blocks,
+            report.cache.restored_blocks,
+            report.cache.declined_blocks,
             report.preemptions,
             report.peak_memory_bytes >> 20,
         )

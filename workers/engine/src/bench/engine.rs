@@ -3,6 +3,9 @@
 //! A model of a real shape with random weights writes answers of fixed length; every stream is
 //! read to its end and the time of each piece is taken. Called by `bul bench engine`.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -351,43 +354,4 @@ fn peak_memory_bytes() -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_load_is_measured_to_the_last_token() {
-        let load = EngineLoad {
-            templates: 3,
-            documents: 5,
-            prefix_tokens: 80,
-            data_tokens: (5, 20),
-            output_tokens: 12,
-            concurrent: 4,
-            ..EngineLoad::default()
-        };
-        let options = EngineOptions { threads: 1, ..EngineOptions::default() };
-        let report = bench_engine(ModelShape::Tiny, &load, &options).await.unwrap();
-        assert_eq!(report.requests, 15);
-        assert_eq!(
-            report.cache.prompt_tokens,
-            report.cache.cached_tokens + report.cache.computed_tokens - 15 * 11
-        );
-        // Each template's prefix of five blocks is computed once.
-        assert_eq!(report.device_hit_tokens, 12 * 80);
-        assert!(report.first_token_ms.p50 <= report.first_token_ms.p99);
-        assert!(report.output_tokens_per_second > 0.0 && report.peak_memory_bytes > 0);
-        assert!(serde_json::to_string(&report).unwrap().contains("\"shape\":\"tiny\""));
-    }
-
-    #[test]
-    fn shapes_have_the_sizes_of_their_models() {
-        for shape in ModelShape::ALL {
-            assert_eq!(ModelShape::parse(shape.name()), Some(shape));
-        }
-        let parameters = ModelShape::Qwen3_06b.config().unwrap().parameters();
-        assert!((595_000_000..600_000_000).contains(&parameters), "{parameters}");
-    }
 }
