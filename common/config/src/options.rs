@@ -100,8 +100,8 @@ pub struct ModelOptions {
     /// this helps. Answers stay the same; comparing the policies costs a little of the processor and about 100 bytes for each
     /// block and policy.
     pub tune: bool,
-    /// How the engine holds keys and values: `f32`, `f16` in half the memory, `int8` in about a quarter. The smaller, the
-    /// more prefixes stay; answers change a little (`KL` of 4e-6 with `int8` on the shipped model).
+    /// How the engine holds keys and values: `f32`, `f16` or `bf16` in half the memory, `int8` in about a quarter. The
+    /// smaller, the more prefixes stay; answers change a little (`KL` of 4e-6 with `int8` on the shipped model).
     pub kv: String,
     /// Blocks that may be brought from slower places before they are asked for, MiB; 0 for none. Too many push out what
     /// nobody announced.

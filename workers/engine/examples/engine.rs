@@ -79,7 +79,7 @@ fn speed_file(args: &[String]) -> Outcome<()> {
         options.batches = batches.split(',').map(str::parse).collect::<Result<_, _>>()?;
         if let [shared, kv] = more {
             options.shared_tokens = shared.parse()?;
-            options.kv = KvPrecision::parse(kv).ok_or("KV is f32, f16 or int8")?;
+            options.kv = KvPrecision::parse(kv).ok_or("KV is f32, f16, bf16 or int8")?;
         }
     }
     let reports = bench_speed(&[SpeedModel::File(PathBuf::from(file))], &options)?;

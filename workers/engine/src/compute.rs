@@ -151,9 +151,12 @@ impl Loaded {
             Self::Cuda(_) => match options.kv_precision {
                 // The setting's default is full precision, which a device has no kernels for.
                 KvPrecision::F32 | KvPrecision::F16 => Ok(KvPrecision::F16),
-                KvPrecision::Int8 => Err(OpenError::Device {
+                other @ (KvPrecision::Bf16 | KvPrecision::Int8) => Err(OpenError::Device {
                     device: options.device.to_string(),
-                    reason: "keys and values are f16 on a CUDA device, not int8".into(),
+                    reason: format!(
+                        "keys and values are f16 on a CUDA device, not {}: set `model.kv` to f16",
+                        other.name()
+                    ),
                 }),
             },
         }

@@ -28,7 +28,7 @@ fn cases() -> impl Strategy<Value = Case> {
     let block_tokens = prop_oneof![1usize..=9, Just(8), Just(16), Just(16), Just(24), Just(32)];
     let head_dim = prop_oneof![Just(64usize), Just(128), 1usize..=40];
     let group = prop_oneof![Just(1usize), Just(2), Just(4), Just(8), Just(3)];
-    let precision = prop_oneof![Just(KvPrecision::F32), Just(KvPrecision::F16), Just(KvPrecision::Int8)];
+    let precision = proptest::sample::select(KvPrecision::ALL.to_vec());
     (block_tokens, head_dim, 1usize..=2, group, precision, 1usize..=9, any::<u64>()).prop_flat_map(
         |(block_tokens, head_dim, kv_heads, group, precision, sequences, seed)| {
             // Every other context ends where a block does, or one token before or behind.

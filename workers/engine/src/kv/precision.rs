@@ -4,8 +4,8 @@
 //! half-precision or eight-bit blocks is therefore, bit by bit, attention over the rounded values,
 //! and writing what was read gives the same bytes again. Called by `store`.
 
-use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
+use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 
 use super::LANES;
@@ -19,19 +19,22 @@ pub enum KvPrecision {
     F32,
     /// IEEE 754 half precision: half the bytes.
     F16,
+    /// The upper half of an `f32`: half the bytes, all of its range, three bits less than `F16`.
+    Bf16,
     /// Eight bits with one scale per token and head: about a quarter of the bytes.
     Int8,
 }
 
 impl KvPrecision {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Int8];
+    pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::Bf16, Self::Int8];
 
     /// Name in configurations and in the keys of blocks.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::F16 => "f16",
+            Self::Bf16 => "bf16",
             Self::Int8 => "int8",
         }
     }
@@ -46,7 +49,7 @@ impl KvPrecision {
     pub(crate) fn mark(self, model: blake3::Hash) -> blake3::Hash {
         match self {
             Self::F32 => model,
-            Self::F16 | Self::Int8 => {
+            Self::F16 | Self::Bf16 | Self::Int8 => {
                 let mut hasher = blake3::Hasher::new_derive_key("bul-engine kv precision v1");
                 hasher.update(model.as_bytes());
                 hasher.update(self.name().as_bytes());
@@ -81,6 +84,26 @@ pub(super) fn pack_int8(values: &[f32], packed: &mut [i8]) -> u16 {
 /// Rounds to half precision, ties to even.
 pub(super) fn pack_f16(values: &[f32], packed: &mut [u16]) {
     packed.reinterpret_cast_mut::<f16>().convert_from_f32_slice(values);
+}
+
+/// Rounds to the upper half of an `f32`, ties to even.
+pub(super) fn pack_bf16(values: &[f32], packed: &mut [u16]) {
+    packed.reinterpret_cast_mut::<bf16>().convert_from_f32_slice(values);
+}
+
+/// Reads what [`pack_bf16`] wrote: the bits are those of the upper half.
+pub(super) fn unpack_bf16(packed: &[u16], out: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if x86::unpack_bf16(packed, out) {
+        return;
+    }
+    plain_bf16(packed, out);
+}
+
+fn plain_bf16(packed: &[u16], out: &mut [f32]) {
+    for (bits, out) in packed.iter().zip(out) {
+        *out = f32::from_bits(u32::from(*bits) << 16);
+    }
 }
 
 /// Reads half precision; exact, with and without instructions for it.
@@ -134,8 +157,9 @@ mod x86 {
     #![expect(unsafe_code, reason = "these conversions have no safe wrapper, and no loop becomes them")]
 
     use std::arch::x86_64::{
-        __m128i, _mm_loadl_epi64, _mm_loadu_si128, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtph_ps,
-        _mm256_loadu_ps, _mm256_mul_ps, _mm256_storeu_ps,
+        __m128i, _mm_loadl_epi64, _mm_loadu_si128, _mm256_castsi256_ps, _mm256_cvtepi8_epi32,
+        _mm256_cvtepi32_ps, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_loadu_ps, _mm256_mul_ps,
+        _mm256_slli_epi32, _mm256_storeu_ps,
     };
 
     use super::LANES;
@@ -146,6 +170,16 @@ mod x86 {
         if here {
             // SAFETY: the features that it needs were detected.
             unsafe { halves(packed, out) };
+        }
+        here
+    }
+
+    /// False, and nothing done, where the processor lacks the instructions.
+    pub(super) fn unpack_bf16(packed: &[u16], out: &mut [f32]) -> bool {
+        let here = is_x86_feature_detected!("avx2");
+        if here {
+            // SAFETY: the feature that it needs was detected.
+            unsafe { upper_halves(packed, out) };
         }
         here
     }
@@ -175,6 +209,21 @@ mod x86 {
         for (bits, out) in rest.iter().zip(rest_out) {
             *out = half::f16::from_bits(*bits).to_f32();
         }
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn upper_halves(packed: &[u16], out: &mut [f32]) {
+        let (vectors, rest) = packed.as_chunks::<LANES>();
+        let (targets, rest_out) = out.as_chunks_mut::<LANES>();
+        for (vector, target) in vectors.iter().zip(targets) {
+            // SAFETY: both arrays have room for eight values; unaligned addresses are allowed.
+            unsafe {
+                let eight = _mm256_cvtepu16_epi32(_mm_loadu_si128(vector.as_ptr().cast::<__m128i>()));
+                let eight = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(eight));
+                _mm256_storeu_ps(target.as_mut_ptr(), eight);
+            }
+        }
+        super::plain_bf16(rest, rest_out);
     }
 
     #[target_feature(enable = "avx2")]
@@ -224,6 +273,44 @@ mod tests {
         }
     }
 
+    /// All upper halves, in vectors and one by one, and as the library has them.
+    #[test]
+    fn every_upper_half_is_read_exactly() {
+        let packed: Vec<u16> = (0..=u16::MAX).collect();
+        let (mut fast, mut plain) = (vec![0.0; packed.len()], vec![0.0; packed.len()]);
+        unpack_bf16(&packed, &mut fast);
+        plain_bf16(&packed, &mut plain);
+        for ((bits, fast), plain) in packed.iter().zip(fast).zip(plain) {
+            assert_eq!(fast.to_bits(), plain.to_bits(), "{bits:x}");
+            let expected = bf16::from_bits(*bits).to_f32_const();
+            assert!(fast.to_bits() == expected.to_bits() || fast.is_nan() && expected.is_nan(), "{bits:x}");
+        }
+        let mut few = vec![0.0; 11];
+        unpack_bf16(&packed[0x3f80..0x3f8b], &mut few);
+        assert_eq!((few[0], few[1], few[10]), (1.0, 1.0078125, 1.078125));
+    }
+
+    /// Halfway between two neighbours the even one is taken, else the nearest.
+    #[test]
+    fn upper_halves_are_rounded_to_even() {
+        let at = |bits: u32| f32::from_bits(bits);
+        for (value, expected) in [
+            (at(0x3f80_8000), 0x3f80),
+            (at(0x3f81_8000), 0x3f82),
+            (at(0x3f80_8001), 0x3f81),
+            (at(0x3f80_7fff), 0x3f80),
+            (at(0xbf81_8000), 0xbf82),
+            (at(0x7f7f_7fff), 0x7f7f),
+            (f32::MAX, 0x7f80),
+            (f32::NEG_INFINITY, 0xff80),
+            (-0.0, 0x8000),
+        ] {
+            let mut packed = [0; 9];
+            pack_bf16(&[value; 9], &mut packed);
+            assert_eq!(packed, [expected; 9], "{value}");
+        }
+    }
+
     /// Nor do values so small that half precision has few bits for their scale.
     #[test]
     fn the_smallest_values_pack_to_the_same_bytes_again() {
@@ -246,6 +333,16 @@ mod tests {
             let mut halves = vec![0; values.len()];
             pack_f16(&values, &mut halves);
             let plain: Vec<u16> = values.iter().map(|v| f16::from_f32_const(*v).to_bits()).collect();
+            prop_assert_eq!(&halves, &plain);
+            pack_bf16(&values, &mut halves);
+            let plain: Vec<u16> = values.iter().map(|v| bf16::from_f32_const(*v).to_bits()).collect();
+            prop_assert_eq!(&halves, &plain);
+            let mut read = vec![0.0; values.len()];
+            unpack_bf16(&halves, &mut read);
+            for (value, read) in values.iter().zip(&read) {
+                prop_assert!((value - read).abs() <= value.abs() / 256.0, "{} {}", value, read);
+            }
+            pack_bf16(&read, &mut halves);
             prop_assert_eq!(&halves, &plain);
             let mut bytes = vec![0; values.len()];
             let scale = pack_int8(&values, &mut bytes);

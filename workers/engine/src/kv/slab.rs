@@ -11,6 +11,8 @@ pub(super) enum Slabs {
     F32(Vec<Vec<f32>>),
     /// Bits of half-precision numbers.
     F16(Vec<Vec<u16>>),
+    /// Upper halves of numbers.
+    Bf16(Vec<Vec<u16>>),
     /// Eight-bit values, and the bits of their half-precision scales.
     Int8(Vec<Vec<i8>>, Vec<Vec<u16>>),
 }
@@ -21,6 +23,7 @@ impl Slabs {
         match self {
             Self::F32(slabs) => Slab::F32(&mut slabs[block]),
             Self::F16(slabs) => Slab::F16(&mut slabs[block]),
+            Self::Bf16(slabs) => Slab::Bf16(&mut slabs[block]),
             Self::Int8(slabs, scales) => Slab::Int8(&mut slabs[block], &mut scales[block]),
         }
     }
@@ -30,6 +33,7 @@ impl Slabs {
         match self {
             Self::F32(slabs) => picked(slabs, blocks).into_iter().map(Slab::F32).collect(),
             Self::F16(slabs) => picked(slabs, blocks).into_iter().map(Slab::F16).collect(),
+            Self::Bf16(slabs) => picked(slabs, blocks).into_iter().map(Slab::Bf16).collect(),
             Self::Int8(slabs, scales) => {
                 let both = picked(slabs, blocks).into_iter().zip(picked(scales, blocks));
                 both.map(|(slab, scales)| Slab::Int8(slab, scales)).collect()
@@ -55,6 +59,7 @@ fn picked<'a, T>(mut rest: &'a mut [T], places: &[usize]) -> Vec<&'a mut T> {
 pub(super) enum Slab<'a> {
     F32(&'a mut Vec<f32>),
     F16(&'a mut Vec<u16>),
+    Bf16(&'a mut Vec<u16>),
     Int8(&'a mut Vec<i8>, &'a mut Vec<u16>),
 }
 
@@ -70,16 +75,8 @@ impl Slab<'_> {
                     put(slab, shape, (layer, head, slot), k, v);
                 }
             }
-            Self::F16(slab) => {
-                let slab = allocated(slab, len);
-                let mut packed = vec![0; 2 * shape.head_dim];
-                let (to_k, to_v) = packed.split_at_mut(shape.head_dim);
-                for (head, (k, v)) in rows {
-                    precision::pack_f16(k, to_k);
-                    precision::pack_f16(v, to_v);
-                    put(slab, shape, (layer, head, slot), to_k, to_v);
-                }
-            }
+            Self::F16(slab) => put_halves(slab, shape, (layer, slot), (k, v), precision::pack_f16),
+            Self::Bf16(slab) => put_halves(slab, shape, (layer, slot), (k, v), precision::pack_bf16),
             Self::Int8(slab, scales) => {
                 let slab = allocated(slab, len);
                 let scales = allocated(scales, shape.scales());
@@ -103,6 +100,25 @@ fn allocated<T: Copy + Default>(slab: &mut Vec<T>, len: usize) -> &mut [T] {
         slab.resize(len, T::default());
     }
     slab
+}
+
+/// Writes one token's keys and values as `pack` rounds them to two bytes each.
+fn put_halves(
+    slab: &mut Vec<u16>,
+    shape: KvShape,
+    (layer, slot): (usize, usize),
+    (k, v): (&[f32], &[f32]),
+    pack: impl Fn(&[f32], &mut [u16]),
+) {
+    let slab = allocated(slab, shape.layers * shape.layer_len());
+    let mut packed = vec![0; 2 * shape.head_dim];
+    let (to_k, to_v) = packed.split_at_mut(shape.head_dim);
+    let rows = k.chunks_exact(shape.head_dim).zip(v.chunks_exact(shape.head_dim));
+    for (head, (k, v)) in rows.enumerate() {
+        pack(k, to_k);
+        pack(v, to_v);
+        put(slab, shape, (layer, head, slot), to_k, to_v);
+    }
 }
 
 /// Writes one token's keys across and its values along.

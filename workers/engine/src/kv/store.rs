@@ -6,7 +6,7 @@
 //! lengths are spread on the way. A slab is allocated when its block is first written, so an idle
 //! engine holds no cache memory. Owned by the model runner.
 
-use half::f16;
+use half::{bf16, f16};
 
 use super::pool::BlockId;
 use super::precision::{self, KvPrecision};
@@ -39,7 +39,7 @@ impl KvShape {
         let values = self.layers * self.layer_len();
         match precision {
             KvPrecision::F32 => values * size_of::<f32>(),
-            KvPrecision::F16 => values * size_of::<u16>(),
+            KvPrecision::F16 | KvPrecision::Bf16 => values * size_of::<u16>(),
             KvPrecision::Int8 => values + self.scales() * size_of::<u16>(),
         }
     }
@@ -86,6 +86,7 @@ impl KvStore {
         let slabs = match precision {
             KvPrecision::F32 => Slabs::F32(vec![Vec::new(); blocks]),
             KvPrecision::F16 => Slabs::F16(vec![Vec::new(); blocks]),
+            KvPrecision::Bf16 => Slabs::Bf16(vec![Vec::new(); blocks]),
             KvPrecision::Int8 => Slabs::Int8(vec![Vec::new(); blocks], vec![Vec::new(); blocks]),
         };
         Self { shape, slabs }
@@ -161,7 +162,7 @@ impl KvStore {
         let range = start..start + shape.head_len();
         match &self.slabs {
             Slabs::F32(slabs) => prefetch(&slabs[at][range]),
-            Slabs::F16(slabs) => prefetch(&slabs[at][range]),
+            Slabs::F16(slabs) | Slabs::Bf16(slabs) => prefetch(&slabs[at][range]),
             Slabs::Int8(slabs, _) => prefetch(&slabs[at][range]),
         }
     }
@@ -184,6 +185,7 @@ impl KvStore {
         match &self.slabs {
             Slabs::F32(slabs) => room.copy_from_slice(&slabs[at][range]),
             Slabs::F16(slabs) => precision::unpack_f16(&slabs[at][range], room),
+            Slabs::Bf16(slabs) => precision::unpack_bf16(&slabs[at][range], room),
             Slabs::Int8(slabs, scales) => {
                 let scales = &scales[at][shape.scales_at(layer, kind, head)..][..shape.block_tokens];
                 match kind {
@@ -206,6 +208,9 @@ impl KvStore {
             Slabs::F32(slabs) => gather(&slabs[at], shape, out, |value, _| value),
             Slabs::F16(slabs) => {
                 gather(&slabs[at], shape, out, |bits, _| f16::from_bits(bits).to_f32());
+            }
+            Slabs::Bf16(slabs) => {
+                gather(&slabs[at], shape, out, |bits, _| bf16::from_bits(bits).to_f32());
             }
             Slabs::Int8(slabs, scales) => gather(&slabs[at], shape, out, |value, row| {
                 f32::from(value) * f16::from_bits(scales[at][row]).to_f32()
@@ -308,6 +313,7 @@ mod tests {
             for (precision, error, lossless) in [
                 (KvPrecision::F32, 0.0, vec![Codec::F32]),
                 (KvPrecision::F16, 0.001, vec![Codec::F32, Codec::F16]),
+                (KvPrecision::Bf16, 0.0079, vec![Codec::F32]),
                 (KvPrecision::Int8, 0.0135, vec![Codec::F32, Codec::Int8]),
             ] {
                 let mut store = filled(shape, precision, seed);
@@ -345,7 +351,7 @@ mod tests {
                 let store = filled(shape, precision, 1);
                 let held = match &store.slabs {
                     Slabs::F32(slabs) => slabs.iter().map(|s| s.capacity() * 4).sum::<usize>(),
-                    Slabs::F16(slabs) => slabs.iter().map(|s| s.capacity() * 2).sum(),
+                    Slabs::F16(slabs) | Slabs::Bf16(slabs) => slabs.iter().map(|s| s.capacity() * 2).sum(),
                     Slabs::Int8(slabs, scales) => {
                         slabs.iter().map(Vec::capacity).sum::<usize>()
                             + scales.iter().map(|s| s.capacity() * 2).sum::<usize>()
@@ -357,6 +363,7 @@ mod tests {
             let whole = bytes(KvPrecision::F32);
             assert_eq!(whole, (2 * shape.layer_len() * 4) as f64);
             assert_eq!(whole / bytes(KvPrecision::F16), 2.0);
+            assert_eq!(whole / bytes(KvPrecision::Bf16), 2.0);
             assert!(whole / bytes(KvPrecision::Int8) >= int8);
         }
     }

@@ -211,7 +211,7 @@ fn bytes(blocks: usize, precision: KvPrecision) -> usize {
     let rows = blocks * 4 * 2 * 2 * 2;
     match precision {
         KvPrecision::F32 => rows * 8 * 4,
-        KvPrecision::F16 => rows * 8 * 2,
+        KvPrecision::F16 | KvPrecision::Bf16 => rows * 8 * 2,
         KvPrecision::Int8 => rows * (8 + 2),
     }
 }
@@ -220,9 +220,13 @@ fn bytes(blocks: usize, precision: KvPrecision) -> usize {
 async fn preempted_and_restored_answers_are_the_same_bit_by_bit() {
     use {Codec as To, KvPrecision as Of};
     // A tier that loses nothing of what the engine's own memory holds.
-    for (kv_precision, codec) in
-        [(Of::F32, To::F32), (Of::F16, To::F16), (Of::Int8, To::Int8), (Of::Int8, To::F32)]
-    {
+    for (kv_precision, codec) in [
+        (Of::F32, To::F32),
+        (Of::F16, To::F16),
+        (Of::Bf16, To::F32),
+        (Of::Int8, To::Int8),
+        (Of::Int8, To::F32),
+    ] {
         preempted_and_restored(kv_precision, codec).await;
     }
 }
@@ -278,7 +282,8 @@ async fn a_warmed_up_prefix_is_there_for_the_first_request() {
 /// The budget counts bytes: fewer bits, more blocks.
 #[tokio::test]
 async fn fewer_bits_hold_more_blocks_in_the_same_bytes() {
-    for (kv_precision, blocks) in [(KvPrecision::F32, 70), (KvPrecision::F16, 140), (KvPrecision::Int8, 224)]
+    for (kv_precision, blocks) in
+        [(KvPrecision::F32, 70), (KvPrecision::F16, 140), (KvPrecision::Bf16, 140), (KvPrecision::Int8, 224)]
     {
         let kv_bytes_max = bytes(70, KvPrecision::F32);
         let options =
@@ -311,7 +316,11 @@ async fn precisions_do_not_share_what_is_on_disk() {
         }
     }
     fingerprints.dedup();
-    assert_eq!(fingerprints.len(), 3, "kept texts must not pass from one to another either");
+    assert_eq!(
+        fingerprints.len(),
+        KvPrecision::ALL.len(),
+        "kept texts must not pass from one to another either"
+    );
 }
 
 /// Templates in a circle, one more than there is room for: the longest unused is always the one that comes next.

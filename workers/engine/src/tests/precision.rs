@@ -62,8 +62,12 @@ fn logits(decoder: &Decoder, precision: KvPrecision, tokens: &[u32], first: usiz
 
 /// `texts`: prompts with their continuations, and where these begin.
 fn check(name: &str, decoder: &Decoder, texts: &[(Vec<u32>, usize)]) {
-    let limits =
-        [(KvPrecision::F32, 0.0, 1.0), (KvPrecision::F16, 1e-5, 0.99), (KvPrecision::Int8, 0.002, 0.95)];
+    let limits = [
+        (KvPrecision::F32, 0.0, 1.0),
+        (KvPrecision::F16, 1e-5, 0.99),
+        (KvPrecision::Bf16, 2e-4, 0.98),
+        (KvPrecision::Int8, 0.002, 0.95),
+    ];
     for (precision, divergence_max, same_min) in limits {
         let mut drift = Drift::default();
         for (tokens, first) in texts {
