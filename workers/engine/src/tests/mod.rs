@@ -11,6 +11,7 @@ mod precision;
 mod prose;
 mod quota;
 mod reference;
+mod samples;
 mod schema;
 mod serving;
 mod shapes;
