@@ -100,8 +100,9 @@ pub struct ModelOptions {
     /// this helps. Answers stay the same; comparing the policies costs a little of the processor and about 100 bytes for each
     /// block and policy.
     pub tune: bool,
-    /// How the engine holds keys and values: `f32`, `f16` or `bf16` in half the memory, `int8` in about a quarter. The
-    /// smaller, the more prefixes stay; answers change a little (`KL` of 4e-6 with `int8` on the shipped model).
+    /// How the engine holds keys and values: `f32`, `f16` or `bf16` in half the memory, `int8` in about a quarter,
+    /// `int4` in a seventh. The smaller, the more prefixes stay; answers change a little (on the shipped model `KL` of 4e-6 with
+    /// `int8`; of 9e-4 with `int4`, which writes another token at one place in a hundred). A CUDA device knows `f16` alone.
     pub kv: String,
     /// Blocks that may be brought from slower places before they are asked for, MiB; 0 for none. Too many push out what
     /// nobody announced.
@@ -116,7 +117,8 @@ pub struct ModelOptions {
     /// are computed, so that another or the next process finds them although this one still holds them, or was killed.
     pub tier_write: String,
     /// Precision of evicted blocks: `f32` as computed, `f16` half the bytes, `int8` about a quarter, `int4` about an eighth (with an
-    /// error that shows); empty for that of the preset. All but `f32` change answers a little.
+    /// error that shows); empty for that of the preset. All but `f32` change answers a little. With `kv = "int4"` they
+    /// go as they are held.
     pub tier_codec: String,
     /// How evicted blocks in memory are packed: `none`, `lz4`, or `zstd:1` to `zstd:19`. It takes the engine's own time.
     pub host_compression: String,

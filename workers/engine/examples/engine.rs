@@ -2,7 +2,7 @@
 //!
 //! Under a factory's load:
 //! `cargo run -p bul-engine --release --example engine -- SHAPE [TEMPLATES DOCUMENTS PREFIX DATA OUT CONCURRENT]`, or a file
-//! `….gguf` in the place of `SHAPE`; then, if wanted, `f16` or `int8` for keys and values, `kv=MIB` for their memory, `alone`
+//! `….gguf` in the place of `SHAPE`; then, if wanted, `f16`, `bf16`, `int8` or `int4` for keys and values, `kv=MIB` for their memory, `alone`
 //! for attention without shared reads, `greedy` for the best token instead of a draw, `uniform=A-B` for data of different lengths,
 //! `unannounced` for an engine that does not know what is coming, `tune` for automatic tuning, `threads=N`, `json`, and in a build with CUDA `cuda:0` or `auto` for the device.
 //! The decoder alone, own kernels and the library's in turn, as JSON:
@@ -79,7 +79,7 @@ fn speed_file(args: &[String]) -> Outcome<()> {
         options.batches = batches.split(',').map(str::parse).collect::<Result<_, _>>()?;
         if let [shared, kv] = more {
             options.shared_tokens = shared.parse()?;
-            options.kv = KvPrecision::parse(kv).ok_or("KV is f32, f16, bf16 or int8")?;
+            options.kv = KvPrecision::parse(kv).ok_or("KV is f32, f16, bf16, int8 or int4")?;
         }
     }
     let reports = bench_speed(&[SpeedModel::File(PathBuf::from(file))], &options)?;

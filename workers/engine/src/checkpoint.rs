@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::chat::Chat;
 use crate::compute::{Loaded, Place};
 use crate::constraint::PhraseBook;
+use crate::engine::TIMES;
 use crate::kv::KvShape;
 use crate::model::config::{ModelConfig, token_ids};
 use crate::model::gguf::GgufFile;
@@ -126,10 +127,24 @@ pub(crate) fn kv_shape(config: &ModelConfig, options: &EngineOptions) -> KvShape
     }
 }
 
+/// Most bytes of blocks that are being filled, besides those of the blocks themselves.
+pub(crate) fn tail_bytes(shape: KvShape, options: &EngineOptions) -> usize {
+    let longer = if options.tune { TIMES } else { 1 };
+    let step_tokens = (options.prefill_chunk_tokens * longer).max(options.running_max);
+    shape.tail_bytes(options.kv_precision, options.running_max.max(1), step_tokens)
+}
+
+/// Blocks that the options' memory for keys and values holds.
+pub(crate) fn kv_blocks(shape: KvShape, options: &EngineOptions) -> usize {
+    let bytes = options.kv_bytes_max.saturating_sub(tail_bytes(shape, options));
+    bytes / shape.block_bytes(options.kv_precision).max(1)
+}
+
 fn check_memory(weights: u64, config: &ModelConfig, options: &EngineOptions) -> Result<(), OpenError> {
     let Some(allowed) = options.memory_bytes_max else { return Ok(()) };
-    let one_context = kv_shape(config, options).block_bytes(options.kv_precision)
-        * config.context.div_ceil(options.block_tokens.max(1));
+    let shape = kv_shape(config, options);
+    let one_context = shape.block_bytes(options.kv_precision) * config.context.div_ceil(shape.block_tokens)
+        + tail_bytes(shape, options);
     let needed = weights + one_context.min(options.kv_bytes_max) as u64;
     if needed > allowed {
         return Err(OpenError::Memory { needed_mib: needed.div_ceil(1 << 20), allowed_mib: allowed >> 20 });

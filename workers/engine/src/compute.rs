@@ -148,17 +148,7 @@ impl Loaded {
         match self {
             Self::Cpu(_) => Ok(options.kv_precision),
             #[cfg(feature = "cuda")]
-            Self::Cuda(_) => match options.kv_precision {
-                // The setting's default is full precision, which a device has no kernels for.
-                KvPrecision::F32 | KvPrecision::F16 => Ok(KvPrecision::F16),
-                other @ (KvPrecision::Bf16 | KvPrecision::Int8) => Err(OpenError::Device {
-                    device: options.device.to_string(),
-                    reason: format!(
-                        "keys and values are f16 on a CUDA device, not {}: set `model.kv` to f16",
-                        other.name()
-                    ),
-                }),
-            },
+            Self::Cuda(_) => device_precision(options),
         }
     }
 
@@ -203,9 +193,40 @@ impl Loaded {
     }
 }
 
+/// How a CUDA device holds keys and values.
+#[cfg(any(feature = "cuda", test))]
+fn device_precision(options: &EngineOptions) -> Result<KvPrecision, OpenError> {
+    match options.kv_precision {
+        // The setting's default is full precision, which a device has no kernels for.
+        KvPrecision::F32 | KvPrecision::F16 => Ok(KvPrecision::F16),
+        other @ (KvPrecision::Bf16 | KvPrecision::Int8 | KvPrecision::Int4) => Err(OpenError::Device {
+            device: options.device.to_string(),
+            reason: format!("keys and values are f16 there, not {}: set `model.kv` to f16", other.name()),
+        }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_precision_that_a_device_has_no_kernels_for_is_named_with_its_setting() {
+        for kv_precision in KvPrecision::ALL {
+            let options =
+                EngineOptions { device: ComputeDevice::Cuda(1), kv_precision, ..EngineOptions::default() };
+            let found = device_precision(&options).map_err(|error| error.to_string());
+            match kv_precision {
+                KvPrecision::F32 | KvPrecision::F16 => assert_eq!(found, Ok(KvPrecision::F16)),
+                KvPrecision::Bf16 | KvPrecision::Int8 | KvPrecision::Int4 => {
+                    let error = found.unwrap_err();
+                    for part in ["cuda:1", kv_precision.name(), "`model.kv`"] {
+                        assert!(error.contains(part), "{error}");
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn names_are_read_back() {

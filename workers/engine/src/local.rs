@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::chat::Chat;
-use crate::checkpoint::{Checkpoint, Parts, kv_shape, load_gguf};
+use crate::checkpoint::{Checkpoint, Parts, kv_blocks, kv_shape, load_gguf, tail_bytes};
 use crate::compute::Loaded;
 use crate::engine::{Command, EngineCore, Setup};
 use crate::forecast::{ExpectedPrefix, Forecast, outlook};
@@ -134,12 +134,16 @@ impl LocalModel {
         let shape = kv_shape(config, options);
         // Not more blocks than all running requests could fill.
         let useful = options.running_max.max(1) * 2 * config.context.div_ceil(shape.block_tokens);
-        let block_bytes = shape.block_bytes(options.kv_precision);
-        let blocks = (options.kv_bytes_max / block_bytes).min(useful.max(64));
+        let blocks = kv_blocks(shape, options).min(useful.max(64));
         let context = config.context.min(blocks * shape.block_tokens);
         if blocks == 0 {
+            let block_bytes = shape.block_bytes(options.kv_precision);
+            let besides = match tail_bytes(shape, options) {
+                0 => String::new(),
+                bytes => format!(" besides {bytes} bytes for blocks that are being filled"),
+            };
             return Err(OpenError::Setup(format!(
-                "kv_bytes_max holds not even one block of {block_bytes} bytes"
+                "kv_bytes_max holds not even one block of {block_bytes} bytes{besides}"
             )));
         }
         let info = ModelInfo {
@@ -199,7 +203,8 @@ impl LocalModel {
                 let _ = inbox.try_send(Command::Wake);
             }
         });
-        let tiers = Tiers::open(&options.tiers, shape, &info.fingerprint, wake).map_err(|e| setup(&e))?;
+        let tiers = Tiers::open_below(options.kv_precision, &options.tiers, shape, &info.fingerprint, wake)
+            .map_err(|e| setup(&e))?;
         let pinned_blocks_max = options.pinned_bytes_max / shape.block_bytes(options.kv_precision).max(1);
         let prefetch_blocks_max = options.prefetch_bytes_max / shape.block_bytes(options.kv_precision).max(1);
         let core = {

@@ -196,10 +196,10 @@ pub struct EngineOptions {
     pub device: ComputeDevice,
     /// Threads for large operations. Too many slow down other work on the machine.
     pub threads: usize,
-    /// Bytes for keys and values. Too few: fewer cached prefixes, fewer requests side by side.
+    /// Bytes for keys and values, at four bits those of blocks that are being filled included. Too few: fewer cached prefixes, fewer requests side by side.
     pub kv_bytes_max: usize,
-    /// Precision of keys and values in that memory. Half precision holds twice as many tokens,
-    /// eight bits nearly four times; both change answers a little.
+    /// Precision of keys and values in that memory. Half precision holds twice as many tokens, eight bits nearly four times; both
+    /// change answers a little. Four bits hold seven times as many, and the error shows.
     pub kv_precision: KvPrecision,
     /// Tokens per KV block. Smaller blocks match more of a prefix, larger ones need fewer keys.
     pub block_tokens: usize,

@@ -43,6 +43,8 @@ pub struct CacheReport {
     pub declined_blocks: u64,
     /// Blocks that were there and could not be read back whole.
     pub damaged_blocks: u64,
+    /// Bytes of blocks that are being filled, which four-bit keys and values take besides.
+    pub tail_bytes: usize,
     /// Blocks kept for sessions and warmed-up prefixes.
     pub pinned_blocks: usize,
     /// Blocks brought from slower tiers before a request asked for them.
@@ -85,6 +87,7 @@ impl CacheReport {
         self.restored_blocks += other.restored_blocks;
         self.declined_blocks += other.declined_blocks;
         self.damaged_blocks += other.damaged_blocks;
+        self.tail_bytes += other.tail_bytes;
         self.pinned_blocks += other.pinned_blocks;
         self.prefetched_blocks += other.prefetched_blocks;
         self.prefetch_used_blocks += other.prefetch_used_blocks;

@@ -28,6 +28,12 @@ pub(crate) trait Runner: Send {
     fn vocab(&self) -> usize;
     /// Layout of a block.
     fn kv_shape(&self) -> KvShape;
+    /// A sequence with these blocks ends or starts again; what it has begun is not gone on with.
+    fn leave(&mut self, _blocks: &[BlockId]) {}
+    /// Bytes of blocks that are being filled, where they take memory besides.
+    fn tail_bytes(&self) -> usize {
+        0
+    }
     /// Copies a written block into `out`; leaves it empty when nothing was written.
     fn export(&mut self, block: BlockId, out: &mut Vec<f32>);
     /// Writes a block as `export` copied it.
@@ -57,6 +63,14 @@ impl Runner for Box<dyn Runner> {
 
     fn kv_shape(&self) -> KvShape {
         (**self).kv_shape()
+    }
+
+    fn leave(&mut self, blocks: &[BlockId]) {
+        (**self).leave(blocks);
+    }
+
+    fn tail_bytes(&self) -> usize {
+        (**self).tail_bytes()
     }
 
     fn export(&mut self, block: BlockId, out: &mut Vec<f32>) {
@@ -140,6 +154,14 @@ impl Runner for ModelRunner {
 
     fn kv_shape(&self) -> KvShape {
         self.store.shape()
+    }
+
+    fn leave(&mut self, blocks: &[BlockId]) {
+        self.store.leave(blocks);
+    }
+
+    fn tail_bytes(&self) -> usize {
+        self.store.tail_bytes()
     }
 
     fn export(&mut self, block: BlockId, out: &mut Vec<f32>) {

@@ -1,6 +1,7 @@
 //! A runner without a model: it remembers which token was written where, and its logits are a
 //! digest of the context read back through the block table. A wrong block changes the answer.
 
+use std::collections::HashSet;
 use std::sync::mpsc::Receiver;
 
 use rand::{RngExt, SeedableRng};
@@ -20,11 +21,29 @@ pub(crate) struct SimRunner {
     pub panic_on: Option<u32>,
     /// By block: digest of the context up to and including each slot.
     slots: Vec<Vec<u64>>,
+    /// Blocks written in part, by sequences that have not left.
+    begun: HashSet<BlockId>,
 }
 
 impl SimRunner {
     pub fn new(vocab: usize, block_tokens: usize) -> Self {
-        Self { vocab, block_tokens, gate: None, panic_on: None, slots: Vec::new() }
+        Self { vocab, block_tokens, gate: None, panic_on: None, slots: Vec::new(), begun: HashSet::new() }
+    }
+
+    /// Blocks that somebody will go on with.
+    pub fn begun(&self) -> usize {
+        self.begun.len()
+    }
+
+    /// Notes which blocks `span` ends and begins.
+    fn note(&mut self, span: &Span) {
+        let (bt, end) = (self.block_tokens, span.start + span.tokens.len());
+        let goes_on = !span.start.is_multiple_of(bt);
+        let first = span.blocks[span.start / bt];
+        assert!(!goes_on || self.begun.remove(&first), "{first:?} goes on and has no beginning");
+        if !end.is_multiple_of(bt) {
+            self.begun.insert(span.blocks[end / bt]);
+        }
     }
 
     fn slot(&mut self, blocks: &[BlockId], at: usize) -> &mut u64 {
@@ -78,6 +97,7 @@ impl Runner for SimRunner {
                 let before = if at == 0 { 0 } else { *self.slot(&span.blocks, at - 1) };
                 *self.slot(&span.blocks, at) = mix(before, *token);
             }
+            self.note(span);
             if span.logits == Logits::None {
                 continue;
             }
@@ -98,6 +118,12 @@ impl Runner for SimRunner {
     fn kv_shape(&self) -> KvShape {
         // Two words for each token's digest.
         KvShape { layers: 1, kv_heads: 1, head_dim: 1, block_tokens: self.block_tokens }
+    }
+
+    fn leave(&mut self, blocks: &[BlockId]) {
+        blocks.iter().for_each(|block| {
+            self.begun.remove(block);
+        });
     }
 
     fn export(&mut self, block: BlockId, out: &mut Vec<f32>) {

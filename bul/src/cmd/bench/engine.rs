@@ -49,7 +49,7 @@ pub struct Args {
     /// MiB of keys and values; 0 for what the preset says
     #[arg(long, default_value_t = 0)]
     kv_mib: usize,
-    /// Keys and values in memory: f32, f16, bf16 or int8
+    /// Keys and values in memory: f32, f16, bf16, int8 or int4
     #[arg(long, default_value = "f32")]
     kv: String,
     #[command(flatten)]
@@ -137,7 +137,7 @@ pub async fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
         ..EngineLoad::default()
     };
     let kv_precision = KvPrecision::parse(&args.kv)
-        .ok_or_else(|| Fault::usage(format!("--kv: `{}` is none of f32, f16, bf16, int8", args.kv)))?;
+        .ok_or_else(|| Fault::usage(format!("--kv: `{}` is none of f32, f16, bf16, int8, int4", args.kv)))?;
     let mut options = EngineOptions {
         shadow_policies: true,
         kv_precision,

@@ -6,9 +6,10 @@
 
 use parking_lot::Mutex;
 
-use super::plan::{Plan, Row, Tile};
+use super::plan::{Blocks, Plan, Row, Tile};
 use super::tile::{AttendTile, Space};
 use crate::kv::KvStore;
+use crate::kv::four::hadamard;
 use crate::model::kernel::dispatch;
 use crate::model::threads::Threads;
 
@@ -36,9 +37,10 @@ impl Attention {
         Self { grouped, spaces: Mutex::new(Vec::new()) }
     }
 
-    /// Plans a step for a model with `group` query heads per key head.
-    pub fn plan(&self, rows: &[Row<'_>], group: usize, block_tokens: usize) -> Plan {
-        Plan::new(rows, group, block_tokens, self.grouped)
+    /// Plans a step over `store` for a model with `group` query heads per key head.
+    pub fn plan(&self, rows: &[Row<'_>], group: usize, store: &KvStore) -> Plan {
+        let blocks = Blocks { tokens: store.shape().block_tokens, own_apart: store.is_four_bit() };
+        Plan::new(rows, group, blocks, self.grouped)
     }
 
     /// `out[rows, heads · head_dim]` for queries `q` of the same shape.
@@ -84,6 +86,9 @@ impl Attention {
                 space.q.clear();
                 for row in &tile.rows {
                     space.q.extend_from_slice(&q[(row * kv_heads + kv_head) * width..][..width]);
+                }
+                if store.is_four_bit() {
+                    space.q.chunks_exact_mut(store.shape().head_dim).for_each(hadamard);
                 }
                 dispatch(AttendTile { tile, store, layer, kv_head, space: &mut space, out });
             }

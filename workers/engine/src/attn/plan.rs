@@ -29,12 +29,23 @@ pub(crate) struct Row<'a> {
     pub context: usize,
 }
 
+/// How the blocks of a store are read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Blocks {
+    /// Tokens of each.
+    pub tokens: usize,
+    /// A row reads the block of its own last key apart, at more bits than others do.
+    pub own_apart: bool,
+}
+
 /// One block, and the rows of a tile that see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Run {
     pub block: BlockId,
     /// Position of the block's first key.
     pub at: usize,
+    /// It holds the last keys of these rows, and they read it apart.
+    pub is_own: bool,
     /// Rows, counted in the tile.
     pub rows: Range<usize>,
 }
@@ -63,7 +74,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// Plans `rows` of a model with `group` query heads per key head. Without `grouped` each row is
     /// a tile of its own, for comparisons.
-    pub fn new(rows: &[Row<'_>], group: usize, block_tokens: usize, grouped: bool) -> Self {
+    pub fn new(rows: &[Row<'_>], group: usize, blocks: Blocks, grouped: bool) -> Self {
         let mut order: Vec<usize> = (0..rows.len()).collect();
         // Stable: the rows of one sequence stay in the order of their positions.
         order.sort_by(|a, b| by_blocks(rows[*a].blocks, rows[*b].blocks));
@@ -73,14 +84,15 @@ impl Plan {
             let most = if grouped { rows_max(group, longest) } else { 1 };
             // Equal parts: a last tile of a few rows would read everything for little.
             let part = alike.len().div_ceil(alike.len().div_ceil(most));
-            tiles.extend(alike.chunks(part).map(|part| Tile::new(part, rows, block_tokens)));
+            tiles.extend(alike.chunks(part).map(|part| Tile::new(part, rows, blocks)));
         }
         Self { tiles, rows: rows.len(), keys: rows.iter().map(|row| row.context).sum() }
     }
 }
 
 impl Tile {
-    fn new(order: &[usize], rows: &[Row<'_>], block_tokens: usize) -> Self {
+    fn new(order: &[usize], rows: &[Row<'_>], blocks: Blocks) -> Self {
+        let block_tokens = blocks.tokens;
         let contexts: Vec<usize> = order.iter().map(|row| rows[*row].context).collect();
         let longest = contexts.iter().copied().max().unwrap_or(0);
         let mut runs: Vec<Run> = Vec::new();
@@ -91,9 +103,11 @@ impl Tile {
                     continue;
                 }
                 let block = rows[*row].blocks[level];
+                let is_own = blocks.own_apart && contexts[i] <= at + block_tokens;
+                let goes_on = |run: &Run| run.at == at && run.block == block && run.is_own == is_own;
                 match runs.last_mut() {
-                    Some(run) if run.at == at && run.block == block && run.rows.end == i => run.rows.end += 1,
-                    _ => runs.push(Run { block, at, rows: i..i + 1 }),
+                    Some(run) if goes_on(run) && run.rows.end == i => run.rows.end += 1,
+                    _ => runs.push(Run { block, at, is_own, rows: i..i + 1 }),
                 }
             }
         }
@@ -125,6 +139,10 @@ fn by_blocks(a: &[BlockId], b: &[BlockId]) -> Ordering {
 mod tests {
     use super::*;
 
+    fn blocks(tokens: usize) -> Blocks {
+        Blocks { tokens, own_apart: false }
+    }
+
     fn ids(range: Range<u32>) -> Vec<BlockId> {
         range.map(BlockId).collect()
     }
@@ -134,11 +152,12 @@ mod tests {
         let tables: Vec<Vec<BlockId>> =
             (0..32).map(|i| [ids(0..32), ids(100 + 2 * i..102 + 2 * i)].concat()).collect();
         let rows: Vec<Row<'_>> = tables.iter().map(|blocks| Row { blocks, context: 33 * 16 + 3 }).collect();
-        let plan = Plan::new(&rows, 2, 16, true);
+        let plan = Plan::new(&rows, 2, blocks(16), true);
         assert_eq!(plan.tiles.len(), 1);
         let reads: usize = plan.tiles.iter().map(|tile| tile.runs.len()).sum();
         assert_eq!(reads, 32 + 32 * 2);
-        let alone: usize = Plan::new(&rows, 2, 16, false).tiles.iter().map(|tile| tile.runs.len()).sum();
+        let alone: usize =
+            Plan::new(&rows, 2, blocks(16), false).tiles.iter().map(|tile| tile.runs.len()).sum();
         assert_eq!(alone, 32 * 34);
     }
 
@@ -146,9 +165,20 @@ mod tests {
     fn tables_that_part_twice_share_as_far_as_they_are_alike() {
         let tables = [ids(0..6), [ids(0..4), ids(20..22)].concat(), [ids(0..2), ids(30..34)].concat()];
         let rows: Vec<Row<'_>> = tables.iter().map(|blocks| Row { blocks, context: 24 }).collect();
-        let plan = Plan::new(&rows, 1, 4, true);
+        let plan = Plan::new(&rows, 1, blocks(4), true);
         let widths: Vec<usize> = plan.tiles[0].runs.iter().map(|run| run.rows.len()).collect();
         assert_eq!(widths, [3, 3, 2, 1, 2, 1, 1, 1, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn a_row_reads_its_own_block_apart() {
+        let table = ids(0..3);
+        // The last token of a block stands in it, the next one does not.
+        let rows: Vec<Row<'_>> = (7..=9).map(|context| Row { blocks: &table, context }).collect();
+        let plan = Plan::new(&rows, 1, Blocks { tokens: 4, own_apart: true }, true);
+        let runs: Vec<_> =
+            plan.tiles[0].runs.iter().map(|run| (run.block.0, run.is_own, run.rows.clone())).collect();
+        assert_eq!(runs, [(0, false, 0..3), (1, true, 0..2), (1, false, 2..3), (2, true, 2..3)]);
     }
 
     #[test]

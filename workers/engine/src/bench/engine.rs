@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::precision::Precision;
 use super::random::{Kernels, ModelShape, RandomSource, byte_vocabulary};
 use crate::chat::Chat;
-use crate::checkpoint::kv_shape;
+use crate::checkpoint::{kv_blocks, kv_shape};
 use crate::compute::{Loaded, Place};
 use crate::forecast::{ExpectedPrefix, Forecast};
 use crate::generate::{Generate, GenerateError, ModelInfo};
@@ -178,7 +178,7 @@ fn open(
     let options = &EngineOptions { kv_precision: loaded.kv_precision(options)?, ..options.clone() };
     let config = loaded.config();
     let layout = kv_shape(config, options);
-    let blocks = options.kv_bytes_max / layout.block_bytes(options.kv_precision);
+    let blocks = kv_blocks(layout, options);
     let context = config.context.min(blocks * layout.block_tokens);
     let info = ModelInfo {
         kind: "local",

@@ -19,6 +19,7 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use self::tune::TIMES;
 use self::tune::Tuning;
 use crate::generate::GenerateError;
 use crate::job::Finish;
@@ -325,6 +326,7 @@ impl<R: Runner> EngineCore<R> {
         #[cfg(test)]
         self.history.push(history::Event::End(sequence.identity));
         self.prefetch.again();
+        self.runner.leave(blocks.ids());
         if let (Some(keep), Ok(_)) = (&sequence.keep, outcome) {
             blocks.truncate(sequence.sealed);
             let now_ms = self.started.elapsed().as_millis() as u64;
@@ -355,6 +357,7 @@ impl<R: Runner> EngineCore<R> {
         let Some(Live { mut sequence, blocks }) = self.running.remove(&place) else { return };
         #[cfg(test)]
         self.history.push(history::Event::Preempt(sequence.identity));
+        self.runner.leave(blocks.ids());
         drop(blocks);
         self.unannounce(&sequence);
         sequence.rewind();

@@ -27,7 +27,7 @@ const ROUND_STEPS: usize = 4;
 const REST_ROUNDS: u64 = 16;
 const REST_ROUNDS_MAX: u64 = 16 << 10;
 /// How far from the preset's value tokens per step may go, up and down.
-const TIMES: usize = 4;
+pub(crate) const TIMES: usize = 4;
 
 /// What an engine that tunes itself remembers.
 #[derive(Debug)]

@@ -53,6 +53,12 @@ impl<R: Runner> EngineCore<R> {
         self.limits.step_tokens_max = tuner.tokens().max(self.limits.running_max);
     }
 
+    /// What computes.
+    #[cfg(test)]
+    pub fn runner(&self) -> &R {
+        &self.runner
+    }
+
     /// What the cache holds and found.
     pub fn report(&self) -> CacheReport {
         CacheReport {
@@ -77,6 +83,7 @@ impl<R: Runner> EngineCore<R> {
             restored_blocks: self.tiers.counts.restored,
             declined_blocks: self.tiers.counts.declined,
             damaged_blocks: self.tiers.counts.damaged,
+            tail_bytes: self.runner.tail_bytes(),
             pinned_blocks: self.pins.blocks(),
             prefetched_blocks: self.prefetch.counts.brought,
             prefetch_used_blocks: self.prefetch.counts.used,

@@ -3,6 +3,7 @@
 //! Ids and keys know nothing of a model, so that everything about sharing and eviction is
 //! tested without one.
 
+pub(crate) mod four;
 mod index;
 pub(crate) mod key;
 pub(crate) mod pin;
@@ -11,12 +12,15 @@ pub(crate) mod pool;
 pub(crate) mod precision;
 pub(crate) mod quota;
 pub(crate) mod shadow;
+mod shape;
 pub(crate) mod shares;
 mod slab;
 mod store;
 pub(crate) mod table;
+mod tail;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tier;
 
-pub(crate) use store::{KvShape, KvStore, LANES};
+pub(crate) use shape::{KvShape, LANES};
+pub(crate) use store::KvStore;

@@ -3,8 +3,9 @@
 //! A slab is allocated when its block is first written. Different blocks may be written at the same
 //! time. Called by `store`.
 
-use super::precision;
-use super::store::KvShape;
+use super::shape::KvShape;
+use super::tail::{Part, Tail, Tails};
+use super::{four, precision};
 
 /// Slabs of one precision.
 pub(super) enum Slabs {
@@ -15,9 +16,18 @@ pub(super) enum Slabs {
     Bf16(Vec<Vec<u16>>),
     /// Eight-bit values, and the bits of their half-precision scales.
     Int8(Vec<Vec<i8>>, Vec<Vec<u16>>),
+    /// Pairs of four-bit values, the bits of their scales, and blocks that are being filled.
+    Int4(Vec<Vec<u8>>, Vec<Vec<u16>>, Tails),
 }
 
 impl Slabs {
+    /// Says what will be written next, before it is.
+    pub fn open(&mut self, parts: &[Part], block_tokens: usize) {
+        if let Self::Int4(_, _, tails) = self {
+            tails.open(parts, block_tokens);
+        }
+    }
+
     /// That of a block.
     pub fn one(&mut self, block: usize) -> Slab<'_> {
         match self {
@@ -25,6 +35,9 @@ impl Slabs {
             Self::F16(slabs) => Slab::F16(&mut slabs[block]),
             Self::Bf16(slabs) => Slab::Bf16(&mut slabs[block]),
             Self::Int8(slabs, scales) => Slab::Int8(&mut slabs[block], &mut scales[block]),
+            Self::Int4(slabs, scales, tails) => {
+                Slab::Int4(&mut slabs[block], &mut scales[block], tails.all()[block].as_deref_mut())
+            }
         }
     }
 
@@ -37,6 +50,11 @@ impl Slabs {
             Self::Int8(slabs, scales) => {
                 let both = picked(slabs, blocks).into_iter().zip(picked(scales, blocks));
                 both.map(|(slab, scales)| Slab::Int8(slab, scales)).collect()
+            }
+            Self::Int4(slabs, scales, tails) => {
+                let both = picked(slabs, blocks).into_iter().zip(picked(scales, blocks));
+                let all = both.zip(picked(tails.all(), blocks));
+                all.map(|((slab, scales), tail)| Slab::Int4(slab, scales, tail.as_deref_mut())).collect()
             }
         }
     }
@@ -61,6 +79,8 @@ pub(super) enum Slab<'a> {
     F16(&'a mut Vec<u16>),
     Bf16(&'a mut Vec<u16>),
     Int8(&'a mut Vec<i8>, &'a mut Vec<u16>),
+    /// Without a tail it is a block that comes back, and its keys are turned already.
+    Int4(&'a mut Vec<u8>, &'a mut Vec<u16>, Option<&'a mut Tail>),
 }
 
 impl Slab<'_> {
@@ -88,12 +108,42 @@ impl Slab<'_> {
                     put(slab, shape, (layer, head, slot), to_k, to_v);
                 }
             }
+            Self::Int4(slab, scales, tail) => {
+                let mut turned = vec![0.0; shape.head_dim];
+                for (head, (k, v)) in rows {
+                    let at = (layer, head, slot);
+                    turned.copy_from_slice(k);
+                    if let Some(tail) = tail {
+                        four::hadamard(&mut turned);
+                        tail.write(shape, at, &turned, v);
+                    }
+                    put_four(slab, scales, shape, at, [&turned, v]);
+                }
+            }
         }
     }
 }
 
+/// Writes one token's keys and values of one head at four bits.
+fn put_four(
+    slab: &mut Vec<u8>,
+    scales: &mut Vec<u16>,
+    shape: KvShape,
+    at: (usize, usize, usize),
+    kv: [&[f32]; 2],
+) {
+    let (bytes, groups) = (shape.four_bytes(), shape.four_scales());
+    let mut packed = [(); 2].map(|()| (vec![0; bytes.head_dim], vec![0; groups.head_dim]));
+    for ((packed, scales), values) in packed.iter_mut().zip(kv) {
+        four::pack(values, packed, scales);
+    }
+    let [(k, k_scales), (v, v_scales)] = &packed;
+    put(allocated(slab, bytes.layers * bytes.layer_len()), bytes, at, k, v);
+    put(allocated(scales, groups.layers * groups.layer_len()), groups, at, k_scales, v_scales);
+}
+
 /// The slab, allocated and zero when it was empty.
-fn allocated<T: Copy + Default>(slab: &mut Vec<T>, len: usize) -> &mut [T] {
+pub(super) fn allocated<T: Copy + Default>(slab: &mut Vec<T>, len: usize) -> &mut [T] {
     if slab.is_empty() {
         // Exactly: a budget of bytes is counted in blocks.
         slab.reserve_exact(len);
@@ -122,7 +172,7 @@ fn put_halves(
 }
 
 /// Writes one token's keys across and its values along.
-fn put<T: Copy>(
+pub(super) fn put<T: Copy>(
     slab: &mut [T],
     shape: KvShape,
     (layer, head, slot): (usize, usize, usize),

@@ -147,7 +147,7 @@ impl Decoder {
             .collect();
         let group = self.config.heads / self.config.kv_heads;
         let block_tokens = store.shape().block_tokens;
-        let plan = s.attention.plan(&rows, group, block_tokens);
+        let plan = s.attention.plan(&rows, group, store);
         let place = |row: &Row<'_>| {
             let position = row.context - 1;
             (row.blocks[position / block_tokens], position % block_tokens)
@@ -157,6 +157,7 @@ impl Decoder {
             self.attention((index, layer), &places, &plan, store, &mut s, threads)?;
             self.mlp(layer, &mut s, threads)?;
         }
+        store.settle();
         let logits = self.logits(spans, &mut s, threads);
         *scratch = s;
         logits

@@ -230,6 +230,7 @@ impl Factory {
         let pool = self.core.pool();
         assert!(self.core.is_idle());
         assert_eq!(pool.held(), 0);
+        assert_eq!(self.core.runner().begun(), 0, "a sequence went without leaving its last block");
         assert_eq!(pool.available(), pool.capacity());
         assert_eq!(pool.computing(), 0);
         assert_eq!(self.core.known(), 0);

@@ -9,6 +9,7 @@ use super::factory::{Factory, Job, shape, text};
 use crate::forecast::{ExpectedPrefix, Forecast};
 use crate::generate::Generate;
 use crate::job::Request;
+use crate::kv::KvShape;
 use crate::kv::pin::{Keep, PinName};
 use crate::kv::pool::Pool;
 use crate::kv::precision::KvPrecision;
@@ -206,6 +207,13 @@ async fn texts(model: &dyn Generate, requests: &[Request]) -> Vec<String> {
     futures::future::join_all(runs).await.into_iter().map(|done| done.unwrap().text).collect()
 }
 
+/// Most bytes that the tiny model's blocks of four tokens take besides while they are filled.
+fn tail_bytes(precision: KvPrecision) -> usize {
+    let shape = KvShape { layers: 2, kv_heads: 2, head_dim: 8, block_tokens: 4 };
+    let options = EngineOptions::default();
+    shape.tail_bytes(precision, options.running_max, options.prefill_chunk_tokens)
+}
+
 /// Bytes of `blocks` blocks of the tiny model with four tokens each.
 fn bytes(blocks: usize, precision: KvPrecision) -> usize {
     let rows = blocks * 4 * 2 * 2 * 2;
@@ -213,6 +221,7 @@ fn bytes(blocks: usize, precision: KvPrecision) -> usize {
         KvPrecision::F32 => rows * 8 * 4,
         KvPrecision::F16 | KvPrecision::Bf16 => rows * 8 * 2,
         KvPrecision::Int8 => rows * (8 + 2),
+        KvPrecision::Int4 => rows * (4 + 2),
     }
 }
 
@@ -226,6 +235,10 @@ async fn preempted_and_restored_answers_are_the_same_bit_by_bit() {
         (Of::Bf16, To::F32),
         (Of::Int8, To::Int8),
         (Of::Int8, To::F32),
+        // Four bits go down as they are held, whatever is asked for.
+        (Of::Int4, To::Int4),
+        (Of::Int4, To::F32),
+        (Of::Int4, To::Int8),
     ] {
         preempted_and_restored(kv_precision, codec).await;
     }
@@ -242,7 +255,8 @@ async fn preempted_and_restored(kv_precision: KvPrecision, codec: Codec) {
         })
         .collect();
     let expected = texts(&testing::model(&base), &requests).await;
-    let small = EngineOptions { kv_bytes_max: bytes(70, kv_precision), ..base.clone() };
+    let small =
+        EngineOptions { kv_bytes_max: bytes(70, kv_precision) + tail_bytes(kv_precision), ..base.clone() };
     let model = testing::model(&small);
     assert_eq!(texts(&model, &requests).await, expected);
     let report = model.cache_report().await.unwrap();
@@ -254,6 +268,8 @@ async fn preempted_and_restored(kv_precision: KvPrecision, codec: Codec) {
     }
     let report = model.cache_report().await.unwrap();
     assert!(report.preemptions > 0 && report.evicted_blocks > 0, "{report:?}");
+    assert_eq!(report.tail_bytes > 0, kv_precision == KvPrecision::Int4);
+    assert!(report.tail_bytes <= tail_bytes(kv_precision), "{report:?}");
 }
 
 #[tokio::test]
@@ -282,10 +298,15 @@ async fn a_warmed_up_prefix_is_there_for_the_first_request() {
 /// The budget counts bytes: fewer bits, more blocks.
 #[tokio::test]
 async fn fewer_bits_hold_more_blocks_in_the_same_bytes() {
-    for (kv_precision, blocks) in
-        [(KvPrecision::F32, 70), (KvPrecision::F16, 140), (KvPrecision::Bf16, 140), (KvPrecision::Int8, 224)]
-    {
-        let kv_bytes_max = bytes(70, KvPrecision::F32);
+    for (kv_precision, blocks) in [
+        (KvPrecision::F32, 35),
+        (KvPrecision::F16, 70),
+        (KvPrecision::Bf16, 70),
+        (KvPrecision::Int8, 112),
+        (KvPrecision::Int4, 186),
+    ] {
+        // What blocks take besides while they are filled is part of the budget.
+        let kv_bytes_max = bytes(35, KvPrecision::F32) + tail_bytes(kv_precision);
         let options =
             EngineOptions { threads: 1, block_tokens: 4, kv_bytes_max, kv_precision, ..Default::default() };
         let info = testing::model(&options).info();

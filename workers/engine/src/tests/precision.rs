@@ -38,6 +38,11 @@ impl Drift {
         self.divergence / self.rows as f64
     }
 
+    /// Rows compared.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
     /// How often the best token stays the best.
     pub fn same(&self) -> f64 {
         self.same as f64 / self.rows as f64
@@ -67,6 +72,7 @@ fn check(name: &str, decoder: &Decoder, texts: &[(Vec<u32>, usize)]) {
         (KvPrecision::F16, 1e-5, 0.99),
         (KvPrecision::Bf16, 2e-4, 0.98),
         (KvPrecision::Int8, 0.002, 0.95),
+        (KvPrecision::Int4, 0.05, 0.8),
     ];
     for (precision, divergence_max, same_min) in limits {
         let mut drift = Drift::default();

@@ -212,6 +212,54 @@ fn codecs_change_the_shipped_model_by_little() {
     }
 }
 
+/// Whole answers, all of their keys and values held at each precision: since the cut of the work changes no bit, this is what
+/// decoding token by token reads.
+#[test]
+fn precisions_change_the_shipped_model_by_little() {
+    let Some(folder) = folder() else { return };
+    let file = |name: &str| std::fs::read(folder.join("weights").join(name)).unwrap();
+    let config = ModelConfig::from_json(&file("config.json")).unwrap();
+    let mut source = SafetensorsSource::from_directory(&folder.join("weights")).unwrap();
+    let decoder = Decoder::load(config, &mut source).unwrap();
+    let c = decoder.config();
+    let shape = KvShape { layers: c.layers, kv_heads: c.kv_heads, head_dim: c.head_dim, block_tokens: 16 };
+    let limits = [
+        (KvPrecision::F32, 0.0, 1.0),
+        (KvPrecision::F16, 1e-6, 0.999),
+        (KvPrecision::Bf16, 1e-5, 0.998),
+        (KvPrecision::Int8, 4e-5, 0.995),
+        (KvPrecision::Int4, 0.003, 0.98),
+    ];
+    let mut drifts = limits.map(|_| Drift::default());
+    let (mut scratch, threads) = (Scratch::default(), Threads::new(2));
+    for (prompt, answer) in corpus(&folder) {
+        let tokens = [prompt.as_slice(), &answer].concat();
+        let mut run = |precision| {
+            let mut store = KvStore::new(shape, precision, 64);
+            let blocks = (0..64).map(BlockId).collect();
+            let span = Span { tokens: tokens.clone(), start: 0, blocks, logits: Logits::All };
+            let logits = decoder.forward(&[span], &mut store, &mut scratch, &threads).unwrap();
+            logits[(prompt.len() - 1) * c.vocab..].to_vec()
+        };
+        let exact = run(KvPrecision::F32);
+        for ((precision, ..), drift) in limits.iter().zip(&mut drifts) {
+            drift.compare(&exact, &run(*precision), c.vocab);
+        }
+    }
+    for ((precision, divergence_max, same_min), drift) in limits.iter().zip(&drifts) {
+        let (divergence, same) = (drift.divergence(), drift.same());
+        println!(
+            "{}: {} bytes a token, divergence {divergence:.2e} nats, best token the same in {:.2} % of {}",
+            precision.name(),
+            shape.block_bytes(*precision) / 16,
+            same * 100.0,
+            drift.rows()
+        );
+        assert!(drift.rows() > 5_000, "so few that one tie decides");
+        assert!(divergence <= *divergence_max && same >= *same_min, "{precision:?}: {divergence} {same}");
+    }
+}
+
 /// Sizes and times of packing real keys and values; only that nothing is lost, and that more effort is not in vain, is
 /// asserted.
 #[test]

@@ -8,10 +8,8 @@ use half::f16;
 use serde::{Deserialize, Serialize};
 
 use crate::kv::KvShape;
+use crate::kv::four::{GROUP, MOST, group_lengths, hadamard};
 use crate::kv::precision::scale_for;
-
-/// Values that share a scale with four bits.
-const GROUP: usize = 32;
 
 /// How a block is written to a slower tier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -58,6 +56,11 @@ impl Codec {
 
     /// Bytes of one block, before compression.
     pub(crate) fn encode(self, shape: KvShape, values: &[f32]) -> Vec<u8> {
+        self.pack(shape, values, false)
+    }
+
+    /// The same of a block whose keys `is_turned` already, as a four-bit store holds them.
+    pub(crate) fn pack(self, shape: KvShape, values: &[f32], is_turned: bool) -> Vec<u8> {
         let mut out = vec![self.id()];
         let dim = shape.head_dim.max(1);
         match self {
@@ -73,11 +76,11 @@ impl Codec {
                 for (i, row) in values.chunks(dim).enumerate() {
                     turned.clear();
                     turned.extend_from_slice(row);
-                    if is_key(shape, i) {
+                    if !is_turned && is_key(shape, i) {
                         hadamard(&mut turned);
                     }
                     for group in turned.chunks(GROUP) {
-                        quantise(group, 7.0, &mut out, |q, out| {
+                        quantise(group, MOST, &mut out, |q, out| {
                             out.extend(q.chunks(2).map(|pair| {
                                 let low = pair[0] as u8 & 15;
                                 low | (pair.get(1).copied().unwrap_or(0) as u8) << 4
@@ -92,6 +95,17 @@ impl Codec {
 
     /// Reads a block of `len` values back; `None` when the bytes are not what `encode` writes.
     pub(crate) fn decode(self, shape: KvShape, bytes: &[u8], len: usize) -> Option<Vec<f32>> {
+        self.unpack(shape, bytes, len, false)
+    }
+
+    /// The same of a block whose keys were turned, and stay so.
+    pub(crate) fn unpack(
+        self,
+        shape: KvShape,
+        bytes: &[u8],
+        len: usize,
+        is_turned: bool,
+    ) -> Option<Vec<f32>> {
         let (id, bytes) = bytes.split_first()?;
         if *id != self.id() {
             return None;
@@ -130,7 +144,7 @@ impl Codec {
                         out.extend(values.take(group).map(|q| f32::from(q) * scale));
                         rest = after;
                     }
-                    if is_key(shape, start / dim) {
+                    if !is_turned && is_key(shape, start / dim) {
                         hadamard(&mut out[start..]);
                     }
                 }
@@ -138,10 +152,6 @@ impl Codec {
         }
         (out.len() == len).then_some(out)
     }
-}
-
-fn group_lengths(dim: usize) -> impl Iterator<Item = usize> {
-    (0..dim.div_ceil(GROUP)).map(move |i| GROUP.min(dim - i * GROUP))
 }
 
 fn scale(bytes: &[u8]) -> Option<(f32, &[u8])> {
@@ -163,25 +173,6 @@ fn quantise(values: &[f32], most: f32, out: &mut Vec<u8>, pack: impl Fn(&[i8], &
 fn is_key(shape: KvShape, index: usize) -> bool {
     let rows = shape.kv_heads * shape.block_tokens;
     (index / rows.max(1)).is_multiple_of(2)
-}
-
-/// The orthonormal Walsh–Hadamard transform of each stretch of a power of two; its own inverse.
-fn hadamard(row: &mut [f32]) {
-    let width = 1 << row.len().trailing_zeros().min(16);
-    for part in row.chunks_exact_mut(width) {
-        let mut half = 1;
-        while half < width {
-            for pair in part.chunks_exact_mut(2 * half) {
-                let (low, high) = pair.split_at_mut(half);
-                for (a, b) in low.iter_mut().zip(high) {
-                    (*a, *b) = (*a + *b, *a - *b);
-                }
-            }
-            half *= 2;
-        }
-        let norm = 1.0 / (width as f32).sqrt();
-        part.iter_mut().for_each(|v| *v *= norm);
-    }
 }
 
 #[cfg(test)]
@@ -240,16 +231,5 @@ mod tests {
         assert!(size(Codec::F16) < 0.501);
         assert!(size(Codec::Int8) < 0.26);
         assert!(size(Codec::Int4) < 0.142);
-    }
-
-    #[test]
-    fn a_rotation_undone_is_the_row() {
-        for len in [1, 6, 32, 96] {
-            let row: Vec<f32> = (0..len).map(|i| (i as f32).sin()).collect();
-            let mut turned = row.clone();
-            hadamard(&mut turned);
-            hadamard(&mut turned);
-            assert!(row.iter().zip(&turned).all(|(a, b)| (a - b).abs() < 1e-5));
-        }
     }
 }

@@ -128,6 +128,8 @@ pub(crate) struct Tiers {
     remote: Option<Remote>,
     write: TierWrite,
     codec: Codec,
+    /// Keys come and go turned.
+    is_turned: bool,
     host_compression: Compression,
     disk_compression: Compression,
     /// Packed bytes of the last block, a guess for the next.
@@ -146,6 +148,7 @@ impl Tiers {
             remote: None,
             write: TierWrite::Back,
             codec: Codec::F32,
+            is_turned: false,
             host_compression: Compression::default(),
             disk_compression: Compression::default(),
             packed_len: shape.block_bytes(KvPrecision::F32),
@@ -184,6 +187,24 @@ impl Tiers {
             tiers.remote = Some(Remote::start(remote, seal, tiers.bytes_max(), wake)?);
         }
         Ok(tiers)
+    }
+
+    /// The same below an engine of this precision. What it holds at four bits goes down as it is: rounded once more it would change.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_below(
+        precision: KvPrecision,
+        options: &TierOptions,
+        shape: KvShape,
+        fingerprint: &str,
+        wake: Wake,
+    ) -> std::io::Result<Self> {
+        if precision != KvPrecision::Int4 {
+            return Self::open(options, shape, fingerprint, wake);
+        }
+        let options = &TierOptions { codec: Codec::Int4, ..options.clone() };
+        Ok(Self { is_turned: true, ..Self::open(options, shape, fingerprint, wake)? })
     }
 
     /// Most bytes of a block in any precision, before packing.
@@ -294,7 +315,7 @@ impl Tiers {
             return;
         }
         self.counts.saved += 1;
-        let bytes = self.codec.encode(self.shape, values);
+        let bytes = self.codec.pack(self.shape, values, self.is_turned);
         if let Some(remote) = &mut self.remote {
             remote.put(key, || bytes.clone());
         }
@@ -358,7 +379,7 @@ impl Tiers {
 
     fn unpack(&self, packed: &[u8]) -> Option<Vec<f32>> {
         let bytes = unpack(packed, self.bytes_max())?;
-        self.codec.decode(self.shape, &bytes, self.shape.layers * self.shape.layer_len())
+        self.codec.unpack(self.shape, &bytes, self.shape.layers * self.shape.layer_len(), self.is_turned)
     }
 
     fn forget(&mut self, key: &BlockKey) {
