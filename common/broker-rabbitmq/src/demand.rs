@@ -3,13 +3,13 @@
 //! A consumer runs only while someone fetches or waits: a producer never holds messages, and a worker
 //! whose slots are all busy lets go of those it has not begun. Written by `lib`, read by `lane`.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::options::HOARD_MAX;
+use crate::options::{HOARD_MAX, PREFETCH_FIRST};
 
 /// The demand for one feed.
 #[derive(Default)]
@@ -21,6 +21,8 @@ pub(crate) struct Demand {
     active: AtomicBool,
     /// Why none does.
     reason: Mutex<Option<String>>,
+    /// Messages that the consumer may have here; 0 where it was not yet limited.
+    prefetch: AtomicU16,
 }
 
 impl Demand {
@@ -58,6 +60,23 @@ impl Demand {
         self.active.load(Ordering::SeqCst)
     }
 
+    /// Messages that the consumer may have here, where `most` are allowed at all.
+    pub(crate) fn prefetch(&self, most: u16, is_divided: bool) -> u16 {
+        match self.prefetch.load(Ordering::SeqCst) {
+            _ if !is_divided => most,
+            0 => PREFETCH_FIRST.min(most),
+            prefetch => prefetch.min(most),
+        }
+    }
+
+    /// Workers have all `taken` messages in hand and ask for more.
+    pub(crate) fn asked_for_more(&self, taken: usize, most: u16) {
+        let prefetch = self.prefetch(most, true);
+        if taken >= usize::from(prefetch) {
+            self.prefetch.store(prefetch.saturating_mul(2).min(most), Ordering::SeqCst);
+        }
+    }
+
     pub(crate) fn set_active(&self, active: bool) {
         self.active.store(active, Ordering::SeqCst);
         if active {
@@ -82,5 +101,23 @@ impl Drop for Waiting<'_> {
         // What it was woken for is still worth a moment.
         *self.0.asked.lock() = Some(Instant::now());
         self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_lie_here_grows_with_the_workers_that_take_it() {
+        let demand = Demand::default();
+        assert_eq!((demand.prefetch(256, true), demand.prefetch(256, false)), (PREFETCH_FIRST, 256));
+        demand.asked_for_more(usize::from(PREFETCH_FIRST) - 1, 256);
+        assert_eq!(demand.prefetch(256, true), PREFETCH_FIRST, "more are on their way");
+        for expected in [8, 16, 32, 64, 128, 256, 256] {
+            demand.asked_for_more(usize::from(demand.prefetch(256, true)), 256);
+            assert_eq!(demand.prefetch(256, true), expected);
+        }
+        assert_eq!(demand.prefetch(3, true), 3, "never more than is allowed");
     }
 }

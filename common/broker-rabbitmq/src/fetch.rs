@@ -44,6 +44,15 @@ impl Shared {
         taken
     }
 
+    /// Nothing lies here although somebody asks: where that is since all of it is in hand, more may come.
+    fn note_starved(&self, feeds: &[Feed]) {
+        let held = self.held.lock();
+        for feed in feeds {
+            let count = held.count(*feed);
+            self.demand(*feed).asked_for_more(count.in_hand + count.delayed, self.options.prefetch);
+        }
+    }
+
     /// Those of the queues that there are.
     fn feeds(&self, queues: &[Queue]) -> Vec<Feed> {
         let is_there = |queue: &&Queue| queue.partition.number() < self.partitions;
@@ -107,6 +116,7 @@ pub(crate) async fn fetch(shared: &Arc<Shared>, queues: &[Queue], max: usize) ->
     let starting: Vec<Feed> =
         feeds.iter().copied().filter(|feed| !shared.demand(*feed).is_active()).collect();
     if starting.is_empty() {
+        shared.note_starved(&feeds);
         // A caller that polls must not keep the consumers' tasks from running.
         tokio::task::yield_now().await;
     } else {

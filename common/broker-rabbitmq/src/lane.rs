@@ -41,6 +41,8 @@ enum Stop {
     Idle,
     /// There are messages on the server, and none comes.
     Stuck,
+    /// More may lie here than before.
+    Grown,
 }
 
 /// Runs the feed's channel whenever it is wanted, for ever.
@@ -84,8 +86,10 @@ fn failed(feed: Feed, error: TopologyError) -> BrokerError {
 async fn consume(shared: &Arc<Shared>, feed: Feed) -> BrokerError {
     let opened = async {
         let connection = shared.consuming.get().await?;
-        let channel = open(shared, &connection).await.map_err(|error| failed(feed, error))?;
-        Ok::<_, BrokerError>((connection, Arc::new(Acks::new(channel, shared.options.call_timeout))))
+        let limit = shared.options.call_timeout;
+        let channel =
+            within(limit, connection.create_channel()).await.map_err(|error| failed(feed, error))?;
+        Ok::<_, BrokerError>((connection, Arc::new(Acks::new(channel, limit))))
     };
     let (connection, acks) = match opened.await {
         Ok(opened) => opened,
@@ -134,6 +138,7 @@ async fn turns(shared: &Arc<Shared>, queue: Queue, connection: &Connection, acks
                     return error;
                 }
             }
+            Ok(Stop::Grown) => was_stuck = false,
             Ok(Stop::Stuck) if !was_stuck => {
                 warn!(broker.feed = %feed, "messages wait and none is delivered: the consumer starts again");
                 was_stuck = true;
@@ -144,15 +149,6 @@ async fn turns(shared: &Arc<Shared>, queue: Queue, connection: &Connection, acks
     }
 }
 
-async fn open(shared: &Shared, connection: &Connection) -> Result<Channel, TopologyError> {
-    let limit = shared.options.call_timeout;
-    let channel = within(limit, connection.create_channel()).await?;
-    // Per consumer: a limit for the whole channel is not known to quorum queues.
-    let qos = channel.basic_qos(shared.options.prefetch, BasicQosOptions { global: false });
-    within(limit, qos).await?;
-    Ok(channel)
-}
-
 /// One consumer, from its start to its end or pause.
 async fn turn(
     shared: &Arc<Shared>,
@@ -161,6 +157,10 @@ async fn turn(
     acks: &Arc<Acks>,
 ) -> Result<Stop, TopologyError> {
     let (limit, channel, feed) = (shared.options.call_timeout, acks.channel(), Feed::Queue(queue));
+    let prefetch = shared.prefetch(feed);
+    // Per consumer: a limit for the whole channel is not known to quorum queues.
+    let qos = channel.basic_qos(prefetch, BasicQosOptions { global: false });
+    within(limit, qos).await?;
     let name = shared.recipe.names.queue(queue);
     let tag = format!("{queue}.{}", uuid::Uuid::now_v7().simple());
     let start =
@@ -200,6 +200,7 @@ async fn receive(
     consumer: &mut Consumer,
 ) -> Result<Stop, TopologyError> {
     let feed = Feed::Queue(queue);
+    let prefetch = shared.prefetch(feed);
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut watch = Watch::new(Instant::now(), shared.options.watchdog);
@@ -225,6 +226,9 @@ async fn receive(
                 }
                 if !shared.demand(feed).is_wanted() {
                     return Ok(Stop::Idle);
+                }
+                if shared.prefetch(feed) != prefetch {
+                    return Ok(Stop::Grown);
                 }
                 if watch.is_time(Instant::now()) && has_credit(shared, feed) {
                     let waiting = depth(shared, connection, queue).await?;
@@ -258,7 +262,7 @@ pub(crate) fn arrive(
 
 fn has_credit(shared: &Shared, feed: Feed) -> bool {
     let count = shared.held.lock().count(feed);
-    count.buffered + count.in_hand + count.delayed < usize::from(shared.options.prefetch)
+    count.buffered + count.in_hand + count.delayed < usize::from(shared.prefetch(feed))
 }
 
 /// Messages that wait on the server.

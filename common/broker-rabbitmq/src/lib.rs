@@ -176,6 +176,11 @@ impl Shared {
         &self.demands[feed.index(self.partitions)]
     }
 
+    /// Messages that the feed's consumer may have in this process.
+    fn prefetch(&self, feed: Feed) -> u16 {
+        self.demand(feed).prefetch(self.options.prefetch, self.partitions > 1)
+    }
+
     fn acks(&self, feed: Feed) -> &Mutex<Option<Arc<Acks>>> {
         &self.acks[feed.index(self.partitions)]
     }

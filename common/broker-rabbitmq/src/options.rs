@@ -68,6 +68,9 @@ pub const RECENT_FOR: Duration = Duration::from_secs(120);
 /// Longest delay of a nack; longer waits belong to the store.
 pub const NACK_DELAY_MAX: Duration = Duration::from_secs(300);
 
+/// Messages of a queue of a divided lane in this process at first; twice as many whenever its workers have taken them all and ask
+/// for more. Who is idle elsewhere helps out with what lies on the server, and cannot with what lies here.
+pub(crate) const PREFETCH_FIRST: u16 = 4;
 /// How long a fetch waits for the first message of a lane whose consumer it has just started.
 pub(crate) const FIRST_WAIT: Duration = Duration::from_millis(20);
 /// Unconfirmed publications of one call.
