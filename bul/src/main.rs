@@ -3,6 +3,7 @@
 mod accept;
 mod backup;
 mod blocks;
+mod breakers;
 mod client;
 mod cmd;
 mod context;

@@ -59,7 +59,12 @@ impl Model {
         let result = self.inner.generate(request, pieces, cancel).await;
         pass.record(match &result {
             Ok(_) => Outcome::Success,
-            Err(GenerateError::Unavailable { .. } | GenerateError::BreakerOpen { .. }) => Outcome::Failure,
+            // Its own breaker tells a server that is down from one that is busy, or that fails over one request.
+            Err(
+                GenerateError::Unavailable { .. }
+                | GenerateError::Unreachable { .. }
+                | GenerateError::BreakerOpen { .. },
+            ) if self.inner.closed_for().is_some() => Outcome::Failure,
             Err(_) => Outcome::Ignored,
         });
         result
@@ -206,11 +211,12 @@ mod tests {
 
     use super::*;
 
-    /// Counts its calls; fails while `down`.
+    /// Counts its calls; fails while `down`; its own breaker is `open`.
     #[derive(Default)]
     struct Counting {
         calls: AtomicUsize,
         down: std::sync::atomic::AtomicBool,
+        open: std::sync::atomic::AtomicBool,
     }
 
     #[async_trait]
@@ -225,6 +231,10 @@ mod tests {
                 precision: String::new(),
                 fingerprint: "counting".into(),
             }
+        }
+
+        fn closed_for(&self) -> Option<Duration> {
+            self.open.load(Ordering::SeqCst).then_some(Duration::from_secs(1))
         }
 
         async fn generate(
@@ -318,15 +328,22 @@ mod tests {
 
     #[tokio::test]
     async fn an_open_breaker_says_so_and_a_failure_is_not_kept() {
-        let options = BreakerOptions { calls_min: 2, open_ms: 60_000, ..BreakerOptions::default() };
+        let options =
+            BreakerOptions { calls_min: 1, failure_rate: 0.0, open_ms: 60_000, ..BreakerOptions::default() };
         let breaker = SharedBreaker::local("model", options, &CacheMetrics::unregistered());
         let (counting, model) = model(Some(breaker));
         counting.down.store(true, Ordering::SeqCst);
-        for _ in 0..2 {
+        for opens in [false, true] {
+            counting.open.store(opens, Ordering::SeqCst);
             let failed = write(&model, request("acme", "a", 1)).await;
             assert!(matches!(failed, Err(GenerateError::Unavailable { .. })), "{failed:?}");
+            counting.open.store(false, Ordering::SeqCst);
+            assert_eq!(
+                model.closed_for().is_some(),
+                opens,
+                "others hear of what the model's own breaker says"
+            );
         }
-        assert!(model.closed_for().is_some());
         let refused = write(&model, request("acme", "a", 1)).await;
         assert!(matches!(refused, Err(GenerateError::BreakerOpen { .. })), "{refused:?}");
         assert_eq!(counting.calls.load(Ordering::SeqCst), 2, "nothing is asked while it is open");

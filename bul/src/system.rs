@@ -20,6 +20,7 @@ use prometheus::{IntGaugeVec, Registry};
 use tracing::info;
 
 use crate::accept::Accepting;
+use crate::breakers::Teller;
 use crate::context::Context;
 use crate::exit::Fault;
 use crate::model::{Model, Texts};
@@ -192,10 +193,20 @@ impl System {
         let opened = Cache::open(options, &metrics).await.map_err(|e| Fault::usage(format!("cache: {e}")))?;
         let stopping = self.shutdown.stopping().clone();
         self.tasks.spawn("cache", opened.upkeep.run(stopping.clone()));
+        if let Some(redis) = opened.redis.clone() {
+            let process =
+                format!("process-{}-{}", std::process::id(), &uuid::Uuid::new_v4().simple().to_string()[..8]);
+            let teller = Teller { process, states: self.breakers.clone(), store: self.store.clone(), redis };
+            self.tasks.spawn("breakers", teller.run(stopping.clone()));
+        }
         let breaker = match opened.redis {
             Some(link) if info.kind == "openai" => {
-                let options = BreakerOptions { calls_min: 2, ..BreakerOptions::default() };
-                let (breaker, follower) = SharedBreaker::shared("model_shared", options, link, &metrics);
+                // It counts nothing itself: it opens when the model's own breaker has, here or elsewhere.
+                let options = BreakerOptions { calls_min: 1, failure_rate: 0.0, ..BreakerOptions::default() };
+                // Another server's or another model's troubles are its own; its address is no one's business.
+                let of = blake3::hash(config.model.spec.as_bytes()).to_hex();
+                let (breaker, follower) =
+                    SharedBreaker::shared("model_shared", &of[..16], options, link, &metrics);
                 self.tasks.spawn("breaker", follower.run(stopping));
                 Some(breaker)
             }

@@ -25,7 +25,8 @@ pub(crate) fn by_breakers(store: Arc<dyn Store>) -> Halted {
     Arc::new(move || {
         let store = store.clone();
         Box::pin(async move {
-            let open = store.open_breakers().await?;
+            let mut open = store.open_breakers().await?;
+            open.retain(bul_store::OpenBreaker::holds_work_back);
             let mut words: Vec<String> = open.iter().take(NAMED_MAX).map(ToString::to_string).collect();
             if open.len() > NAMED_MAX {
                 words.push(format!("and {} more", open.len() - NAMED_MAX));

@@ -1,9 +1,11 @@
 //! `bul doctor`: opens everything once and says what it found.
 
 use bul_cache::{CacheMetrics, RedisLink};
+use bul_store::OpenBreaker;
 use serde::Serialize;
 
 use crate::backup;
+use crate::breakers::told_by_redis;
 use crate::client::print::relative;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -111,18 +113,32 @@ async fn broker(context: &Context) -> Finding {
 
 /// Dependencies that workers have found to be down; they pull no work until these are back.
 async fn breakers(context: &Context) -> Finding {
-    let mut notes = Vec::new();
-    let looked = async {
+    let by_store = async {
         let store = wire::open_store(context).await?;
         let open = store.open_breakers().await;
         store.close().await;
-        notes = open?.iter().map(ToString::to_string).collect();
-        Ok(match notes.len() {
-            0 => "all closed".to_owned(),
-            open => format!("{open} open; these workers pull no jobs until it is back"),
-        })
+        anyhow::Ok(open?)
     };
-    let result = looked.await;
+    let redis = wire::redis_options(context.config()).ok().flatten();
+    let looked_at = if redis.is_some() { "model, store, redis" } else { "model, store" };
+    // Of the store itself only Redis can tell; it does so when the store answers nobody, too. Connected first: the call itself
+    // waits for a few milliseconds only.
+    let link = redis.and_then(|options| RedisLink::open(&options, &CacheMetrics::unregistered()).ok());
+    let mut open = Vec::new();
+    if let Some(link) = link
+        && link.check().await.is_ok()
+    {
+        open = told_by_redis(&link).await;
+    }
+    let result = by_store.await.map(|told| {
+        open.extend(told);
+        match (open.len(), open.iter().any(OpenBreaker::holds_work_back)) {
+            (0, _) => format!("all closed: {looked_at}"),
+            (n, true) => format!("{n} open of {looked_at}; these workers pull no jobs until it is back"),
+            (n, false) => format!("{n} open of {looked_at}; jobs go on, texts and breakers are not shared"),
+        }
+    });
+    let notes = open.iter().map(ToString::to_string).collect();
     Finding { notes, ..finding("breakers", result) }
 }
 

@@ -25,5 +25,5 @@ pub use key::{ConstraintPart, Fingerprint, Key, KeyError, KeyParts, MessagePart,
 pub use memory::{Memory, MemoryOptions};
 pub use meter::CacheMetrics;
 pub use redis::{Location, LocationError, RedisBlocks, RedisLink, RedisLinkError, RedisOptions, RedisTier};
-pub use shared::{Follower, LOOK_EVERY, Pass, SharedBreaker};
+pub use shared::{Follower, LOOK_EVERY, Pass, SharedBreaker, ToldOpen};
 pub use tier::{Hit, Kept, Tier, TierStats};

@@ -39,7 +39,7 @@ fn link(server: &Redis) -> Arc<RedisLink> {
 
 fn replica_named(server: &Redis, name: &'static str) -> Replica {
     let (breaker, follower) =
-        SharedBreaker::shared(name, options(), link(server), &CacheMetrics::unregistered());
+        SharedBreaker::shared(name, "", options(), link(server), &CacheMetrics::unregistered());
     let stopping = CancellationToken::new();
     tokio::spawn(follower.run(stopping.clone()));
     Replica { breaker, _stop: stopping.drop_guard() }
@@ -139,6 +139,36 @@ async fn a_second_opening_and_a_closing_are_learnt_too() {
 }
 
 #[tokio::test]
+async fn one_of_them_probes_and_the_other_waits_for_what_it_finds() {
+    let server = Redis::start().unwrap();
+    let (a, b) = (replica(&server), replica(&server));
+    a.calls(Outcome::Failure, 3);
+    b.comes_to(BreakerState::Open).await;
+    let pass = |replica: &Replica| replica.breaker.try_acquire().ok();
+    eventually("one may probe", async || {
+        a.breaker.closed_for().is_none() || b.breaker.closed_for().is_none()
+    })
+    .await;
+    let (prober, other) = if a.breaker.closed_for().is_none() { (&a, &b) } else { (&b, &a) };
+    let probe = pass(prober).expect("it has just said so");
+    // Longer than a claim lasts that nobody prolongs.
+    looks_come(&server, 2 * 16).await;
+    assert!(pass(other).is_none(), "a second probe beside the first");
+    probe.record(Outcome::Success);
+    let mut second = None;
+    eventually("the second probe", async || {
+        second = pass(prober);
+        second.is_some()
+    })
+    .await;
+    second.expect("just acquired").record(Outcome::Success);
+    assert_eq!(prober.breaker.state(), BreakerState::Closed);
+    other.comes_to(BreakerState::HalfOpen).await;
+    other.calls(Outcome::Success, 2);
+    assert_eq!(other.breaker.state(), BreakerState::Closed);
+}
+
+#[tokio::test]
 async fn a_closing_is_learnt_before_the_time_is_over() {
     let server = Redis::start().unwrap();
     let (a, b) = (replica(&server), replica(&server));
@@ -212,6 +242,24 @@ async fn frozen_nobody_waits_and_a_late_opening_is_ignored() {
     // And sharing works again.
     b.calls(Outcome::Failure, 3);
     a.comes_to(BreakerState::Open).await;
+}
+
+#[tokio::test]
+async fn a_process_tells_what_is_open_and_others_read_it() {
+    let server = Redis::start().unwrap();
+    let (teller, reader) = (link(&server), link(&server));
+    eventually("it is told", async || teller.tell("worker-1", "store", true).await).await;
+    eventually("it is read", async || reader.told_open().await.len() == 1).await;
+    let first = reader.told_open().await.remove(0);
+    assert_eq!((first.process.as_str(), first.dependency.as_str()), ("worker-1", "store"));
+    server.cli(&["HSET", "bul:breakers:v1", "nonsense", "soon"]).unwrap();
+    server.cli(&["HSET", "bul:breakers:v1", "worker-2/store", "1 1"]).unwrap();
+    assert!(teller.tell("worker-1", "store", true).await);
+    let again = reader.told_open().await;
+    assert_eq!(again.len(), 1, "what is old or no report is left out: {again:?}");
+    assert_eq!(again[0].since_ms, first.since_ms, "told again, it is the same opening");
+    assert!(teller.tell("worker-1", "store", false).await);
+    assert_eq!(reader.told_open().await, []);
 }
 
 #[tokio::test]

@@ -124,6 +124,11 @@ impl Breaker {
         }
     }
 
+    /// Whether a probe is under way.
+    pub fn is_probing(&self) -> bool {
+        self.state == BreakerState::HalfOpen && self.probes > 0
+    }
+
     /// Asks to make a call.
     ///
     /// # Errors

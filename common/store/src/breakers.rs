@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 /// one that has died holds up replays that long.
 pub const BREAKER_FRESH: Duration = Duration::from_secs(30);
 
+/// The dependency without which all jobs go on.
+pub const REDIS: &str = "redis";
+
 /// What a process says about one of its dependencies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BreakerReport {
@@ -31,6 +34,13 @@ pub struct OpenBreaker {
     pub since: Timestamp,
     /// When it was last told.
     pub reported_at: Timestamp,
+}
+
+impl OpenBreaker {
+    /// Whether jobs wait for it. Without Redis they only share less.
+    pub fn holds_work_back(&self) -> bool {
+        self.dependency != REDIS
+    }
 }
 
 impl std::fmt::Display for OpenBreaker {

@@ -27,7 +27,7 @@ use bul_job::{
     AttemptNo, Failure, JobId, Ledger, OwnLimits, PublishNo, ScheduleId, TenantId, Timestamp, ValidJob,
 };
 
-pub use breakers::{BREAKER_FRESH, BreakerReport, OpenBreaker};
+pub use breakers::{BREAKER_FRESH, BreakerReport, OpenBreaker, REDIS};
 pub use error::{StoreError, StoreErrorClass};
 pub use kept::*;
 pub use limits::{KnownLimits, Place, TenantAccount, Turns};

@@ -7,7 +7,7 @@ use bul_store::{JobDetail, OpenBreaker, Place};
 /// dependencies that are down.
 pub fn explanation(detail: &JobDetail, place: &Place, breakers: &[OpenBreaker], now: Timestamp) -> String {
     let sentence = sentence(detail, place, now);
-    match breakers.first() {
+    match breakers.iter().find(|breaker| breaker.holds_work_back()) {
         Some(breaker) if matches!(detail.summary.status.state, State::Queued | State::Waiting) => {
             format!("{sentence}; work is held back: {breaker}")
         }
@@ -185,6 +185,9 @@ mod tests {
             "queued in lane normal; work is held back: model is down for worker-1 since 09:00:00 UTC";
         assert_eq!(why("queued"), expected);
         assert_eq!(why("cancelled"), "cancelled");
+        let optional = OpenBreaker { dependency: bul_store::REDIS.into(), ..down.clone() };
+        let said = explanation(&detail("queued"), &Place::default(), &[optional], at);
+        assert_eq!(said, "queued in lane normal", "no job waits for Redis");
     }
 
     #[test]

@@ -159,7 +159,11 @@ impl<G: Generate> Generate for Fleet<G> {
             let _in_hand = InHand::new(&member.load);
             match member.engine.generate(request.clone(), pieces.clone(), cancel.clone()).await {
                 // Refused before anything was written: another may have room.
-                Err(error @ (GenerateError::Unavailable { .. } | GenerateError::BreakerOpen { .. })) => {
+                Err(
+                    error @ (GenerateError::Unavailable { .. }
+                    | GenerateError::Unreachable { .. }
+                    | GenerateError::BreakerOpen { .. }),
+                ) => {
                     refused = Some(error);
                 }
                 done => {

@@ -63,13 +63,19 @@ pub enum GenerateError {
     /// The request itself is wrong.
     #[error("the model refuses the request: {0}")]
     Rejected(String),
-    /// The model cannot be reached or is overloaded; `retry_after_ms` when it said so.
+    /// The model was asked and failed, or is overloaded; `retry_after_ms` when it said so.
     #[error("the model is unavailable: {reason}")]
     Unavailable {
         /// Reason.
         reason: String,
         /// What `Retry-After` said, milliseconds.
         retry_after_ms: Option<u64>,
+    },
+    /// No connection to the model's server: it never saw the request.
+    #[error("the model cannot be reached: {reason}")]
+    Unreachable {
+        /// Reason.
+        reason: String,
     },
     /// The circuit breaker is open: nothing was tried.
     #[error("the circuit breaker of the model is open for another {retry_after_ms} ms")]
@@ -91,9 +97,11 @@ impl GenerateError {
         match self {
             Self::Cancelled => GenerateErrorClass::Cancelled,
             Self::TooLong { .. } | Self::Rejected(_) => GenerateErrorClass::Permanent,
-            Self::Unavailable { .. } | Self::BreakerOpen { .. } | Self::Shape(_) | Self::Engine(_) => {
-                GenerateErrorClass::Transient
-            }
+            Self::Unavailable { .. }
+            | Self::Unreachable { .. }
+            | Self::BreakerOpen { .. }
+            | Self::Shape(_)
+            | Self::Engine(_) => GenerateErrorClass::Transient,
         }
     }
 
@@ -102,9 +110,12 @@ impl GenerateError {
         match self {
             Self::Unavailable { retry_after_ms, .. } => *retry_after_ms,
             Self::BreakerOpen { retry_after_ms } => Some(*retry_after_ms),
-            Self::Cancelled | Self::TooLong { .. } | Self::Rejected(_) | Self::Shape(_) | Self::Engine(_) => {
-                None
-            }
+            Self::Cancelled
+            | Self::TooLong { .. }
+            | Self::Rejected(_)
+            | Self::Unreachable { .. }
+            | Self::Shape(_)
+            | Self::Engine(_) => None,
         }
     }
 }

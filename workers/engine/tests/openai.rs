@@ -15,6 +15,7 @@ use bul_engine::{
     Completion, Constraint, Finish, Generate, GenerateError, Message, ModelSpec, OpenAi, OpenAiOptions,
     Request, Role, Sampling, Scope,
 };
+use bul_runtime::breaker::BreakerState;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
@@ -184,11 +185,25 @@ async fn failures_open_the_breaker() {
         matches!(&error, GenerateError::Unavailable { reason, .. } if reason.contains("as scripted")),
         "{error}"
     );
-    let error = ask(&model, request()).await.expect_err("open");
-    assert!(matches!(error, GenerateError::BreakerOpen { .. }), "{error}");
+    // It was asked once more, which the open breaker that the second try met does not hide.
+    let error = ask(&model, request()).await.expect_err("500, then open");
+    assert!(matches!(error, GenerateError::Unavailable { .. }), "{error}");
     assert_eq!(calls.load(Ordering::SeqCst), 4);
     assert!(matches!(ask(&model, request()).await, Err(GenerateError::BreakerOpen { .. })));
     assert_eq!(calls.load(Ordering::SeqCst), 4, "nothing was tried");
+}
+
+#[tokio::test]
+async fn a_server_that_nobody_reaches_has_not_been_asked_and_one_request_opens_the_breaker() {
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
+    let base = format!("http://127.0.0.1:{port}/v1");
+    let mut options = OpenAiOptions::new(base, "tiny".into(), None);
+    options.retry_delay = std::time::Duration::from_millis(1);
+    let model = OpenAi::new(options, None).expect("a client");
+    let error = ask(&model, request()).await.expect_err("nobody listens");
+    assert!(matches!(error, GenerateError::Unreachable { .. }), "{error}");
+    assert_eq!(model.breaker_state(), BreakerState::Open);
 }
 
 #[tokio::test]
@@ -237,7 +252,7 @@ async fn waits_are_bounded() {
 
     drop(listener);
     let gone = ask(&model("http://127.0.0.1:9/v1"), request()).await.expect_err("nobody listens");
-    assert!(matches!(gone, GenerateError::Unavailable { .. }), "{gone}");
+    assert!(matches!(gone, GenerateError::Unreachable { .. }), "{gone}");
 }
 
 #[tokio::test]

@@ -67,7 +67,7 @@ impl Worker {
             running.inc();
             let started = Instant::now();
             let result = self.produce_while_alive(&attempt, delivery.as_ref(), &halting, &mut place).await;
-            let outcome = self.commit(&attempt, result).await;
+            let outcome = self.commit(&attempt, self.pardon(&attempt, result)).await;
             running.dec();
             self.metrics.attempt_ended(&attempt.job.template, outcome, started.elapsed());
             self.answer(delivery).await;

@@ -15,6 +15,7 @@ mod heartbeat;
 mod lanes;
 mod metrics;
 mod outcome;
+mod pardon;
 mod prose;
 mod pull;
 mod warm;
@@ -37,6 +38,7 @@ use ahead::Ahead;
 pub use company::Company;
 use gate::Gate;
 pub use metrics::Metrics;
+use pardon::Pardons;
 pub use warm::keep_warm;
 
 /// How a worker works.
@@ -110,6 +112,7 @@ pub struct Worker {
     options: WorkerOptions,
     metrics: Metrics,
     gate: Gate,
+    pardons: Pardons,
     company: Arc<Company>,
     affinity: Arc<Affinity>,
     ahead: Ahead,
@@ -153,6 +156,7 @@ impl Worker {
             writers,
             options,
             gate: Gate::new(),
+            pardons: Pardons::default(),
             company: parts.company,
             affinity: parts.affinity,
         })

@@ -25,6 +25,8 @@ const RECORD_WAITS: [Duration; 5] = [
 pub(crate) enum Stop {
     /// It failed.
     Failed(Failure),
+    /// The model was asked and failed: its own fault, or this job's; see `pardon`.
+    Unanswered(Failure),
     /// The user cancelled the job.
     Cancelled,
     /// Another attempt has taken over, or the job has ended.
@@ -60,7 +62,10 @@ impl From<GenerateError> for Stop {
     fn from(error: GenerateError) -> Self {
         let class = match error.class() {
             GenerateErrorClass::Cancelled => return Self::Cancelled,
-            GenerateErrorClass::Transient if matches!(error, GenerateError::BreakerOpen { .. }) => {
+            // The model never saw this job, so it cannot have failed over it.
+            GenerateErrorClass::Transient
+                if matches!(error, GenerateError::BreakerOpen { .. } | GenerateError::Unreachable { .. }) =>
+            {
                 return Self::Paused { reason: error.to_string() };
             }
             GenerateErrorClass::Transient => FailureClass::Transient,
@@ -71,12 +76,15 @@ impl From<GenerateError> for Stop {
             GenerateError::TooLong { .. } => "prompt_too_long",
             GenerateError::Rejected(_) => "model_rejected",
             GenerateError::Unavailable { .. } => "model_unavailable",
+            GenerateError::Unreachable { .. } => "model_unreachable",
             GenerateError::BreakerOpen { .. } => "model_breaker_open",
             GenerateError::Shape(_) => "model_shape",
             GenerateError::Engine(_) => "engine",
         };
         let retry_after_ms = error.retry_after_ms();
-        Self::Failed(Failure { class, code: code.into(), message: error.to_string(), retry_after_ms })
+        let is_unanswered = matches!(error, GenerateError::Unavailable { .. });
+        let failure = Failure { class, code: code.into(), message: error.to_string(), retry_after_ms };
+        if is_unanswered { Self::Unanswered(failure) } else { Self::Failed(failure) }
     }
 }
 
@@ -131,7 +139,7 @@ impl Worker {
                 self.tell(attempt, done).await;
                 Ok("completed")
             }
-            Err(Stop::Failed(failure)) => {
+            Err(Stop::Failed(failure) | Stop::Unanswered(failure)) => {
                 let status = self.store.fail(id, no, failure).await?;
                 warn!(attempt = no.0, code = failure.code, error = failure.message, state = %status.state, "attempt failed");
                 let outcome = if status.state == State::Dead { "dead" } else { "failed" };

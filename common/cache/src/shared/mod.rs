@@ -2,10 +2,12 @@
 //!
 //! Invariant: no call waits for Redis. Asking and recording touch only this process; the [`Follower`], a task of its
 //! own, tells others of changes and reads theirs. The record in Redis ends by itself (TTL), so a replica that dies
-//! while a breaker is open leaves nothing behind. Called by whoever guards a remote part: model, webhook, Redis itself.
+//! while a breaker is open leaves nothing behind. After an opening one process probes, the others wait for what it finds. Called by whoever guards a remote part: model, webhook, Redis itself.
 
 pub(crate) mod logic;
 mod record;
+mod told;
+mod turn;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +26,8 @@ use self::record::Board;
 use crate::CacheMetrics;
 use crate::meter::BreakerGauge;
 use crate::redis::RedisLink;
+
+pub use told::ToldOpen;
 
 /// Time between two looks at the record. More seldom: others learn later; more often: traffic for nothing.
 pub const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -59,17 +63,21 @@ impl SharedBreaker {
         Self { inner: Arc::new(inner) }
     }
 
-    /// A breaker shared by all processes that give it the same name on the same Redis, and the task that shares it.
+    /// A breaker shared by all processes that give it the same name on the same Redis and mean the same by it (`of`, in
+    /// characters fit for a key; may be empty), and the task that shares it.
     /// Share only what fails for all alike: a replica cut off from the rest by itself would stop the others too.
     pub fn shared(
         name: &'static str,
+        of: &str,
         options: BreakerOptions,
         link: Arc<RedisLink>,
         metrics: &CacheMetrics,
     ) -> (Self, Follower) {
         let open_ms_max = options.open_ms_max;
         let breaker = Self::local(name, options, metrics);
-        let board = Board::new(link, name, open_ms_max);
+        breaker.inner.logic.lock().share();
+        let record = if of.is_empty() { name.to_owned() } else { format!("{name}:{of}") };
+        let board = Board::new(link, &record, open_ms_max);
         (breaker.clone(), Follower { breaker, board })
     }
 
@@ -191,6 +199,11 @@ impl Follower {
             inner.change(|logic, now_ms| logic.learn(record, now_ms));
         } else {
             inner.change(|_, _| ());
+        }
+        let asked_ms = inner.now_ms();
+        let asks = inner.logic.lock().asks_for_turn(asked_ms);
+        if asks && let Some(turn) = self.board.claim(asked_ms).await {
+            inner.change(|logic, _| logic.turned(turn));
         }
     }
 }

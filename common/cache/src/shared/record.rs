@@ -4,11 +4,14 @@
 //! a frozen server goes on, changes nothing any more; a closing takes away only the opening it knows of. Called by
 //! the follower alone, one call after another, so what is read is never older than what was read before.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use deadpool_redis::redis::{Pipeline, cmd};
 
 use super::logic::{Change, Record};
+use super::turn::{CLAIM_MS, Turn};
 use crate::redis::RedisLink;
 
 /// How long a closing can be read, milliseconds: longer than a few looks of the others.
@@ -42,6 +45,14 @@ redis.call('HSET', KEYS[1], 'until', '0', 'generation', generation)
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return generation";
 
+/// Claims the next probe, or prolongs it: whoever is first has it. Arguments: who, how long (ms). Answers whether it is the
+/// caller's and for how long (ms) it is taken.
+const CLAIM: &str = r"
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return {0, redis.call('PTTL', KEYS[1])} end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return {1, ARGV[2]}";
+
 /// What was read: Redis' time in seconds and microseconds; until and generation, where there is a record. As bytes:
 /// nonsense in a record must not look like a server that fails.
 type Seen = ((u64, u64), (Option<Vec<u8>>, Option<Vec<u8>>));
@@ -50,6 +61,8 @@ type Seen = ((u64, u64), (Option<Vec<u8>>, Option<Vec<u8>>));
 pub(super) struct Board {
     link: Arc<RedisLink>,
     key: String,
+    /// Tells this process from the others.
+    me: String,
     open_ms_max: u64,
     /// Redis' clock minus the local one, milliseconds, as of the last look.
     ahead_ms: Option<i64>,
@@ -58,7 +71,18 @@ pub(super) struct Board {
 impl Board {
     pub(super) fn new(link: Arc<RedisLink>, name: &str, open_ms_max: u64) -> Self {
         let key = format!("{}:breaker:v1:{name}", link.prefix());
-        Self { link, key, open_ms_max, ahead_ms: None }
+        // Seeded by the system anew in each process.
+        let me = format!("{}-{:016x}", std::process::id(), RandomState::new().hash_one(name));
+        Self { link, key, me, open_ms_max, ahead_ms: None }
+    }
+
+    /// Asks for the next probe, or for more time with it. `None` when Redis did not answer.
+    pub(super) async fn claim(&mut self, asked_ms: u64) -> Option<Turn> {
+        let mut call = Pipeline::with_capacity(1);
+        let key = format!("{}:probe", self.key);
+        call.cmd("EVAL").arg(CLAIM).arg(1).arg(key).arg(&self.me).arg(CLAIM_MS);
+        let ((mine, left_ms),): ((bool, i64),) = self.link.call(&call).await.ok()?;
+        Some(Turn::answered(mine, u64::try_from(left_ms).unwrap_or(0), asked_ms))
     }
 
     /// Writes a change. `None` when Redis did not answer and the change is to be told again; otherwise the generation

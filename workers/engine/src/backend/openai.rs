@@ -48,6 +48,12 @@ impl TryError {
         Self { error, retry: true, outcome: Outcome::Failure }
     }
 
+    /// The server was not reached; another try may help.
+    fn unreached(reason: String) -> Self {
+        let error = GenerateError::Unreachable { reason };
+        Self { error, retry: true, outcome: Outcome::Failure }
+    }
+
     /// Another try would end the same way.
     pub fn permanent(error: GenerateError) -> Self {
         Self { error, retry: false, outcome: Outcome::Ignored }
@@ -166,18 +172,21 @@ impl OpenAi {
             .with_max_delay(self.options.retry_delay_max)
             .with_max_times(self.options.retries_max)
             .build();
+        let mut earlier = None;
         loop {
             let failed = match self.attempt(request, messages, pieces).await {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
-            let delay = backoff.next().filter(|_| failed.retry);
-            let Some(delay) = delay else { return Err(failed.error) };
             let asked = failed.error.retry_after_ms().map(Duration::from_millis).unwrap_or_default();
+            let error = sum_up(earlier.take(), failed.error);
+            let delay = backoff.next().filter(|_| failed.retry);
+            let Some(delay) = delay else { return Err(error) };
             if asked > self.options.retry_delay_max {
-                return Err(failed.error);
+                return Err(error);
             }
-            tracing::debug!(error = %failed.error, request.id, "trying the model's server again");
+            tracing::debug!(%error, request.id, "trying the model's server again");
+            earlier = Some(error);
             tokio::time::sleep(delay.max(asked)).await;
         }
     }
@@ -219,6 +228,7 @@ impl OpenAi {
         let started = Instant::now();
         let response = match tokio::time::timeout(first_byte, post).await {
             Ok(Ok(response)) => response,
+            Ok(Err(error)) if error.is_connect() => return Err(TryError::unreached(describe(&error))),
             Ok(Err(error)) => return Err(TryError::transient(describe(&error))),
             Err(_) => return Err(TryError::transient(format!("no answer within {first_byte:?}"))),
         };
@@ -284,6 +294,18 @@ impl Generate for OpenAi {
             }
         }
         result
+    }
+}
+
+/// What the tries of a request come to. A server that was asked and failed may have failed over this very request: that a
+/// later try did not reach it takes nothing back.
+fn sum_up(earlier: Option<GenerateError>, last: GenerateError) -> GenerateError {
+    match (earlier, last) {
+        (
+            Some(asked @ GenerateError::Unavailable { .. }),
+            GenerateError::Unreachable { .. } | GenerateError::BreakerOpen { .. },
+        ) => asked,
+        (_, last) => last,
     }
 }
 

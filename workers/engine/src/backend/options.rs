@@ -74,17 +74,19 @@ pub struct OpenAiOptions {
 impl OpenAiOptions {
     /// Defaults for one server and model.
     pub fn new(base_url: String, model: String, key: Option<String>) -> Self {
+        let retries_max = 3;
         Self {
             base_url,
             model,
             key: key.filter(|k| !k.is_empty()).map(ApiKey),
             timeouts: OpenAiTimeouts::default(),
-            retries_max: 3,
+            retries_max,
             retry_delay: Duration::from_millis(500),
             retry_delay_max: Duration::from_secs(30),
             response_bytes_max: 4 << 20,
             corrections_max: 2,
-            breaker: BreakerOptions::default(),
+            // As many calls as one request makes: a job that is alone in its process opens it, too.
+            breaker: BreakerOptions { calls_min: retries_max + 1, ..BreakerOptions::default() },
         }
     }
 }
