@@ -168,7 +168,7 @@ fn a_worker_that_is_told_to_stop_hands_its_work_back(kind: BrokerKind) {
     assert_eq!(spent, "0", "a shutdown spends no attempt");
 }
 
-/// A job of a Python program becomes a document, one of a Node program too; what is no job becomes a dead letter; and each
+/// A job of a Python program becomes a document, one of a Node program too, in JSON and in MessagePack; what is no job becomes a dead letter; and each
 /// program's second publication under the same name is the same job.
 fn foreign_programs_publish_straight_onto_the_broker(kind: BrokerKind) {
     let cluster = Cluster::start_usual(kind);
@@ -184,15 +184,32 @@ fn foreign_programs_publish_straight_onto_the_broker(kind: BrokerKind) {
         run(&python, &[&client(format!("publish_{name}.py")), &url, tenant, "Plan from Python"]);
         run("node", &[&client(format!("publish_{name}.mjs")), &modules, &url, tenant, "Plan from Node"]);
     }
-    cluster.wait_for("completed", 2);
+    run(&python, &[&client(format!("msgpack_{name}.py")), &url, tenant, "Packed by Python"]);
+    run("node", &[&client(format!("msgpack_{name}.mjs")), &modules, &url, tenant, "Packed by Node"]);
+    cluster.wait_for("completed", 5);
+    assert_packed(&cluster);
     run(&python, &[&client(format!("{name}_bytes.py")), &url, &format!("low.{tenant}"), "{\"query\": 7}"]);
     cluster.wait_for("dead", 1);
     let ledger = cluster.settle();
     assert_eq!(
         (&ledger["accepted"], &ledger["completed"], &ledger["dead"]),
-        (&3.into(), &2.into(), &1.into()),
+        (&6.into(), &5.into(), &1.into()),
         "{ledger}"
     );
     let letters = cluster.cli(&["dlq", "list", "-o", "json"]).expect(0).out;
     assert!(letters.contains("unreadable") && letters.contains("query"), "{letters}");
+}
+
+/// What came in MessagePack, once bare and once in an event from Python and once from Node, has the very values that were sent.
+fn assert_packed(cluster: &Cluster) {
+    let sent = serde_json::json!({"sections": ["Scope"], "amount": 12.5, "count": 3, "paid": false});
+    let ids = cluster.ask("SELECT id FROM jobs ORDER BY id");
+    let job = |id: &str| cluster.cli(&["jobs", "show", id, "-o", "json"]).expect(0).json()["job"].clone();
+    let packed: Vec<_> = ids
+        .lines()
+        .map(job)
+        .filter(|job| job["query"].as_str().is_some_and(|query| query.starts_with("Packed by")))
+        .collect();
+    assert_eq!(packed.len(), 3, "{packed:?}");
+    assert!(packed.iter().all(|job| job["data"] == sent), "{packed:?}");
 }
