@@ -114,11 +114,12 @@ fn a_database_that_dies_comes_back(kind: BrokerKind) {
     cluster.assert_exactly_once(100);
 }
 
-/// Cut, silent, slow, and with answers lost: towards the store, then towards the broker.
+/// Cut, reset, silent, slow, and with answers lost: towards the store, then towards the broker.
 fn networks_fail_in_every_way(kind: BrokerKind) {
     let cluster = Cluster::start_usual(kind);
     let mut next = 0;
-    for fault in [Fault::Cut, Fault::LostAnswers, Fault::BlackHole, Fault::Delay(Duration::from_millis(30))] {
+    let slow = Fault::Delay(Duration::from_millis(30));
+    for fault in [Fault::Cut, Fault::Reset, Fault::LostAnswers, Fault::BlackHole, slow] {
         for network in [&cluster.store_network, &cluster.broker_network] {
             cluster.submit(next..next + 15);
             next += 15;

@@ -146,12 +146,12 @@ async fn not_there_at_the_start() {
 }
 
 #[tokio::test]
-async fn slow_cut_and_black_holed() {
+async fn slow_cut_reset_and_black_holed() {
     let server = Redis::start().unwrap();
     let proxy = Proxy::start(server.port()).unwrap();
     let rig = rig(&server.url_at(proxy.port())).await;
-    let faults = [Fault::Delay(CALL * 2), Fault::Cut, Fault::BlackHole, Fault::LostAnswers];
-    for (fault, base) in faults.into_iter().zip([100, 1100, 2100, 3100]) {
+    let faults = [Fault::Delay(CALL * 2), Fault::Cut, Fault::Reset, Fault::BlackHole, Fault::LostAnswers];
+    for (fault, base) in faults.into_iter().zip([100, 1100, 2100, 3100, 4100]) {
         proxy.set(fault);
         // What is already open may answer once more.
         rig.goes_on_without(base).await;

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
+use socket2::SockRef;
 
 use crate::process::wait_until;
 
@@ -26,6 +27,9 @@ pub enum Fault {
     Delay(Duration),
     /// Connections are closed, new ones refused by closing them: failing fast.
     Cut,
+    /// Connections end by a reset, new ones too: what was on its way is thrown away, as when a machine or a firewall forgets
+    /// them.
+    Reset,
     /// Connections stay open and nothing passes: failing without a word.
     BlackHole,
     /// Bytes towards the server pass, answers do not: the work is done and nobody learns of it.
@@ -84,8 +88,20 @@ impl Proxy {
     /// # Errors
     /// When one does not end in time.
     pub fn cut_all(&self) -> Result<()> {
-        self.set(Fault::Cut);
-        wait_until("every connection is cut", || self.shared.pumps.load(Ordering::SeqCst) == 0)?;
+        self.end_all(Fault::Cut)
+    }
+
+    /// The same by a reset.
+    ///
+    /// # Errors
+    /// When one does not end in time.
+    pub fn reset_all(&self) -> Result<()> {
+        self.end_all(Fault::Reset)
+    }
+
+    fn end_all(&self, fault: Fault) -> Result<()> {
+        self.set(fault);
+        wait_until("every connection has ended", || self.shared.pumps.load(Ordering::SeqCst) == 0)?;
         self.set(Fault::None);
         Ok(())
     }
@@ -106,8 +122,13 @@ fn accept(listener: &TcpListener, target_port: u16, shared: &Arc<Shared>) {
             return;
         }
         let Ok(client) = client else { continue };
-        if shared.fault() == Fault::Cut {
-            continue;
+        match shared.fault() {
+            Fault::Cut => continue,
+            Fault::Reset => {
+                reset_when_closed(&client);
+                continue;
+            }
+            Fault::None | Fault::Delay(_) | Fault::BlackHole | Fault::LostAnswers => {}
         }
         let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, target_port)) else { continue };
         let (Ok(from_client), Ok(from_server)) = (client.try_clone(), server.try_clone()) else { continue };
@@ -146,8 +167,15 @@ fn pump(mut from: TcpStream, mut to: TcpStream, shared: &Shared, is_answer: bool
             Err(_) => break,
         }
     }
-    let _ = from.shutdown(Shutdown::Both);
-    let _ = to.shutdown(Shutdown::Both);
+    if shared.fault() == Fault::Reset {
+        // Without a shutdown, which would say goodbye in order; the other direction ends alike.
+        reset_when_closed(&from);
+        reset_when_closed(&to);
+    } else {
+        let _ = from.shutdown(Shutdown::Both);
+        let _ = to.shutdown(Shutdown::Both);
+    }
+    drop((from, to));
     shared.pumps.fetch_sub(1, Ordering::SeqCst);
 }
 
@@ -155,12 +183,17 @@ fn pump(mut from: TcpStream, mut to: TcpStream, shared: &Shared, is_answer: bool
 fn wait_while_held(shared: &Shared, is_answer: bool) -> bool {
     loop {
         match shared.fault() {
-            Fault::Cut => return false,
+            Fault::Cut | Fault::Reset => return false,
             Fault::BlackHole => thread::sleep(LOOK_EVERY),
             Fault::LostAnswers if is_answer => thread::sleep(LOOK_EVERY),
             Fault::None | Fault::Delay(_) | Fault::LostAnswers => return true,
         }
     }
+}
+
+/// Has a connection end by a reset when the last handle to it is closed.
+fn reset_when_closed(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
 fn is_timeout(error: &std::io::Error) -> bool {
@@ -208,6 +241,14 @@ mod tests {
         assert!(!matches!(say(&mut open), Ok(1..)));
         proxy.set(Fault::Cut);
         assert!(!matches!(say(&mut connect()), Ok(1..)));
+        proxy.set(Fault::None);
+        let mut open = connect();
+        assert_eq!(say(&mut open).unwrap(), 5);
+        proxy.reset_all().unwrap();
+        let reset = open.read(&mut [0; 16]).unwrap_err();
+        assert_eq!(reset.kind(), std::io::ErrorKind::ConnectionReset, "no orderly end");
+        proxy.set(Fault::Reset);
+        assert!(say(&mut connect()).is_err());
         proxy.set(Fault::LostAnswers);
         assert!(is_timeout(&say(&mut connect()).unwrap_err()));
         proxy.set(Fault::Delay(Duration::from_millis(20)));
