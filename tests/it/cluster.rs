@@ -43,6 +43,8 @@ fn roles_apart_run_jobs(kind: BrokerKind) {
     cluster.assert_exactly_once(40);
     let doctor = cluster.cli(&["doctor"]).expect(0);
     assert!(doctor.out.contains("PostgreSQL") || doctor.out.contains("postgres"), "{}", doctor.out);
+    // The servers of the tests do not sync to the disk, and an operator hears of it.
+    assert!(doctor.out.contains("note: fsync is off"), "{}", doctor.out);
     for role in ["worker-1", "worker-2", "scheduler", "producer"] {
         assert_eq!(cluster.terminate(role), 0, "{role} ends well");
     }

@@ -30,7 +30,7 @@ pub async fn run(_args: Args, context: &Context) -> anyhow::Result<Exit> {
     context.init_logs(false)?;
     let findings = vec![
         finding("configuration", configuration(context)),
-        finding("store", store(context).await),
+        store(context).await,
         finding("ledger", ledger(context).await),
         broker(context).await,
         breakers(context).await,
@@ -72,12 +72,19 @@ fn configuration(context: &Context) -> anyhow::Result<String> {
     })
 }
 
-async fn store(context: &Context) -> anyhow::Result<String> {
-    let store = wire::open_store(context).await?;
-    store.check().await?;
-    let info = store.info();
-    store.close().await;
-    Ok(format!("{} {} at {}; {}", info.kind, info.version, info.location, info.durability))
+/// What the store really promises, and what is known to be wrong with its version or settings.
+async fn store(context: &Context) -> Finding {
+    let mut notes = Vec::new();
+    let looked = async {
+        let store = wire::open_store(context).await?;
+        store.check().await?;
+        let info = store.info();
+        store.close().await;
+        notes = info.notes;
+        Ok(format!("{} {} at {}; {}", info.kind, info.version, info.location, info.durability))
+    };
+    let result = looked.await;
+    Finding { notes, ..finding("store", result) }
 }
 
 async fn ledger(context: &Context) -> anyhow::Result<String> {

@@ -27,6 +27,7 @@ mod roles;
 mod rows;
 mod running;
 mod schedules;
+mod server;
 mod steps;
 mod store;
 mod time;
@@ -128,6 +129,7 @@ struct Inner {
     location: String,
     version: String,
     durability: String,
+    notes: Vec<String>,
 }
 
 impl std::fmt::Debug for PostgresStore {
@@ -182,6 +184,7 @@ impl PostgresStore {
                 location: opened.location,
                 version: opened.version,
                 durability: opened.durability,
+                notes: opened.notes,
             };
             inner.start_background(&stopped);
             Ok(Self { inner: Arc::new(inner) })

@@ -10,6 +10,7 @@ use sqlx::{ConnectOptions, Connection};
 use crate::connect::{Door, Session};
 use crate::fault::{Fault, Kind, unanswered};
 use crate::migrate::{Place, migrate};
+use crate::server::{Settings, notes};
 use crate::time::Time;
 
 /// How long the server may take to answer at all.
@@ -94,6 +95,7 @@ pub(crate) struct Opened {
     pub(crate) location: String,
     pub(crate) version: String,
     pub(crate) durability: String,
+    pub(crate) notes: Vec<String>,
 }
 
 /// Reads the URL. Its errors never quote it.
@@ -152,7 +154,9 @@ pub(crate) async fn open(options: PgConnectOptions, time: &Time) -> Result<Opene
     time.measure(&mut conn).await.map_err(failed)?;
     let _ = conn.close().await;
     let durability = durability(&fsync, &commit, &pages);
-    Ok(Opened { door, location: location.clone(), version, durability })
+    let settings = Settings { fsync: &fsync, synchronous_commit: &commit, full_page_writes: &pages };
+    let notes = notes(&version, settings, time.now());
+    Ok(Opened { door, location: location.clone(), version, durability, notes })
 }
 
 /// What a returned `Ok` survives, by the server's settings.

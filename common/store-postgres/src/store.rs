@@ -81,6 +81,7 @@ impl Store for PostgresStore {
             version: self.inner.version.clone(),
             location: self.inner.location.clone(),
             durability: self.inner.durability.clone(),
+            notes: self.inner.notes.clone(),
         }
     }
 

@@ -20,6 +20,21 @@ fn as_tenant(server: &Postgres, tenant: Option<&str>, sql: &str) -> anyhow::Resu
     server.psql(&format!("BEGIN; SET ROLE bul_bul_tenant; SET LOCAL search_path = bul; {set} {sql}; COMMIT"))
 }
 
+/// What doctor tells of a server comes from the server itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_that_lose_data_are_noted() {
+    let hasty = Postgres::start().unwrap();
+    let notes = open(&hasty.url()).await.info().notes;
+    assert!(
+        notes[0].starts_with("fsync is off") && notes[1].starts_with("full_page_writes is off"),
+        "{notes:?}"
+    );
+    let safe =
+        Postgres::start_with(bul_harness::PostgresOptions { fsync: true, ..Default::default() }).unwrap();
+    let store = open(&safe.url()).await;
+    assert!(!store.info().notes.iter().any(|note| note.contains(" is off")), "{:?}", store.info());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_query_as_the_tenant_role_sees_its_own_rows_only() {
     let server = Postgres::start().unwrap();

@@ -36,6 +36,7 @@ impl Store for SqliteStore {
             version: self.version.clone(),
             location: self.path.display().to_string(),
             durability: durability.into(),
+            notes: Vec::new(),
         }
     }
 

@@ -34,6 +34,8 @@ pub struct StoreInfo {
     pub location: String,
     /// What a returned `Ok` survives, in a sentence.
     pub durability: String,
+    /// What an operator should know about this version and its settings; empty as a rule.
+    pub notes: Vec<String>,
 }
 
 /// A job to accept.
