@@ -18,7 +18,11 @@ fn lines(lane: &str, count: usize) -> String {
 
 /// Producer and scheduler; workers are what the tests are about.
 fn cluster() -> Cluster {
-    let mut cluster = Cluster::start(BrokerKind::Nats);
+    cluster_on(BrokerKind::Nats)
+}
+
+fn cluster_on(kind: BrokerKind) -> Cluster {
+    let mut cluster = Cluster::start(kind);
     cluster.role("producer", &["producer"], &[]);
     cluster.role("scheduler", &["scheduler"], &[]);
     cluster
@@ -129,4 +133,20 @@ fn a_tenant_keeps_to_its_limit_and_others_do_not_wait_for_it() {
     let id = cluster.ask("SELECT id FROM jobs WHERE tenant = 'acme' AND state = 'waiting' LIMIT 1");
     assert!(!id.is_empty(), "those over the limit wait in the store");
     cluster.ledger();
+}
+
+/// The server takes a message back from a worker that has held it for longer than it allows; the attempt goes on, since it is
+/// the lease in the store that counts, and the second delivery finds the job running.
+#[test]
+fn an_attempt_outlives_what_the_broker_allows() {
+    let mut cluster = cluster_on(BrokerKind::Rabbit);
+    let set = "application:set_env(rabbit, consumer_timeout, 1500), application:set_env(rabbit, channel_tick_interval, 300).";
+    cluster.broker.rabbit().ctl(&["eval", set]).expect("it is set");
+    cluster.role("slow", &["worker"], &[("BUL_TEST_TOKEN_DELAY_MS", "250")]);
+    cluster.submit(0..1);
+    cluster.wait_for("running", 1);
+    cluster.role("other", &["worker"], &[]);
+    cluster.wait_for_line("slow", "the delivery could not be extended");
+    cluster.assert_exactly_once(1);
+    assert_eq!(cluster.ask("SELECT attempt, failures, crashes FROM jobs"), "1|0|0", "{}", cluster.logs());
 }

@@ -21,7 +21,8 @@ pub struct Options {
     pub ack_wait: Duration,
     /// How long a worker may hold a message at all, signs of life or not. Must stay below the
     /// server's `consumer_timeout` (30 minutes unless configured): at that limit the server closes
-    /// the channel, and every message of the lane in this process is handed to others.
+    /// the channel, and every message of the lane in this process is handed to others. May be below the
+    /// longest attempt: the job's lease counts, and whoever gets the message finds it running.
     pub hold_max: Duration,
     /// After this long without an answer of the server a call ends as unavailable. Too low: a busy
     /// disk looks like an outage. Too high: callers hang on a dead network.

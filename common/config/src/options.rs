@@ -248,7 +248,8 @@ pub struct Worker {
     /// Time to finish work in hand at shutdown, seconds. Longer than the supervisor's own patience
     /// means being killed.
     pub grace_s: u64,
-    /// Longest attempt, seconds.
+    /// Longest attempt, seconds. It may be longer than a broker lets a message be held (RabbitMQ 1,500 s here): the lease in the
+    /// store keeps the attempt going, and a message that is handed out again finds the job running.
     pub attempt_s_max: u64,
     /// How long a message or job that only a newer version can read is left to newer workers, seconds; then it is a
     /// dead letter. Too low: an upgrade that takes longer leaves letters to replay. Too high: one that was forgotten

@@ -19,6 +19,7 @@ impl Worker {
         let lease = self.options.lease;
         let every = (lease / 3).min(CANCEL_HEARD).max(Duration::from_millis(10));
         let mut good_until = Instant::now() + lease;
+        let mut is_told = false;
         loop {
             tokio::time::sleep(every).await;
             match self.store.extend(attempt.id, attempt.attempt, lease).await {
@@ -35,8 +36,11 @@ impl Worker {
                 }
             }
             if let Err(error) = delivery.extend().await {
-                // Harmless: a second delivery finds the job running and is dropped.
-                warn!(%error, "the delivery could not be extended");
+                // Harmless: a second delivery finds the job running and is dropped. A broker that allows less time than an
+                // attempt may take says so at every beat from then on.
+                if !std::mem::replace(&mut is_told, true) {
+                    warn!(%error, "the delivery could not be extended; the attempt goes on under its lease");
+                }
             }
         }
     }
