@@ -1,7 +1,7 @@
 //! Replaying one dead letter, with or without an edit: the same rules as for many, in one answer.
 
-use bul_job::{JobId, TenantId, Timestamp};
-use bul_store::StoreError;
+use bul_job::{JobId, TenantId};
+use bul_store::{ReplayAs, StoreError};
 use serde_json::Value;
 
 use crate::report::Tally;
@@ -47,7 +47,8 @@ impl Replayer {
         } else if let Some(why) = halted {
             return Err(ReplayError::Halted(why));
         } else {
-            let edit = self.replay_patched(tenant, id, None, options.patch.as_ref(), actor).await?;
+            let how = ReplayAs { at: None, forced: options.ignore_breakers };
+            let edit = self.replay_patched(tenant, id, how, options.patch.as_ref(), actor).await?;
             tally.record(id, Ok(edit));
             return Ok(ReplayReport { matched: 1, ..tally.report });
         }
@@ -59,7 +60,7 @@ impl Replayer {
         &self,
         tenant: &TenantId,
         id: JobId,
-        at: Option<Timestamp>,
+        how: ReplayAs,
         patch: Option<&Value>,
         actor: &str,
     ) -> Result<Option<EditReport>, EditError> {
@@ -70,7 +71,7 @@ impl Replayer {
                 .filter(|(_, report)| report.changed);
         }
         let (job, report) = edited.unzip();
-        self.store.replay(tenant, id, job.as_ref(), at, actor).await?;
+        self.store.replay(tenant, id, job.as_ref(), how, actor).await?;
         Ok(report)
     }
 }

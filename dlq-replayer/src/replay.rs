@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use bul_job::{JobId, TenantId, Timestamp};
-use bul_store::{DeadFilter, StoreError};
+use bul_store::{DeadFilter, ReplayAs, StoreError};
 use chrono::TimeDelta;
 use serde_json::Value;
 
@@ -328,7 +328,8 @@ impl Replayer {
     ) -> Result<Option<EditReport>, EditError> {
         match call.operation {
             Operation::Replay => {
-                self.replay_patched(call.tenant, id, at, call.options.patch.as_ref(), call.actor).await
+                let how = ReplayAs { at, forced: call.options.ignore_breakers };
+                self.replay_patched(call.tenant, id, how, call.options.patch.as_ref(), call.actor).await
             }
             Operation::Purge => Ok(self.store.purge(call.tenant, id, call.actor).await.map(|()| None)?),
         }

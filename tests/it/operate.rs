@@ -91,7 +91,17 @@ fn dead_letters_are_listed_edited_replayed_and_purged() {
     server.kill();
     server = restarted_with_scripted(server);
     server
-        .cli(&["dlq", "replay", "--all", "--rate", "50/s", "--set", "metadata.why=repaired", "--yes"])
+        .cli(&[
+            "dlq",
+            "replay",
+            "--all",
+            "--rate",
+            "50/s",
+            "--set",
+            "metadata.why=repaired",
+            "--yes",
+            "--force",
+        ])
         .expect(0);
     let total = server.settle();
     assert_eq!((total["completed"].as_u64(), total["dead"].as_u64()), (Some(2), Some(1)), "{total}");
@@ -101,6 +111,12 @@ fn dead_letters_are_listed_edited_replayed_and_purged() {
     let audit = server.cli(&["dlq", "audit", "-o", "json"]).expect(0).json();
     let count = |action: &str| audit.as_array().unwrap().iter().filter(|l| l["action"] == action).count();
     assert_eq!((count("dlq.edit"), count("dlq.replay"), count("dlq.purge")), (3, 2, 1), "{audit}");
+    let forced = |line: &&serde_json::Value| {
+        line["detail"].as_str().is_some_and(|detail| detail.starts_with("forced"))
+    };
+    let forced: Vec<_> =
+        audit.as_array().unwrap().iter().filter(forced).map(|line| &line["action"]).collect();
+    assert_eq!(forced, ["dlq.replay"; 2], "{audit}");
 }
 
 fn restarted_with_scripted(server: Server) -> Server {

@@ -1,7 +1,7 @@
 //! Dead letters: list, count, edit, replay, purge; each change leaves a line in the audit.
 
 use bul_job::{Input, JobId, Refused, State, TenantId, Timestamp, ValidJob};
-use bul_store::{AuditLine, DeadFilter, DeadLetter, StoreError};
+use bul_store::{AuditLine, DeadFilter, DeadLetter, ReplayAs, StoreError};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
@@ -139,7 +139,7 @@ pub(crate) async fn replay(
     tenant: &TenantId,
     id: JobId,
     edited: Option<&ValidJob>,
-    at: Option<Timestamp>,
+    how: ReplayAs,
     actor: &str,
 ) -> Result<(), Fault> {
     if let Some(job) = edited {
@@ -151,7 +151,7 @@ pub(crate) async fn replay(
         // Nobody could read it, and nobody has edited it since: there is nothing to run.
         return Err(Refused::NotNow(State::Dead).into());
     };
-    draft.apply(shared, now, &Input::Replay { at })?;
+    draft.apply(shared, now, &Input::Replay { at: how.at })?;
     save_locked(shared, conn, now, &draft).await?;
     if job.dedup {
         sqlx::query(include_str!("../queries/claim_dedup.sql"))
@@ -162,8 +162,7 @@ pub(crate) async fn replay(
             .await
             .map_err(twin)?;
     }
-    let detail = at.map(|at| format!("at {}", at.to_rfc3339())).unwrap_or_default();
-    add_audit(conn, tenant, now, id, (actor, "dlq.replay"), &detail).await
+    add_audit(conn, tenant, now, id, (actor, "dlq.replay"), &how.detail()).await
 }
 
 /// An equal job is being accepted at this very moment: the next try sees it.

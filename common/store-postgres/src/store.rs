@@ -11,9 +11,9 @@ use bul_job::{
 };
 use bul_store::{
     Accepted, ApiKey, AuditLine, Begin, BreakerReport, DeadFilter, DeadLetter, Due, Extended, JobDetail,
-    JobFilter, JobStatus, JobSummary, NewJob, OpenBreaker, Output, Place, Presence, Pruned, Retention,
-    Schedule, ScheduleChange, Store, StoreError, StoreInfo, TenantAccount, Unread, UnreadableMessage,
-    UsageLine,
+    JobFilter, JobStatus, JobSummary, NewJob, OpenBreaker, Output, Place, Presence, Pruned, ReplayAs,
+    Retention, Schedule, ScheduleChange, Store, StoreError, StoreInfo, TenantAccount, Unread,
+    UnreadableMessage, UsageLine,
 };
 
 use crate::accept::Prepared;
@@ -237,12 +237,12 @@ impl Store for PostgresStore {
         tenant: &TenantId,
         id: JobId,
         edited: Option<&ValidJob>,
-        at: Option<Timestamp>,
+        how: ReplayAs,
         actor: &str,
     ) -> Result<(), StoreError> {
         let shared = &self.inner.shared;
         in_tx!(self.inner.tenant, write_of(tenant), |conn| dead_letters::replay(
-            shared, conn, tenant, id, edited, at, actor
+            shared, conn, tenant, id, edited, how, actor
         ))
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bul_harness::Postgres;
 use bul_job::{FailureClass, JobId, State};
 use bul_store::conformance::kit;
-use bul_store::{Begin, Store, StoreError};
+use bul_store::{Begin, ReplayAs, Store, StoreError};
 use bul_store_postgres::{OpenError, Options, PostgresStore};
 use serde_json::json;
 
@@ -42,7 +42,7 @@ async fn a_query_as_the_tenant_role_sees_its_own_rows_only() {
     let (done, attempt) = kit::running(&store).await;
     store.complete(done, attempt, &kit::output()).await.unwrap();
     let dead = kit::dead(&store, json!({"query": "x"})).await;
-    store.replay(&kit::acme(), dead, None, None, "op").await.unwrap();
+    store.replay(&kit::acme(), dead, None, ReplayAs::default(), "op").await.unwrap();
     kit::accept_job(&store, kit::new_job_of(&store, "globex", json!({"query": "x"}))).await;
     let schedule = bul_store::conformance::schedules::schedule(&store, "acme", "daily");
     store.add_schedule(&schedule).await.unwrap();
@@ -93,7 +93,7 @@ async fn a_remembered_job_is_not_begun_once_another_process_has_changed_it() {
     theirs.fail(edited, attempt, &kit::failure(FailureClass::Permanent)).await.unwrap();
     let job = kit::valid(&theirs, json!({"query": "something else"}));
     theirs.edit_dead_letter(&kit::acme(), edited, &job, "op").await.unwrap();
-    theirs.replay(&kit::acme(), edited, None, None, "op").await.unwrap();
+    theirs.replay(&kit::acme(), edited, None, ReplayAs::default(), "op").await.unwrap();
     kit::drain(&theirs).await;
     let Begin::Run(attempt) = begin(edited).await else { panic!("it does not run") };
     assert_eq!((attempt.attempt.0, attempt.job.query.as_deref()), (2, Some("something else")));

@@ -1,7 +1,7 @@
 //! Dead letters: list, count, edit, replay, purge; each change leaves a line in the audit.
 
-use bul_job::{Input, JobId, Refused, State, TenantId, Timestamp, ValidJob};
-use bul_store::{AuditLine, DeadFilter, DeadLetter, StoreError};
+use bul_job::{Input, JobId, Refused, State, TenantId, ValidJob};
+use bul_store::{AuditLine, DeadFilter, DeadLetter, ReplayAs, StoreError};
 use sqlx::sqlite::SqliteConnection;
 
 use crate::fault::Fault;
@@ -156,7 +156,7 @@ pub(crate) async fn replay(
     tenant: TenantId,
     id: JobId,
     edited: Option<ValidJob>,
-    at: Option<Timestamp>,
+    how: ReplayAs,
     actor: String,
 ) -> Result<(), Fault> {
     if let Some(job) = edited {
@@ -168,9 +168,8 @@ pub(crate) async fn replay(
         return Err(Refused::NotNow(State::Dead).into());
     }
     sqlx::query(include_str!("../queries/yield_dedup.sql")).bind(blob(id)).execute(&mut tx.conn).await?;
-    apply(tx, job, &Input::Replay { at }).await?;
-    let detail = at.map(|at| format!("at {}", at.to_rfc3339())).unwrap_or_default();
-    add_audit(tx, &tenant, id, actor, "dlq.replay", detail).await
+    apply(tx, job, &Input::Replay { at: how.at }).await?;
+    add_audit(tx, &tenant, id, actor, "dlq.replay", how.detail()).await
 }
 
 pub(crate) async fn purge(tx: &mut Tx, tenant: TenantId, id: JobId, actor: String) -> Result<(), Fault> {

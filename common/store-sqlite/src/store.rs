@@ -10,9 +10,9 @@ use bul_job::{
 };
 use bul_store::{
     Accepted, ApiKey, AuditLine, Begin, BreakerReport, DeadFilter, DeadLetter, Due, Extended, JobDetail,
-    JobFilter, JobStatus, JobSummary, NewJob, OpenBreaker, Output, Place, Presence, Pruned, Retention,
-    Schedule, ScheduleChange, Store, StoreError, StoreInfo, TenantAccount, Unread, UnreadableMessage,
-    UsageLine,
+    JobFilter, JobStatus, JobSummary, NewJob, OpenBreaker, Output, Place, Presence, Pruned, ReplayAs,
+    Retention, Schedule, ScheduleChange, Store, StoreError, StoreInfo, TenantAccount, Unread,
+    UnreadableMessage, UsageLine,
 };
 
 use crate::attempts::{Call, Produced};
@@ -175,11 +175,11 @@ impl Store for SqliteStore {
         tenant: &TenantId,
         id: JobId,
         edited: Option<&ValidJob>,
-        at: Option<Timestamp>,
+        how: ReplayAs,
         actor: &str,
     ) -> Result<(), StoreError> {
         let (tenant, edited, actor) = (tenant.clone(), edited.cloned(), actor.to_owned());
-        self.writer.run(move |tx| Box::pin(dead_letters::replay(tx, tenant, id, edited, at, actor))).await
+        self.writer.run(move |tx| Box::pin(dead_letters::replay(tx, tenant, id, edited, how, actor))).await
     }
 
     async fn purge(&self, tenant: &TenantId, id: JobId, actor: &str) -> Result<(), StoreError> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bul_job::{AttemptNo, Format, JobId, State};
 use bul_store::conformance::kit::{self, acme, detail};
-use bul_store::{Accepted, Begin, NewJob, Store, UnreadableMessage};
+use bul_store::{Accepted, Begin, NewJob, ReplayAs, Store, UnreadableMessage};
 use bul_store_sqlite::{Options, SqliteStore};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, SqliteConnection};
@@ -201,7 +201,7 @@ async fn go_on(store: &Arc<dyn Store>, old: &Old) {
         panic!("a queued job runs")
     };
     assert_eq!(run.job, old.queued.job);
-    store.replay(&acme(), old.dead.id, None, None, "op").await.unwrap();
+    store.replay(&acme(), old.dead.id, None, ReplayAs::default(), "op").await.unwrap();
     assert_eq!(kit::only(detail(store, old.dead.id).await.attempts).outcome, "failed");
 }
 

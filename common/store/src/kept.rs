@@ -67,6 +67,24 @@ pub struct AuditLine {
     pub detail: String,
 }
 
+/// How a dead letter is put back to work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReplayAs {
+    /// When it runs; at once, if absent.
+    pub at: Option<Timestamp>,
+    /// Whether somebody wanted it so whatever the circuit breakers say. Stands in the audit.
+    pub forced: bool,
+}
+
+impl ReplayAs {
+    /// What the audit says of it.
+    pub fn detail(self) -> String {
+        let at = self.at.map(|at| format!("at {}", at.to_rfc3339()));
+        let forced = self.forced.then(|| "forced".to_owned());
+        forced.into_iter().chain(at).collect::<Vec<_>>().join("; ")
+    }
+}
+
 /// A schedule.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Schedule {

@@ -160,7 +160,7 @@ pub trait Store: Send + Sync {
         tenant: &TenantId,
         id: JobId,
         edited: Option<&ValidJob>,
-        at: Option<Timestamp>,
+        how: ReplayAs,
         actor: &str,
     ) -> Result<(), StoreError>;
 

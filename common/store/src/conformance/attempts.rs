@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::kit::*;
 use super::{Fixture, rules};
-use crate::{Begin, Output, Receipt, StoreError, Usage};
+use crate::{Begin, Output, Receipt, ReplayAs, StoreError, Usage};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -252,7 +252,7 @@ pub async fn a_job_whose_attempts_vanish_runs_alone(fixture: Box<dyn Fixture>) {
         drain(&store).await;
     }
     assert_eq!(state(&store, id).await, State::Dead);
-    store.replay(&acme(), id, None, None, "op").await.unwrap();
+    store.replay(&acme(), id, None, ReplayAs::default(), "op").await.unwrap();
     drain(&store).await;
     assert!(!begin(&store, id).await.alone);
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Fixture;
 use super::kit::*;
-use crate::{DeadFilter, UnreadableMessage};
+use crate::{DeadFilter, ReplayAs, UnreadableMessage};
 
 /// Each condition, alone and together, in the list and in the count.
 pub async fn filters_and_counts_agree(fixture: Box<dyn Fixture>) {
@@ -59,7 +59,9 @@ pub async fn a_replay_runs_once(fixture: Box<dyn Fixture>) {
     let id = dead(&store, json!({"query": "x", "max_attempts": 1})).await;
     let tasks = (0..8).map(|n| {
         let store = Arc::clone(&store);
-        tokio::spawn(async move { store.replay(&acme(), id, None, None, &format!("op-{n}")).await })
+        tokio::spawn(
+            async move { store.replay(&acme(), id, None, ReplayAs::default(), &format!("op-{n}")).await },
+        )
     });
     let results: Vec<_> = futures::future::join_all(tasks).await.into_iter().map(|r| r.unwrap()).collect();
     assert_eq!(results.iter().filter(|r| r.is_ok()).count(), 1, "{results:?}");
@@ -73,7 +75,7 @@ pub async fn a_replay_runs_once(fixture: Box<dyn Fixture>) {
         "the fence goes on, the failures do not"
     );
     store.complete(id, attempt.attempt, &output()).await.unwrap();
-    assert_refused(store.replay(&acme(), id, None, None, "op").await);
+    assert_refused(store.replay(&acme(), id, None, ReplayAs::default(), "op").await);
     let line = only(store.audit(&acme(), 10).await.unwrap());
     assert_eq!((line.action.as_str(), line.job, line.at), ("dlq.replay", id, store.now()));
     let detail = detail(&store, id).await;
@@ -86,11 +88,13 @@ pub async fn replay_at_a_time_waits_for_it(fixture: Box<dyn Fixture>) {
     let store = fixture.store();
     let id = dead(&store, json!({"query": "x"})).await;
     let at = store.now() + TimeDelta::seconds(600);
-    store.replay(&acme(), id, None, Some(at), "op").await.unwrap();
+    store.replay(&acme(), id, None, ReplayAs { at: Some(at), forced: true }, "op").await.unwrap();
     assert_eq!(store.next_due_at().await.unwrap(), Some(at));
     assert!(store.take_due(10).await.unwrap().ready.is_empty());
     fixture.advance(Duration::from_secs(600));
     assert_eq!(only(drain(&store).await).id, id);
+    let line = only(store.audit(&acme(), 10).await.unwrap());
+    assert!(line.detail.starts_with("forced; at "), "{line:?}");
 }
 
 /// The edit is what runs, and who edited which fields is on record.
@@ -108,7 +112,7 @@ pub async fn an_edited_letter_runs_as_edited(fixture: Box<dyn Fixture>) {
     assert!(line.detail.contains("query") && line.detail.contains("lane"), "{line:?}");
     let letter = only(store.dead_letters(&acme(), &DeadFilter::default()).await.unwrap());
     assert_eq!((letter.template.as_str(), letter.job.as_ref()), ("memo", Some(&edited)));
-    store.replay(&acme(), id, None, None, "olga").await.unwrap();
+    store.replay(&acme(), id, None, ReplayAs::default(), "olga").await.unwrap();
     let ready = only(drain(&store).await);
     assert_eq!((ready.id, ready.lane), (id, bul_job::Lane::Critical));
     assert_eq!(begin(&store, id).await.job, edited);
@@ -127,7 +131,9 @@ pub async fn an_edit_and_its_replay_are_one(fixture: Box<dyn Fixture>) {
     let repaired: Vec<_> = (0..8).map(|n| valid(&store, json!({"query": format!("by {n}")}))).collect();
     let tasks = repaired.iter().cloned().enumerate().map(|(n, job)| {
         let store = Arc::clone(&store);
-        tokio::spawn(async move { store.replay(&acme(), id, Some(&job), None, &format!("op-{n}")).await })
+        tokio::spawn(async move {
+            store.replay(&acme(), id, Some(&job), ReplayAs::default(), &format!("op-{n}")).await
+        })
     });
     let results: Vec<_> = futures::future::join_all(tasks).await.into_iter().map(|r| r.unwrap()).collect();
     let winner = results.iter().position(Result::is_ok).expect("one of them");
@@ -157,7 +163,7 @@ pub async fn an_unreadable_letter_runs_once_it_is_edited(fixture: Box<dyn Fixtur
     let id = store.accept_unreadable(&message).await.unwrap();
     let job = valid(&store, json!({"query": "x"}));
     store.edit_dead_letter(&acme(), id, &job, "op").await.unwrap();
-    store.replay(&acme(), id, None, None, "op").await.unwrap();
+    store.replay(&acme(), id, None, ReplayAs::default(), "op").await.unwrap();
     drain(&store).await;
     let attempt = begin(&store, id).await;
     assert_eq!((attempt.attempt, attempt.job), (AttemptNo(1), job));
@@ -184,7 +190,7 @@ pub async fn a_purge_erases_and_keeps_the_ledger(fixture: Box<dyn Fixture>) {
         assert_eq!((detail.job.as_ref(), detail.summary.status.message.as_ref()), (None, None));
         let texts = detail.attempts.iter().filter_map(|a| a.failure.as_ref()).map(|f| f.message.as_str());
         assert!(texts.into_iter().all(str::is_empty));
-        assert_not_found(store.replay(&acme(), purged, None, None, "op").await);
+        assert_not_found(store.replay(&acme(), purged, None, ReplayAs::default(), "op").await);
         assert_not_found(store.purge(&acme(), purged, "op").await);
         let job = valid(&store, json!({"query": "x"}));
         assert_not_found(store.edit_dead_letter(&acme(), purged, &job, "op").await);
@@ -207,7 +213,7 @@ pub async fn a_replay_beside_an_open_twin_is_no_error(fixture: Box<dyn Fixture>)
     let body = json!({"query": "x", "dedup": true});
     let id = dead(&store, body.clone()).await;
     let twin = accept(&store, body.clone()).await;
-    store.replay(&acme(), id, None, None, "op").await.unwrap();
+    store.replay(&acme(), id, None, ReplayAs::default(), "op").await.unwrap();
     assert_eq!(state(&store, id).await, State::Waiting);
     let again = only(store.accept(&[new_job(&store, body)]).await.unwrap());
     assert_eq!(again, crate::Accepted::Existing { id: twin, state: State::Queued });

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::Fixture;
 use super::kit::*;
 use super::limits::counted;
-use crate::{Begin, DeadFilter, JobFilter, NewJob, Store, StoreError};
+use crate::{Begin, DeadFilter, JobFilter, NewJob, ReplayAs, Store, StoreError};
 
 const TASKS: u64 = 4;
 const OPERATIONS_EACH: usize = 100;
@@ -80,7 +80,7 @@ async fn operate(fixture: &dyn Fixture, known: &Known, rng: &mut ChaCha8Rng) -> 
         }
         82..85 => store.hand_back(id, attempt).await.map(drop),
         85..88 => store.cancel(&owner, id).await.map(drop),
-        88..92 => store.replay(&owner, id, None, None, "op").await,
+        88..92 => store.replay(&owner, id, None, ReplayAs::default(), "op").await,
         92..94 => store.purge(&owner, id, "op").await,
         94..95 => store.end_orphaned().await.map(drop),
         95..96 => store.republish_queued().await.map(drop),

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Fixture;
 use super::kit::*;
-use crate::{Accepted, DeadFilter, Ready, UnreadableMessage};
+use crate::{Accepted, DeadFilter, Ready, ReplayAs, UnreadableMessage};
 
 /// A job without a time is queued; what it asked for can be read back.
 pub async fn a_new_job_is_queued_with_its_first_publication(fixture: Box<dyn Fixture>) {
@@ -160,7 +160,7 @@ pub async fn an_unreadable_message_is_kept_with_its_bytes(fixture: Box<dyn Fixtu
     assert_eq!((detail.core.state, detail.job, detail.source.as_str()), (State::Dead, None, "nats"));
     let ledger = balanced(&store).await;
     assert_eq!((ledger.total.accepted, ledger.total.dead), (1, 1));
-    assert_refused(store.replay(&acme(), id, None, None, "op").await);
+    assert_refused(store.replay(&acme(), id, None, ReplayAs::default(), "op").await);
 }
 
 /// A worker died between keeping and acknowledging it, or two had it in their hands at once. Once nobody has
@@ -195,7 +195,7 @@ pub async fn an_unreadable_message_that_comes_again_is_kept_once(fixture: Box<dy
     assert_ne!(anew, first);
     store.edit_dead_letter(&acme(), anew, &valid(&store, json!({"query": "x"})), "op").await.expect("edit");
     assert_eq!(keep("acme", None).await, anew, "it is a dead letter still");
-    store.replay(&acme(), anew, None, None, "op").await.expect("replay");
+    store.replay(&acme(), anew, None, ReplayAs::default(), "op").await.expect("replay");
     assert_ne!(keep("acme", None).await, anew);
     let ledger = balanced(&store).await;
     assert_eq!((ledger.total.accepted, ledger.total.dead, ledger.total.waiting), (6, 5, 1));

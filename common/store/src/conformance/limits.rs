@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::Fixture;
 use super::kit::*;
-use crate::{Accepted, Begin, Ready, Store, TenantAccount, Usage};
+use crate::{Accepted, Begin, Ready, ReplayAs, Store, TenantAccount, Usage};
 
 async fn limit(store: &Arc<dyn Store>, own: OwnLimits) {
     store.set_tenant_limits(&acme(), &own).await.unwrap();
@@ -246,7 +246,7 @@ pub async fn a_replayed_letter_of_a_limited_tenant_waits_its_turn(fixture: Box<d
     let letter = dead(&store, json!({"query": "x"})).await;
     limit(&store, running_max(1)).await;
     let (run, attempt) = running(&store).await;
-    store.replay(&acme(), letter, None, None, "op").await.unwrap();
+    store.replay(&acme(), letter, None, ReplayAs::default(), "op").await.unwrap();
     assert!(drain(&store).await.is_empty(), "the place is taken");
     assert_eq!(parked(&store, letter).await, Some(Parked::RunningMax));
     counted(&store).await;

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::Fixture;
 use super::kit::*;
 use super::schedules::schedule;
-use crate::{Accepted, DeadFilter, JobFilter, Pruned, Retention, Store};
+use crate::{Accepted, DeadFilter, JobFilter, Pruned, ReplayAs, Retention, Store};
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 /// More than any case has jobs.
@@ -108,7 +108,7 @@ pub async fn open_and_kept_jobs_stay(fixture: Box<dyn Fixture>) {
     }
     store.complete(runs, attempt, &output()).await.unwrap();
     assert_eq!(prune(&store, &keep, MANY).await.total(), 0, "it has only just ended");
-    store.replay(&acme(), letter, None, None, "op").await.unwrap();
+    store.replay(&acme(), letter, None, ReplayAs::default(), "op").await.unwrap();
     assert_eq!(prune(&store, &Retention { dead: Some(DAY), ..keep }, MANY).await.total(), 0, "it runs again");
     assert_eq!(store.prune(&Retention::default(), None, MANY).await.unwrap(), Pruned::default());
     balanced(&store).await;

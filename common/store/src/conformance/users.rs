@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Fixture;
 use super::kit::*;
-use crate::{DeadFilter, JobFilter, JobSummary, PAGE_MAX, ScheduleChange, page_size};
+use crate::{DeadFilter, JobFilter, JobSummary, PAGE_MAX, ReplayAs, ScheduleChange, page_size};
 
 /// Open jobs end, a running one is asked to, an ended one refuses.
 pub async fn cancel_in_every_state(fixture: Box<dyn Fixture>) {
@@ -142,7 +142,7 @@ pub async fn a_foreign_tenant_sees_nothing(fixture: Box<dyn Fixture>) {
     assert_not_found(store.cancel(&foreign, open).await);
     let job = valid(&store, json!({"query": "stolen"}));
     assert_not_found(store.edit_dead_letter(&foreign, dead, &job, "op").await);
-    assert_not_found(store.replay(&foreign, dead, None, None, "op").await);
+    assert_not_found(store.replay(&foreign, dead, None, ReplayAs::default(), "op").await);
     assert_not_found(store.purge(&foreign, dead, "op").await);
     assert_not_found(store.remove_schedule(&foreign, schedule.id).await);
     assert_not_found(store.set_schedule(&foreign, schedule.id, ScheduleChange::Pause).await);
