@@ -53,19 +53,46 @@ fn text(lines: &[UsageLine], since: Timestamp) -> String {
     if lines.is_empty() {
         return format!("no job has been completed since {}", since.format("%Y-%m-%d %H:%M UTC"));
     }
-    let row = |name: &str, area: &str, n: [u64; 4], total_ms: f64| {
+    let sum = lines
+        .iter()
+        .map(numbers)
+        .fold([0_u64; COLUMNS.len()], |a, b| std::array::from_fn(|i: usize| u64::saturating_add(a[i], b[i])));
+    // Columns of a cache that had nothing to tell would only be zeros.
+    let shown: Vec<usize> = (0..COLUMNS.len()).filter(|i| *i < ALWAYS_SHOWN || sum[*i] > 0).collect();
+    let row = |name: &str, area: &str, n: [u64; COLUMNS.len()], total_ms: f64| {
         let mean = if n[0] == 0 { 0.0 } else { total_ms / n[0] as f64 };
         let mut row = vec![name.to_owned(), if area.is_empty() { "-".to_owned() } else { area.to_owned() }];
-        row.extend(n.map(|n| n.to_string()));
+        row.extend(shown.iter().map(|i| n[*i].to_string()));
         row.push(ms(mean));
         row
     };
-    let numbers = |l: &UsageLine| [l.jobs, l.prompt_tokens, l.cached_tokens, l.output_tokens];
     let mut rows: Vec<Vec<String>> =
         lines.iter().map(|l| row(&l.template, &l.business_area, numbers(l), l.total_ms)).collect();
-    let sum = lines.iter().map(numbers).fold([0; 4], |a, b| std::array::from_fn(|i| a[i] + b[i]));
     rows.push(row("total", "", sum, lines.iter().map(|l| l.total_ms).sum()));
-    table(&["TEMPLATE", "AREA", "JOBS", "PROMPT", "CACHED", "OUTPUT", "MEAN"], &rows)
+    let names = shown.iter().map(|i| COLUMNS[*i]);
+    table(&["TEMPLATE", "AREA"].into_iter().chain(names).chain(["MEAN"]).collect::<Vec<_>>(), &rows)
+}
+
+/// Sums of a line. After the first four: tokens restored from the host's memory, from disk and from the store that engines
+/// share; answers that were another request's; preemptions, and tokens computed twice because of them.
+const COLUMNS: [&str; 10] =
+    ["JOBS", "PROMPT", "CACHED", "OUTPUT", "MEMORY", "DISK", "SHARED", "JOINED", "PREEMPTED", "AGAIN"];
+/// Of those, the ones that stand in every table.
+const ALWAYS_SHOWN: usize = 4;
+
+fn numbers(line: &UsageLine) -> [u64; COLUMNS.len()] {
+    [
+        line.jobs,
+        line.prompt_tokens,
+        line.cached_tokens,
+        line.output_tokens,
+        line.host_tokens,
+        line.disk_tokens,
+        line.remote_tokens,
+        line.attached,
+        line.preemptions,
+        line.recomputed_tokens,
+    ]
 }
 
 #[cfg(test)]
@@ -94,7 +121,17 @@ mod tests {
             cached_tokens: 5,
             output_tokens: 7,
             total_ms: 100.0,
+            ..UsageLine::default()
         };
+        let finer = |jobs| UsageLine { disk_tokens: 64, preemptions: 2, recomputed_tokens: 96, ..line(jobs) };
+        let shown = text(&[line(1), finer(3)], Utc::now());
+        let words = |n: usize| shown.lines().nth(n).unwrap().split_whitespace().collect::<Vec<_>>();
+        assert_eq!(
+            words(0)[2..],
+            ["JOBS", "PROMPT", "CACHED", "OUTPUT", "DISK", "PREEMPTED", "AGAIN", "MEAN"]
+        );
+        let total = shown.lines().last().unwrap().split_whitespace().collect::<Vec<_>>();
+        assert_eq!(total, ["total", "-", "4", "20", "10", "14", "64", "2", "96", "50", "ms"]);
         let text = text(&[line(1), line(3)], Utc::now());
         let total = text.lines().last().unwrap().split_whitespace().collect::<Vec<_>>();
         assert_eq!(total, ["total", "-", "4", "20", "10", "14", "50", "ms"]);

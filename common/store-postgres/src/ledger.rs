@@ -28,7 +28,7 @@ pub(crate) async fn ledger(conn: &mut PgConnection) -> Result<Ledger, Fault> {
     Ok(Ledger::from_tenants(tenants))
 }
 
-type UsageRow = (String, String, i64, i64, i64, i64, f64);
+type UsageRow = (String, String, i64, i64, i64, i64, f64, i64, i64, i64, i64, i64, i64);
 
 pub(crate) async fn usage(
     conn: &mut PgConnection,
@@ -43,15 +43,21 @@ pub(crate) async fn usage(
         .bind(first)
         .fetch_all(conn)
         .await?;
-    let line = |(template, business_area, jobs, prompt, cached, output, total_ms): UsageRow| {
+    let line = |row: UsageRow| {
         Ok(UsageLine {
-            template,
-            business_area,
-            jobs: count(jobs)?,
-            prompt_tokens: count(prompt)?,
-            cached_tokens: count(cached)?,
-            output_tokens: count(output)?,
-            total_ms,
+            template: row.0,
+            business_area: row.1,
+            jobs: count(row.2)?,
+            prompt_tokens: count(row.3)?,
+            cached_tokens: count(row.4)?,
+            output_tokens: count(row.5)?,
+            total_ms: row.6,
+            host_tokens: count(row.7)?,
+            disk_tokens: count(row.8)?,
+            remote_tokens: count(row.9)?,
+            attached: count(row.10)?,
+            preemptions: count(row.11)?,
+            recomputed_tokens: count(row.12)?,
         })
     };
     rows.into_iter().map(line).collect()

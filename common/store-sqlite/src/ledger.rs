@@ -38,6 +38,12 @@ row! {
         cached_tokens: i64,
         output_tokens: i64,
         total_ms: f64,
+        host_tokens: i64,
+        disk_tokens: i64,
+        remote_tokens: i64,
+        attached: i64,
+        preemptions: i64,
+        recomputed_tokens: i64,
     }
 }
 
@@ -60,6 +66,12 @@ pub(crate) async fn usage(
             cached_tokens: count(row.cached_tokens)?,
             output_tokens: count(row.output_tokens)?,
             total_ms: row.total_ms,
+            host_tokens: count(row.host_tokens)?,
+            disk_tokens: count(row.disk_tokens)?,
+            remote_tokens: count(row.remote_tokens)?,
+            attached: count(row.attached)?,
+            preemptions: count(row.preemptions)?,
+            recomputed_tokens: count(row.recomputed_tokens)?,
         })
     };
     rows.into_iter().map(line).collect()

@@ -173,7 +173,7 @@ pub struct ApiKey {
 }
 
 /// Usage of a tenant by template and area.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct UsageLine {
     /// Template.
     pub template: String,
@@ -189,4 +189,22 @@ pub struct UsageLine {
     pub output_tokens: u64,
     /// Attempt time, milliseconds.
     pub total_ms: f64,
+    /// Of the cached tokens, those that were kept in the memory of the model's host.
+    #[serde(default)]
+    pub host_tokens: u64,
+    /// Of the cached tokens, those that were kept on disk.
+    #[serde(default)]
+    pub disk_tokens: u64,
+    /// Of the cached tokens, those that came from the store that engines share.
+    #[serde(default)]
+    pub remote_tokens: u64,
+    /// Answers that were another request's: the same one was being computed already.
+    #[serde(default)]
+    pub attached: u64,
+    /// How often requests gave their memory back to others and started again.
+    #[serde(default)]
+    pub preemptions: u64,
+    /// Tokens computed again because of that.
+    #[serde(default)]
+    pub recomputed_tokens: u64,
 }

@@ -65,6 +65,12 @@ struct UsageTotal {
     cached_tokens: u64,
     output_tokens: u64,
     total_ms: f64,
+    host_tokens: u64,
+    disk_tokens: u64,
+    remote_tokens: u64,
+    attached: u64,
+    preemptions: u64,
+    recomputed_tokens: u64,
 }
 
 /// Jobs, tokens and time by template and business area.
@@ -87,6 +93,12 @@ pub(crate) async fn usage(
         total.cached_tokens += line.cached_tokens;
         total.output_tokens += line.output_tokens;
         total.total_ms += line.total_ms;
+        total.host_tokens += line.host_tokens;
+        total.disk_tokens += line.disk_tokens;
+        total.remote_tokens += line.remote_tokens;
+        total.attached += line.attached;
+        total.preemptions += line.preemptions;
+        total.recomputed_tokens += line.recomputed_tokens;
     }
     Ok(Json(UsageReport { since, total, lines }))
 }

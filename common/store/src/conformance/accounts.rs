@@ -8,8 +8,8 @@ use serde_json::json;
 use super::Fixture;
 use super::kit::*;
 use crate::{
-    ApiKey, BREAKER_FRESH, BreakerReport, Output, Permission, Presence, StoreError, StoreErrorClass, Usage,
-    UsageLine, WORKER_FRESH,
+    ApiKey, BREAKER_FRESH, BreakerReport, Output, Permission, Presence, Receipt, StoreError, StoreErrorClass,
+    Usage, UsageLine, WORKER_FRESH,
 };
 
 /// Taken once, renewed by its holder, free after its end.
@@ -140,6 +140,15 @@ pub async fn usage_sums_by_template_and_area(fixture: Box<dyn Fixture>) {
                 cached_tokens: 1,
                 output_tokens: 2,
                 total_ms: 0.5,
+                receipt: Receipt {
+                    host_tokens: 3,
+                    disk_tokens: 4,
+                    remote_tokens: 5,
+                    attached: 6,
+                    preemptions: 7,
+                    recomputed_tokens: 8,
+                    ..Receipt::default()
+                },
                 ..Usage::default()
             };
             store.complete(id, attempt, &Output { usage, ..output() }).await.unwrap();
@@ -160,6 +169,12 @@ pub async fn usage_sums_by_template_and_area(fixture: Box<dyn Fixture>) {
         cached_tokens: jobs,
         output_tokens: 2 * jobs,
         total_ms: 0.5 * jobs as f64,
+        host_tokens: 3 * jobs,
+        disk_tokens: 4 * jobs,
+        remote_tokens: 5 * jobs,
+        attached: 6 * jobs,
+        preemptions: 7 * jobs,
+        recomputed_tokens: 8 * jobs,
     };
     assert_eq!(store.usage(&acme(), since).await.unwrap(), [line("finance", 2, 30), line("sales", 1, 40)]);
     let all = store.usage(&acme(), since - AGES).await.unwrap();

@@ -188,6 +188,18 @@ shapes! {
         cached_tokens: u64,
         output_tokens: u64,
         total_ms: f64,
+        /// Of the cached tokens, those that were kept in the memory of the model's host.
+        host_tokens: u64,
+        /// Of the cached tokens, those that were kept on disk.
+        disk_tokens: u64,
+        /// Of the cached tokens, those that came from the store that engines share.
+        remote_tokens: u64,
+        /// Answers that were another request's: the same one was being computed already.
+        attached: u64,
+        /// How often requests gave their memory back to others and started again.
+        preemptions: u64,
+        /// Tokens computed again because of that.
+        recomputed_tokens: u64,
     }
     /// Usage of one template in one business area.
     UsageLine {
@@ -198,6 +210,18 @@ shapes! {
         cached_tokens: u64,
         output_tokens: u64,
         total_ms: f64,
+        /// Of the cached tokens, those that were kept in the memory of the model's host.
+        host_tokens: u64,
+        /// Of the cached tokens, those that were kept on disk.
+        disk_tokens: u64,
+        /// Of the cached tokens, those that came from the store that engines share.
+        remote_tokens: u64,
+        /// Answers that were another request's: the same one was being computed already.
+        attached: u64,
+        /// How often requests gave their memory back to others and started again.
+        preemptions: u64,
+        /// Tokens computed again because of that.
+        recomputed_tokens: u64,
     }
     /// Usage since a time.
     UsageReport {
