@@ -1,10 +1,12 @@
-//! Full disks: under the store, whichever it is, and under the broker. What is refused is refused with an error that says
+//! Full disks: under the store, whichever it is, under the broker, and under the cache of texts. What is refused is refused with an error that says
 //! "later"; what was accepted is there when there is room again, and nothing of ours is started anew.
 
 use std::time::{Duration, Instant};
 
 use bul_harness::{NatsOptions, PostgresOptions};
-use bul_tests::{BrokerKind, Cluster, Server, ServerOptions, Servers, SmallDisk};
+use bul_tests::{
+    BrokerKind, Cluster, Server, ServerOptions, Servers, SmallDisk, eventually, metric, model_server,
+};
 
 /// Jobs that are tried at most until the disk is full.
 const JOBS_MAX: usize = 2_000;
@@ -147,4 +149,50 @@ fn a_short_disk_under_rabbitmq_delays_and_loses_nothing() {
     cluster.broker.rabbit().ctl(&["set_disk_free_limit", "50MB"]).expect("the limit is set");
     cluster.submit(60..80);
     cluster.assert_exactly_once(80);
+}
+
+/// The disk of the cache of texts is full: no job notices, and when there is room again texts are kept again.
+#[test]
+fn a_full_disk_under_the_cache_costs_no_job() {
+    let Some(disk) = SmallDisk::mount(8) else { return };
+    let model = model_server(|_| Ok(r#"{"summary": "Every region keeps a list of its returns."}"#.into()));
+    let elsewhere = tempfile::tempdir().expect("a temporary folder");
+    let options = ServerOptions::default()
+        .with("BUL_DATA_DIR", &disk.path().join("data").display().to_string())
+        .with("BUL_STORE", &format!("sqlite:{}", elsewhere.path().join("bul.db").display()))
+        .with("BUL_CACHE_DISK_MIB_MAX", "64")
+        .with("BUL_MODEL", &format!("openai+http://127.0.0.1:{model}/v1#any"));
+    let server = Server::start(options);
+    let schema = r#"{"type": "object", "properties": {"summary": {"type": "string"}}, "required": ["summary"], "additionalProperties": false}"#;
+    let mut next = 0;
+    // One attempt each: whatever the cache cost would be a dead letter.
+    let mut submit = |count: usize| {
+        let job = |n| {
+            format!(
+                "{{\"query\": \"Plan {n}\", \"max_attempts\": 1, \"formats\": [\"md\"], \"response_schema\": {schema}}}\n"
+            )
+        };
+        let jobs: String = (next..next + count).map(job).collect();
+        next += count;
+        let path = elsewhere.path().join("jobs.jsonl");
+        std::fs::write(&path, jobs).expect("a file can be written");
+        server.cli(&["submit", &path.display().to_string()]).expect(0);
+        let total = server.settle();
+        assert_eq!(total["completed"], next, "{total}");
+    };
+    let writes = |outcome: &str| {
+        let name = format!("bul_cache_writes_total{{outcome=\"{outcome}\",tier=\"disk\"}}");
+        metric(server.port(), &name).unwrap_or(0)
+    };
+    submit(4);
+    eventually("texts are kept on disk", || (writes("kept") > 0).then_some(()));
+    disk.fill();
+    submit(12);
+    eventually("they are not any more", || (writes("dropped") > 0).then_some(()));
+    let kept = writes("kept");
+    disk.empty();
+    eventually("they are again", || {
+        submit(2);
+        (writes("kept") > kept).then_some(())
+    });
 }
