@@ -143,6 +143,7 @@ impl Step for BeginStep {
 
     fn written(shared: &Shared, job: Job) {
         if job.core.state == State::Running {
+            shared.fronts.begun(&job);
             shared.running.put(job);
         }
     }

@@ -7,6 +7,7 @@
 
 mod accept;
 mod attempts;
+mod backlog;
 mod batch;
 mod breakers;
 mod confirm;
@@ -52,6 +53,7 @@ pub use options::{Clock, Options};
 
 use accept::{ACCEPT_JOBS_MAX, AcceptWork};
 use attempts::{BeginStep, CompleteStep, OtherStep};
+use backlog::Fronts;
 use batch::Batcher;
 use confirm::{ConfirmWork, Confirmations};
 use connect::{Door, Pool, Session};
@@ -74,6 +76,7 @@ pub(crate) struct Shared {
     pub(crate) confirmations: Confirmations,
     pub(crate) fresh: Fresh,
     pub(crate) running: Running,
+    pub(crate) fronts: Fronts,
     pub(crate) limits: KnownLimits,
     /// The tenant up to which parked jobs were looked at last.
     release_behind: Mutex<String>,
@@ -161,6 +164,7 @@ impl PostgresStore {
                 confirmations: Confirmations::default(),
                 fresh: Fresh::default(),
                 running: Running::default(),
+                fronts: Fronts::default(),
                 limits: KnownLimits::new(options.limits),
                 release_behind: Mutex::default(),
                 rng: Mutex::new(rng),

@@ -10,10 +10,10 @@ use bul_job::{
     ValidJob,
 };
 use bul_store::{
-    Accepted, ApiKey, AuditLine, Begin, BreakerReport, DeadFilter, DeadLetter, Due, Extended, JobDetail,
-    JobFilter, JobStatus, JobSummary, NewJob, OpenBreaker, Output, Place, Presence, Pruned, ReplayAs,
-    Retention, Schedule, ScheduleChange, Store, StoreError, StoreInfo, TenantAccount, Unread,
-    UnreadableMessage, UsageLine,
+    Accepted, ApiKey, AuditLine, BacklogFilter, Begin, BreakerReport, DeadFilter, DeadLetter, Due, Extended,
+    JobDetail, JobFilter, JobStatus, JobSummary, NewJob, OpenBreaker, Output, Place, Presence, Pruned,
+    ReplayAs, Retention, Schedule, ScheduleChange, Store, StoreError, StoreInfo, TenantAccount, Unread,
+    UnreadableMessage, UsageLine, Waiting,
 };
 
 use crate::accept::Prepared;
@@ -21,8 +21,8 @@ use crate::attempts::{BeginOp, Begun, CompleteOp, Other, OtherOp};
 use crate::fault::{Fault, Kind, unanswered};
 use crate::rows::{narrow, uuid};
 use crate::{
-    PostgresStore, accept, breakers, confirm, dead_letters, dispatch, keys, ledger, limits, prune, queries,
-    schedules, workers,
+    PostgresStore, accept, backlog, breakers, confirm, dead_letters, dispatch, keys, ledger, limits, prune,
+    queries, schedules, workers,
 };
 
 /// How long a call that is not batched may take, the wait for a connection included: what ends the wait
@@ -205,6 +205,11 @@ impl Store for PostgresStore {
     async fn place(&self, id: JobId) -> Result<Place, StoreError> {
         let shared = &self.inner.shared;
         in_tx!(self.inner.system, read(), |conn| limits::place(shared, conn, id))
+    }
+
+    async fn backlog(&self, filter: &BacklogFilter) -> Result<Vec<Waiting>, StoreError> {
+        let (shared, now) = (&self.inner.shared, self.now());
+        in_tx!(self.inner.system, read(), |conn| backlog::backlog(shared, conn, filter, now))
     }
 
     async fn dead_letters(

@@ -6,6 +6,7 @@
 //! `bul_store::conformance`.
 
 mod attempts;
+mod backlog;
 mod breakers;
 mod confirm;
 mod dead_letters;

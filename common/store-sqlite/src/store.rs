@@ -9,18 +9,18 @@ use bul_job::{
     ValidJob,
 };
 use bul_store::{
-    Accepted, ApiKey, AuditLine, Begin, BreakerReport, DeadFilter, DeadLetter, Due, Extended, JobDetail,
-    JobFilter, JobStatus, JobSummary, NewJob, OpenBreaker, Output, Place, Presence, Pruned, ReplayAs,
-    Retention, Schedule, ScheduleChange, Store, StoreError, StoreInfo, TenantAccount, Unread,
-    UnreadableMessage, UsageLine,
+    Accepted, ApiKey, AuditLine, BacklogFilter, Begin, BreakerReport, DeadFilter, DeadLetter, Due, Extended,
+    JobDetail, JobFilter, JobStatus, JobSummary, NewJob, OpenBreaker, Output, Place, Presence, Pruned,
+    ReplayAs, Retention, Schedule, ScheduleChange, Store, StoreError, StoreInfo, TenantAccount, Unread,
+    UnreadableMessage, UsageLine, Waiting,
 };
 
 use crate::attempts::{Call, Produced};
 use crate::intake::Prepared;
 use crate::steps::Step;
 use crate::{
-    SqliteStore, breakers, dead_letters, dispatch, intake, keys, ledger, limits, prune, queries, schedules,
-    workers,
+    SqliteStore, backlog, breakers, dead_letters, dispatch, intake, keys, ledger, limits, prune, queries,
+    schedules, workers,
 };
 
 const DURABILITY: &str = "an answered write is synced to the disk (write-ahead log, synchronous=FULL) \
@@ -143,6 +143,11 @@ impl Store for SqliteStore {
     async fn place(&self, id: JobId) -> Result<Place, StoreError> {
         let (usual, now) = (self.limits, self.clock.now());
         self.read(move |conn| Box::pin(limits::place(conn, usual, id, now))).await
+    }
+
+    async fn backlog(&self, filter: &BacklogFilter) -> Result<Vec<Waiting>, StoreError> {
+        let (filter, now) = (filter.clone(), self.clock.now());
+        self.read(move |conn| Box::pin(async move { backlog::backlog(conn, &filter, now).await })).await
     }
 
     async fn dead_letters(

@@ -7,6 +7,7 @@
 //!
 //! Invariant: SQL stands only in the implementing crates.
 
+mod backlog;
 mod breakers;
 mod error;
 mod kept;
@@ -27,6 +28,7 @@ use bul_job::{
     AttemptNo, Failure, JobId, Ledger, OwnLimits, PublishNo, ScheduleId, TenantId, Timestamp, ValidJob,
 };
 
+pub use backlog::{BACKLOG_MAX, BacklogFilter, Waiting, WaitingJob, count_waiting};
 pub use breakers::{BREAKER_FRESH, BreakerReport, OpenBreaker, REDIS};
 pub use error::{StoreError, StoreErrorClass};
 pub use kept::*;
@@ -129,6 +131,11 @@ pub trait Store: Send + Sync {
 
     /// What stands before a job that is queued or parked: for the sentence that says why it waits.
     async fn place(&self, id: JobId) -> Result<Place, StoreError>;
+
+    /// How many of the jobs that come next there are of each kind: those that are queued, and behind them those that fall due
+    /// soon. Parked ones are left out, since nobody knows when they get a place. For forecasts: what it says is about right, and
+    /// it costs the same however long the queue is.
+    async fn backlog(&self, filter: &BacklogFilter) -> Result<Vec<Waiting>, StoreError>;
 
     // --- dead letters ---------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@
 
 pub mod accounts;
 pub mod attempts;
+pub mod backlog;
 pub mod dead_letters;
 pub mod dispatch;
 pub mod history;
@@ -152,6 +153,10 @@ macro_rules! store_conformance {
             limits::an_absurd_usage_is_stored_all_the_same,
             limits::delayed_jobs_stand_in_line_too,
             limits::a_place_tells_what_stands_before,
+            backlog::the_backlog_is_counted_by_kind,
+            backlog::the_backlog_is_what_comes_next,
+            backlog::the_backlog_has_a_limit_and_lanes_take_turns,
+            backlog::a_long_backlog_is_seen_from_where_it_begins,
             retention::ended_jobs_go_and_stay_counted,
             retention::open_and_kept_jobs_stay,
             retention::small_steps_come_to_the_end,
