@@ -86,6 +86,10 @@ impl Generate for Model {
         self.inner.announce(forecast);
     }
 
+    fn heeds_forecasts(&self) -> bool {
+        self.inner.heeds_forecasts()
+    }
+
     async fn warm_up(&self, prefix: &ExpectedPrefix, keep_for: Duration) -> Result<Receipt, GenerateError> {
         self.inner.warm_up(prefix, keep_for).await
     }

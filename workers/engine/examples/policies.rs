@@ -34,14 +34,25 @@ fn main() {
     println!(
         "\nprompt tokens found on the device, the next documents announced: without and with looking ahead"
     );
-    for (templates, blocks, window) in
-        [(8, 400, 16), (8, 600, 16), (8, 600, 64), (8, 1000, 16), (16, 600, 16), (32, 600, 8), (32, 1000, 16)]
-    {
+    for (templates, blocks, window) in [
+        (8, 400, 16),
+        (8, 400, 1000),
+        (8, 600, 16),
+        (8, 600, 64),
+        (8, 600, 1000),
+        (8, 1000, 16),
+        (16, 600, 16),
+        (16, 600, 1000),
+        (32, 600, 8),
+        (32, 600, 1000),
+        (32, 1000, 16),
+        (32, 1000, 1000),
+    ] {
         let documents = base.templates * base.documents / templates;
         let rate = compare_prefetch(&PolicyWorkload { templates, documents, blocks, ..base }, window);
         let share = |tokens: u64| tokens as f64 / rate.prompt_tokens as f64 * 100.0;
         println!(
-            "{templates:>3} templates {blocks:>5} blocks, {window:>2} announced: {:>5.1}% {:>5.1}% {:>+5.0}%, {:.0}% of the \
+            "{templates:>3} templates {blocks:>5} blocks, {window:>4} announced: {:>5.1}% {:>5.1}% {:>+5.0}%, {:.0}% of the \
              blocks for nothing",
             share(rate.without.0),
             share(rate.with.0),

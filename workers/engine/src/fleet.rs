@@ -128,6 +128,10 @@ impl<G: Generate> Generate for Fleet<G> {
         }
     }
 
+    fn heeds_forecasts(&self) -> bool {
+        self.members.iter().any(|member| member.engine.heeds_forecasts())
+    }
+
     async fn warm_up(&self, prefix: &ExpectedPrefix, keep_for: Duration) -> Result<Receipt, GenerateError> {
         let ranked = self.ranked(&affinity(&prefix.tenant, None, &prefix.messages));
         ranked[0].engine.warm_up(prefix, keep_for).await

@@ -3,6 +3,8 @@
 //! Called by whoever sees the queue, through `Generate::announce`; used by the policy `planned` and to bring blocks
 //! ahead of need.
 
+use std::collections::HashMap;
+
 use crate::chat::Chat;
 use crate::job::Message;
 use crate::kv::key::{BlockKey, chain};
@@ -11,6 +13,9 @@ use crate::vocabulary::Vocabulary;
 
 /// Keys of one forecast; prefixes beyond are left out. About 40 MB.
 const KEYS_MAX: usize = 1 << 19;
+
+/// Prefixes whose keys are remembered; when there are more, all are made anew.
+const KNOWN_MAX: usize = 4096;
 
 /// Requests that wait for their turn, by the beginning that they share.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,6 +35,31 @@ pub struct ExpectedPrefix {
     pub times: u32,
 }
 
+/// Keys of prefixes that were announced before: forecasts come several times a second and repeat themselves, and to make tokens
+/// of hundreds of prefixes each time would take a good part of a core.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    prefixes: HashMap<(String, Vec<Message>), Keys>,
+    keys: usize,
+}
+
+/// Keys of a prefix, and how many of them hold no tenant's text; nothing for one that cannot be turned into tokens.
+type Keys = Option<(Vec<BlockKey>, usize)>;
+
+impl Known {
+    fn get(&mut self, expected: &ExpectedPrefix, make: impl FnOnce() -> Keys) -> &Keys {
+        if self.keys > KEYS_MAX || self.prefixes.len() >= KNOWN_MAX {
+            *self = Self::default();
+        }
+        let name = (expected.tenant.clone(), expected.messages.clone());
+        self.prefixes.entry(name).or_insert_with(|| {
+            let keys = make();
+            self.keys += keys.as_ref().map_or(0, |(keys, _)| keys.len());
+            keys
+        })
+    }
+}
+
 /// Which keys will be needed, and how often.
 ///
 /// A prefix that cannot be turned into tokens is left out: a forecast is advice, no order.
@@ -39,11 +69,16 @@ pub(crate) fn outlook(
     vocabulary: &Vocabulary,
     root: BlockKey,
     block_tokens: usize,
+    known: &mut Known,
 ) -> Outlook {
     let mut outlook = Outlook::default();
     for expected in &forecast.prefixes {
-        let Ok(prefix) = chat.prefix(&expected.messages, vocabulary) else { continue };
-        let keys = chain(root, block_tokens, &prefix.tokens, prefix.public_tokens, &expected.tenant);
+        let make = || {
+            let prefix = chat.prefix(&expected.messages, vocabulary).ok()?;
+            let keys = chain(root, block_tokens, &prefix.tokens, prefix.public_tokens, &expected.tenant);
+            Some((keys, prefix.public_tokens / block_tokens))
+        };
+        let Some((keys, public)) = known.get(expected, make).clone() else { continue };
         if outlook.needs.len() + keys.len() > KEYS_MAX {
             tracing::warn!(prefixes = forecast.prefixes.len(), "a forecast is too long; its end is left out");
             break;
@@ -52,7 +87,6 @@ pub(crate) fn outlook(
             let need = outlook.needs.entry(*key).or_default();
             *need = need.saturating_add(expected.times);
         }
-        let public = prefix.public_tokens / block_tokens;
         outlook.chains.push(Chain { tenant: expected.tenant.clone(), keys, public, times: expected.times });
     }
     outlook
@@ -85,7 +119,11 @@ mod tests {
                 expected(&[other], 9),
             ],
         };
-        let outlook = outlook(&forecast, &chat, &vocabulary, root, 4);
+        let mut known = Known::default();
+        let mut told = || outlook(&forecast, &chat, &vocabulary, root, 4, &mut known);
+        let (first, outlook) = (told(), told());
+        assert_eq!(first.needs, outlook.needs, "what is known is what was made");
+        assert_eq!((known.prefixes.len(), known.keys), (3, first.chains.iter().map(|c| c.keys.len()).sum()));
         let needs = outlook.needs;
         assert_eq!(outlook.chains[1].keys, keys);
         assert_eq!((outlook.chains[1].public, outlook.chains[1].times), (prompt.public_tokens / 4, 2));

@@ -150,6 +150,11 @@ pub trait Generate: Send + Sync {
     /// need not know. Cheap; each call replaces what was said before, so a lost one does no harm.
     fn announce(&self, _forecast: &Forecast) {}
 
+    /// Whether this model makes use of [`Self::announce`], so that it is worth finding out what is coming.
+    fn heeds_forecasts(&self) -> bool {
+        false
+    }
+
     /// Computes a prefix before anybody asks for it, behind all other work, and keeps it for a time:
     /// templates that will be needed, right after the start. Without a cache nothing happens.
     ///

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Who may share cached keys and values computed for a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Scope {
     /// Template or agent text, the same for everybody.
     Public,
@@ -28,7 +28,7 @@ pub enum Role {
 }
 
 /// One message of a prompt.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Message {
     /// Speaker.
     pub role: Role,

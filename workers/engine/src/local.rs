@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +20,7 @@ use crate::chat::Chat;
 use crate::checkpoint::{Checkpoint, Parts, kv_blocks, kv_shape, load_gguf, tail_bytes};
 use crate::compute::Loaded;
 use crate::engine::{Command, EngineCore, Setup};
-use crate::forecast::{ExpectedPrefix, Forecast, outlook};
+use crate::forecast::{ExpectedPrefix, Forecast, Known, outlook};
 use crate::generate::{Generate, GenerateError, ModelInfo, Pieces};
 use crate::grammar::Grammars;
 use crate::job::{Completion, Receipt, Request};
@@ -59,6 +60,8 @@ pub struct LocalModel {
     inbox: Option<mpsc::Sender<Command>>,
     thread: Option<JoinHandle<()>>,
     metrics: Option<Metrics>,
+    heeds_forecasts: bool,
+    announced: Mutex<Known>,
 }
 
 impl LocalModel {
@@ -251,6 +254,8 @@ impl LocalModel {
             inbox: Some(sender),
             thread: Some(thread),
             metrics,
+            heeds_forecasts: heeds_forecasts(options),
+            announced: Mutex::default(),
         })
     }
 }
@@ -262,11 +267,16 @@ impl Generate for LocalModel {
     }
 
     fn announce(&self, forecast: &Forecast) {
-        let outlook = outlook(forecast, &self.chat, &self.language.vocabulary, self.root, self.block_tokens);
+        let (vocabulary, known) = (&self.language.vocabulary, &mut *self.announced.lock());
+        let outlook = outlook(forecast, &self.chat, vocabulary, self.root, self.block_tokens, known);
         if let Some(inbox) = &self.inbox {
             // When the engine is that busy, the next announcement will do.
             let _ = inbox.try_send(Command::Forecast(outlook));
         }
+    }
+
+    fn heeds_forecasts(&self) -> bool {
+        self.heeds_forecasts
     }
 
     async fn cache_report(&self) -> Option<CacheReport> {
@@ -330,6 +340,13 @@ impl Drop for LocalModel {
             let _ = thread.join();
         }
     }
+}
+
+/// Whether anything looks at what is announced: the policy in force, or one that may come into force or is compared with it, or
+/// what brings blocks from slower places.
+fn heeds_forecasts(options: &EngineOptions) -> bool {
+    let looks_ahead = options.prefetch_bytes_max > 0 && !options.tiers.is_empty();
+    options.eviction == Eviction::Planned || options.tune || options.shadow_policies || looks_ahead
 }
 
 fn stopped() -> GenerateError {

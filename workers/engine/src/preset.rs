@@ -66,6 +66,7 @@ impl EngineOptions {
                 prefill_chunk_tokens: 1024,
                 tune_step_s_max: 5.0,
                 reserve_longest: true,
+                // The forecast keeps what the queue needs for as long as it needs it; a pin would hold what nobody asks for.
                 pinned_bytes_max: 0,
                 ..base
             },

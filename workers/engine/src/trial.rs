@@ -131,6 +131,10 @@ impl Generate for Trial {
         }
     }
 
+    fn heeds_forecasts(&self) -> bool {
+        self.sides.iter().any(|side| side.heeds_forecasts())
+    }
+
     async fn warm_up(&self, prefix: &ExpectedPrefix, keep_for: Duration) -> Result<Receipt, GenerateError> {
         let mut receipt = self.sides[0].warm_up(prefix, keep_for).await?;
         receipt.add(&self.sides[1].warm_up(prefix, keep_for).await?);

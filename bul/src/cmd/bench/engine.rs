@@ -57,6 +57,9 @@ pub struct Args {
     /// Do not tell the engine which prefixes are coming
     #[arg(long)]
     no_forecast: bool,
+    /// Requests that the engine is told of in advance, as the ones that come next; 0 for all that wait
+    #[arg(long, default_value_t = 0)]
+    ahead: usize,
     /// Requests that begin alike do not read the shared keys and values together; to compare speeds
     #[arg(long)]
     no_sharing: bool,
@@ -134,6 +137,7 @@ pub async fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
         output_tokens: args.answer,
         concurrent: args.concurrency,
         announce: !args.no_forecast,
+        ahead: args.ahead,
         ..EngineLoad::default()
     };
     let kv_precision = KvPrecision::parse(&args.kv)

@@ -53,6 +53,8 @@ pub struct EngineLoad {
     pub concurrent: usize,
     /// Tell the engine which prefixes are coming.
     pub announce: bool,
+    /// How many of the next requests it is told of, each time one starts; 0 for all of them, before the first.
+    pub ahead: usize,
     /// Decides order and lengths.
     pub seed: u64,
     /// How the weights are stored.
@@ -70,6 +72,7 @@ impl Default for EngineLoad {
             temperature: 1.0,
             concurrent: 32,
             announce: true,
+            ahead: 0,
             seed: 1,
             precision: Precision::F32,
         }
@@ -287,12 +290,15 @@ async fn measure(
     options: &EngineOptions,
 ) -> Result<EngineBenchReport, EngineBenchError> {
     let requests = requests(load);
-    if load.announce {
-        model.announce(&forecast(&requests));
-    }
     let started = Instant::now();
-    let mut runs = futures::stream::iter(requests.into_iter().map(|request| run(model, request)))
-        .buffer_unordered(load.concurrent.max(1));
+    let mut runs = futures::stream::iter(requests.iter().enumerate().map(|(at, request)| {
+        if load.announce && (at == 0 || load.ahead > 0) {
+            let ahead = if load.ahead == 0 { requests.len() } else { load.ahead };
+            model.announce(&forecast(&requests[at..requests.len().min(at + ahead)]));
+        }
+        run(model, request.clone())
+    }))
+    .buffer_unordered(load.concurrent.max(1));
     let (mut receipts, mut gaps) = (Vec::new(), Vec::new());
     while let Some(done) = runs.next().await {
         let (receipt, more) = done?;

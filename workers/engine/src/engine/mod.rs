@@ -238,6 +238,9 @@ impl<R: Runner> EngineCore<R> {
                 if let Some(tuning) = &mut self.tuning {
                     tuning.needs.clone_from(&outlook.needs);
                 }
+                if let Some(metrics) = &self.metrics {
+                    metrics.expect(&outlook.chains);
+                }
                 self.prefetch.forecast(outlook);
             }
             // Nothing to do but to look, which each step does.

@@ -11,11 +11,13 @@ use crate::generate::Generate;
 use crate::job::Request;
 use crate::kv::KvShape;
 use crate::kv::pin::{Keep, PinName};
+use crate::kv::policy::Eviction;
 use crate::kv::pool::Pool;
 use crate::kv::precision::KvPrecision;
 use crate::kv::tier::codec::Codec;
 use crate::kv::tier::{Kind, TierOptions, TierWrite, Tiers};
 use crate::open::EngineOptions;
+use crate::preset::Preset;
 use crate::report::CacheReport;
 use crate::sched::{Limits, Reserve};
 use crate::testing;
@@ -293,6 +295,49 @@ async fn a_warmed_up_prefix_is_there_for_the_first_request() {
     assert!(report.hit_rate() > 0.0 && report.shadows.iter().all(|s| s.hit_tokens > 0), "{report:?}");
     let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
     assert!(text.contains("bul_engine_shadow_hit_tokens_total{policy=\"lru\"}"), "{text}");
+}
+
+/// For queues nothing is pinned: the forecast keeps what waits. Eight other templates pass through a cache that holds two.
+#[tokio::test]
+async fn for_bulk_the_forecast_keeps_what_the_queue_will_ask() {
+    let bulk = EngineOptions {
+        threads: 1,
+        block_tokens: 4,
+        kv_bytes_max: bytes(70, KvPrecision::F32),
+        ..EngineOptions::preset(Preset::Bulk)
+    };
+    let of = |template: usize| {
+        let mut request = testing::request("data");
+        request.messages[0].text = format!("Template {template}. {}", request.messages[0].text);
+        request
+    };
+    let prefix = |template| ExpectedPrefix {
+        tenant: String::new(),
+        messages: of(template).messages[..1].to_vec(),
+        times: 50,
+    };
+    for (eviction, is_told, is_kept) in
+        [(Eviction::Planned, true, true), (Eviction::Planned, false, false), (Eviction::Lru, true, false)]
+    {
+        let model = testing::model(&EngineOptions { eviction, ..bulk.clone() });
+        assert_eq!(model.heeds_forecasts(), eviction == Eviction::Planned);
+        let warm = model.warm_up(&prefix(0), Duration::from_secs(600)).await.unwrap();
+        if is_told {
+            model.announce(&Forecast { prefixes: vec![prefix(0)] });
+        }
+        for other in 1..9 {
+            model.generate(of(other), None, CancellationToken::new()).await.unwrap();
+        }
+        let done = model.generate(of(0), None, CancellationToken::new()).await.unwrap();
+        let prefix_blocks = (warm.prompt_tokens - 1) / 4;
+        assert_eq!(
+            done.receipt.cached_tokens >= prefix_blocks * 4,
+            is_kept,
+            "{eviction:?} {:?}",
+            done.receipt
+        );
+        assert_eq!(model.cache_report().await.unwrap().pinned_blocks, 0);
+    }
 }
 
 /// The budget counts bytes: fewer bits, more blocks.
