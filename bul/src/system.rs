@@ -13,9 +13,9 @@ use bul_producer::{Adopted, Intake};
 use bul_runtime::breaker::BreakerOptions;
 use bul_runtime::{Shutdown, Tasks};
 use bul_scheduler::{Scheduler, SchedulerOptions};
-use bul_store::{Retention, Store, StoreError};
+use bul_store::{BacklogFilter, Retention, Store, StoreError};
 use bul_template::Catalog;
-use bul_worker::{Adopt, Affinity, Company, Parts, Taken, Worker, WorkerOptions, keep_warm};
+use bul_worker::{Adopt, Affinity, Ahead, Backlog, Company, Parts, Taken, Worker, WorkerOptions, keep_warm};
 use prometheus::{IntGaugeVec, Registry};
 use tracing::info;
 
@@ -131,6 +131,11 @@ impl System {
             Affinity::new(format!("process-{}", uuid::Uuid::new_v4().simple()), self.broker.partitions());
         let stopping = self.shutdown.stopping().clone();
         self.tasks.spawn("affinity", affinity.clone().follow(self.store.clone(), stopping));
+        let ahead = Ahead::new(model.clone(), metrics.clone());
+        let filter = BacklogFilter { lanes: wire::lanes(config)?, ..BacklogFilter::default() };
+        let (store, catalog) = (self.store.clone(), self.catalog.clone());
+        let backlog = Backlog::new(store, catalog, ahead.clone(), affinity.clone(), filter);
+        self.tasks.spawn("backlog", backlog.follow(self.shutdown.stopping().clone()));
         for replica in 1..=count {
             // Unique among all hosts and restarts: it is the name in the record of attempts.
             let instance = &uuid::Uuid::new_v4().simple().to_string()[..8];
@@ -152,6 +157,7 @@ impl System {
                 pdf: pdf.clone(),
                 company: company.clone(),
                 affinity: affinity.clone(),
+                ahead: ahead.clone(),
                 metrics: metrics.clone(),
             };
             self.tasks.spawn("worker", Worker::new(parts, options).run(self.shutdown.clone()));
@@ -283,3 +289,7 @@ pub fn create_private(folder: &Path) -> anyhow::Result<()> {
             .into()
     })
 }
+
+#[cfg(test)]
+#[path = "system_tests.rs"]
+mod tests;

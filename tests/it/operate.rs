@@ -142,3 +142,46 @@ fn roles_serve_health_and_metrics() {
     server.cli(&["template", "list"]).expect(0);
     server.cli(&["model", "info"]).expect(0);
 }
+
+/// The value of a line of `/metrics`; 0 before there is one.
+fn metric(server: &Server, name: &str) -> u64 {
+    let text = String::from_utf8(request(server.port(), "GET", "/metrics", &[], b"").body).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.map_or(0, |value| value.trim().parse().expect("a whole number"))
+}
+
+/// Jobs of two kinds wait when the worker starts: the engine is told of all of them, and not only of the one in hand.
+#[test]
+fn the_engine_is_told_what_waits_in_the_queue() {
+    let options = ServerOptions::default()
+        .with("BUL_WORKER_CONCURRENCY", "1")
+        .with("BUL_TEST_TOKEN_DELAY_MS", "60000")
+        .scripted();
+    let mut server = Server::start(options);
+    let jobs: String = [("sales", "plan"), ("legal", "memo")]
+        .iter()
+        .flat_map(|(area, kind)| {
+            (0..50).map(move |n| {
+                format!(
+                    "{{\"query\": \"Plan {n}\", \"business_area\": \"{area}\", \"doc_type\": \"{kind}\", \"data\": {{\"sections\": [\"Scope\", \"Costs\", \"Risks\"]}}}}\n"
+                )
+            })
+        })
+        .collect();
+    server.cli_with_input(&["submit", "-"], &jobs).expect(0);
+    let backlog = "bul_worker_forecast_requests{of=\"backlog\"}";
+    assert_eq!(metric(&server, backlog), 0, "the scripted model has no use for it");
+    server.kill();
+    server = server.with_environment("BUL_MODEL", "");
+    server.restart();
+    let seen = || {
+        [backlog, "bul_engine_forecast_prefixes", "bul_engine_forecast_requests"].map(|m| metric(&server, m))
+    };
+    // Three texts of each of a hundred documents, but for those that are done meanwhile.
+    let end = std::time::Instant::now() + Duration::from_secs(120);
+    while !matches!(seen(), [waiting, prefixes, expected] if waiting > 150 && prefixes >= 2 && expected > 150)
+    {
+        assert!(std::time::Instant::now() < end, "{:?}", seen());
+        server.let_work(Duration::from_millis(50));
+    }
+}

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bul_job::View;
+use bul_job::{Group, View};
 use bul_store::{Presence, Store};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -34,6 +34,11 @@ impl Affinity {
     /// What it serves now.
     pub(crate) fn view(&self) -> Arc<View> {
         self.view.lock().clone()
+    }
+
+    /// Whether it serves jobs of this group before others do.
+    pub(crate) fn is_own(&self, group: Group) -> bool {
+        self.view.lock().own.contains(&group.partition(self.partitions))
     }
 
     /// Says that this process is there and follows who else is, until `stopping`; then says that it leaves. With undivided lanes

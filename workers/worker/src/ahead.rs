@@ -1,7 +1,8 @@
-//! What the jobs in hand will still ask of the model. The queue knows its future: told of it, the model's cache keeps the
-//! prefixes that come again.
+//! What the model will still be asked: by the jobs in hand, and by those that wait. The queue knows its future: told of it, the
+//! model's cache keeps the prefixes that come again.
 //!
-//! Called by `prose`. Invariant: what was expected is taken back when it is done or its attempt ends, however it ends.
+//! One for all workers that share a model, since each forecast replaces the one before. Called by `prose` and `backlog`. Invariant:
+//! what was expected of a job in hand is taken back when it is done or its attempt ends, however it ends.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,20 +11,26 @@ use std::time::{Duration, Instant};
 use bul_engine::{ExpectedPrefix, Forecast, Generate, Message, Role, Scope};
 use parking_lot::Mutex;
 
+use crate::Metrics;
+
 /// Time between two forecasts. Each replaces the one before, so that a few may be skipped.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 /// Prefixes told of; the most needed first.
 const PREFIXES_MAX: usize = 256;
 
-/// Requests that the attempts of this worker are still going to make, by the system message they share.
-pub(crate) struct Ahead {
+/// Requests that are still going to be made, by the system message they share.
+pub struct Ahead {
     model: Arc<dyn Generate>,
+    metrics: Metrics,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    times: HashMap<String, u32>,
+    /// Of the attempts of all workers.
+    in_hand: HashMap<String, u32>,
+    /// Of jobs that waited at the last look and have not begun since.
+    backlog: HashMap<String, u32>,
     told_at: Option<Instant>,
 }
 
@@ -35,48 +42,97 @@ pub(crate) struct Expected<'a> {
 }
 
 impl Ahead {
-    pub(crate) fn new(model: Arc<dyn Generate>) -> Self {
-        Self { model, state: Mutex::default() }
+    /// Of one model; every worker that asks it has a share in this.
+    pub fn new(model: Arc<dyn Generate>, metrics: Metrics) -> Arc<Self> {
+        Arc::new(Self { model, metrics, state: Mutex::default() })
+    }
+
+    /// Whether the model makes use of what it is told.
+    pub(crate) fn is_heeded(&self) -> bool {
+        self.model.heeds_forecasts()
     }
 
     /// An attempt will make this many requests with this system message.
     pub(crate) fn expect(&self, system: &str, times: usize) -> Expected<'_> {
         let times = u32::try_from(times).unwrap_or(u32::MAX);
-        self.change(system, |known| known.saturating_add(times));
+        self.change(|state| {
+            state.add(system, times);
+            // It waited until now. Left there it would count twice until the next look.
+            state.backlog.entry(system.to_owned()).and_modify(|known| *known = known.saturating_sub(times));
+        });
         Expected { ahead: self, system: system.to_owned(), left: times }
     }
 
-    fn change(&self, system: &str, change: impl Fn(u32) -> u32) {
+    /// What the jobs that wait will ask, in place of what was said of them before.
+    pub(crate) fn expect_backlog(&self, backlog: HashMap<String, u32>) {
         let forecast = {
             let mut state = self.state.lock();
-            let times = change(state.times.get(system).copied().unwrap_or(0));
-            match times {
-                0 => drop(state.times.remove(system)),
-                _ => drop(state.times.insert(system.to_owned(), times)),
-            }
+            state.backlog = backlog;
+            state.told_at = Some(Instant::now());
+            state.forecast()
+        };
+        self.tell(&forecast);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let forecast = {
+            let mut state = self.state.lock();
+            change(&mut state);
             if state.told_at.is_some_and(|at| at.elapsed() < TELL_EVERY) {
                 return;
             }
             state.told_at = Some(Instant::now());
             state.forecast()
         };
-        self.model.announce(&forecast);
+        self.tell(&forecast);
+    }
+
+    fn tell(&self, forecast: &Forecast) {
+        let (in_hand, backlog) = self.state.lock().requests();
+        self.metrics.forecast(in_hand, backlog);
+        self.model.announce(forecast);
     }
 }
 
 impl State {
-    fn forecast(&self) -> Forecast {
-        let prefix = |(system, times): (&String, &u32)| ExpectedPrefix {
-            // A system message is public: it holds the template's words and no tenant's.
-            tenant: String::new(),
-            messages: vec![Message { role: Role::System, text: system.clone(), scope: Scope::Public }],
-            times: *times,
-        };
-        let mut prefixes: Vec<ExpectedPrefix> = self.times.iter().map(prefix).collect();
-        prefixes.sort_by(|a, b| (b.times, &a.messages[0].text).cmp(&(a.times, &b.messages[0].text)));
-        prefixes.truncate(PREFIXES_MAX);
-        Forecast { prefixes }
+    fn add(&mut self, system: &str, times: u32) {
+        let known = self.in_hand.entry(system.to_owned()).or_default();
+        *known = known.saturating_add(times);
     }
+
+    fn take_back(&mut self, system: &str, times: u32) {
+        let left = self.in_hand.get(system).map_or(0, |known| known.saturating_sub(times));
+        match left {
+            0 => drop(self.in_hand.remove(system)),
+            left => drop(self.in_hand.insert(system.to_owned(), left)),
+        }
+    }
+
+    /// Of jobs in hand, and of those that wait.
+    fn requests(&self) -> (u64, u64) {
+        let sum = |of: &HashMap<String, u32>| of.values().map(|times| u64::from(*times)).sum();
+        (sum(&self.in_hand), sum(&self.backlog))
+    }
+
+    fn forecast(&self) -> Forecast {
+        let mut times: HashMap<&String, u32> = HashMap::new();
+        for (system, more) in self.in_hand.iter().chain(&self.backlog) {
+            let known = times.entry(system).or_default();
+            *known = known.saturating_add(*more);
+        }
+        times.retain(|_, times| *times > 0);
+        let mut times: Vec<(&String, u32)> = times.into_iter().collect();
+        times.sort_by(|a, b| (b.1, a.0).cmp(&(a.1, b.0)));
+        times.truncate(PREFIXES_MAX);
+        Forecast { prefixes: times.into_iter().map(|(system, times)| prefix_of(system, times)).collect() }
+    }
+}
+
+/// What requests with this system message begin with, in the scope that `prose` gives it: what is announced and warmed up must be
+/// what will be asked. A system message is public: it holds the template's words, or the area and type of a free document.
+pub(crate) fn prefix_of(system: &str, times: u32) -> ExpectedPrefix {
+    let message = Message { role: Role::System, text: system.to_owned(), scope: Scope::Public };
+    ExpectedPrefix { tenant: String::new(), messages: vec![message], times }
 }
 
 impl Expected<'_> {
@@ -84,7 +140,7 @@ impl Expected<'_> {
     pub(crate) fn one_done(&mut self) {
         if self.left > 0 {
             self.left -= 1;
-            self.ahead.change(&self.system, |known| known.saturating_sub(1));
+            self.ahead.change(|state| state.take_back(&self.system, 1));
         }
     }
 }
@@ -92,7 +148,7 @@ impl Expected<'_> {
 impl Drop for Expected<'_> {
     fn drop(&mut self) {
         if self.left > 0 {
-            self.ahead.change(&self.system, |known| known.saturating_sub(self.left));
+            self.ahead.change(|state| state.take_back(&self.system, self.left));
         }
     }
 }
@@ -101,24 +157,55 @@ impl Drop for Expected<'_> {
 mod tests {
     use super::*;
 
+    fn ahead() -> Arc<Ahead> {
+        let registry = prometheus::Registry::new();
+        let metrics = Metrics::new(&registry, bul_telemetry::breakers(&registry));
+        Ahead::new(Arc::new(bul_engine::Scripted::default()), metrics)
+    }
+
     fn told(ahead: &Ahead) -> Vec<(String, u32)> {
         let forecast = ahead.state.lock().forecast();
         forecast.prefixes.into_iter().map(|p| (p.messages[0].text.clone(), p.times)).collect()
     }
 
+    fn of(expected: &[(&str, u32)]) -> Vec<(String, u32)> {
+        expected.iter().map(|(system, times)| ((*system).to_owned(), *times)).collect()
+    }
+
+    /// Each forecast replaces the one before: two workers with a count of their own would take turns at being forgotten.
     #[test]
-    fn requests_of_all_attempts_are_counted_and_taken_back() {
-        let ahead = Ahead::new(Arc::new(bul_engine::Scripted::default()));
-        let mut invoice = ahead.expect("invoice", 2);
-        let report = ahead.expect("report", 5);
-        let other = ahead.expect("invoice", 1);
-        assert_eq!(told(&ahead), [("report".into(), 5), ("invoice".into(), 3)]);
+    fn requests_of_all_workers_are_counted_and_taken_back() {
+        let (first, second) = {
+            let shared = ahead();
+            (shared.clone(), shared)
+        };
+        let mut invoice = first.expect("invoice", 2);
+        let report = second.expect("report", 5);
+        let other = second.expect("invoice", 1);
+        assert_eq!(told(&first), of(&[("report", 5), ("invoice", 3)]));
         invoice.one_done();
         drop(report);
-        assert_eq!(told(&ahead), [("invoice".into(), 2)]);
+        assert_eq!(told(&second), of(&[("invoice", 2)]));
         invoice.one_done();
         invoice.one_done();
         drop((invoice, other));
-        assert!(told(&ahead).is_empty(), "nothing stays behind");
+        assert!(told(&first).is_empty(), "nothing stays behind");
+    }
+
+    #[test]
+    fn what_waits_is_added_until_it_begins() {
+        let ahead = ahead();
+        ahead.expect_backlog(of(&[("invoice", 30), ("report", 4)]).into_iter().collect());
+        let mut begun = ahead.expect("invoice", 3);
+        assert_eq!(told(&ahead), of(&[("invoice", 30), ("report", 4)]), "no request counts twice");
+        begun.one_done();
+        assert_eq!(told(&ahead), of(&[("invoice", 29), ("report", 4)]));
+        // The next look replaces what waited; what is in hand stays.
+        ahead.expect_backlog(of(&[("report", 1)]).into_iter().collect());
+        assert_eq!(told(&ahead), of(&[("invoice", 2), ("report", 1)]));
+        let late = ahead.expect("contract", 1);
+        drop((begun, late));
+        ahead.expect_backlog(HashMap::new());
+        assert!(told(&ahead).is_empty());
     }
 }

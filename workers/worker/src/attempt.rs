@@ -16,9 +16,10 @@ use std::time::{Duration, Instant};
 
 use bul_broker::{Delivery, Payload};
 use bul_engine::Receipt;
-use bul_job::{EventKind, Failure, FailureClass, Format, JobId, State};
+use bul_job::{EventKind, Failure, FailureClass, Format, JobId, State, ValidJob};
 use bul_store::{Attempt, Begin, Output, StoreError, StoreErrorClass, Usage};
 use bul_template::{Assembled, Order, Plan};
+use chrono::NaiveDate;
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tracing::field::Empty;
@@ -244,7 +245,11 @@ async fn assemble(plan: Plan, texts: BTreeMap<String, String>) -> Result<Assembl
 }
 
 fn order(attempt: &Attempt) -> Order<'_> {
-    let job = &attempt.job;
+    order_of(&attempt.job, attempt.accepted_at.date_naive())
+}
+
+/// What a job that was accepted that day asks the catalog for.
+pub(crate) fn order_of(job: &ValidJob, date: NaiveDate) -> Order<'_> {
     Order {
         template: &job.template,
         query: job.query.as_deref(),
@@ -254,7 +259,7 @@ fn order(attempt: &Attempt) -> Order<'_> {
         context: job.context.as_deref(),
         response_schema: job.response_schema.as_ref(),
         language: &job.language,
-        date: attempt.accepted_at.date_naive(),
+        date,
     }
 }
 

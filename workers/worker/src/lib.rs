@@ -7,6 +7,7 @@ mod affinity;
 mod ahead;
 mod answer;
 mod attempt;
+mod backlog;
 mod breakers;
 mod company;
 mod fetch;
@@ -34,7 +35,8 @@ use bul_template::Catalog;
 use tokio::sync::Semaphore;
 
 pub use affinity::Affinity;
-use ahead::Ahead;
+pub use ahead::Ahead;
+pub use backlog::Backlog;
 pub use company::Company;
 use gate::Gate;
 pub use metrics::Metrics;
@@ -115,7 +117,7 @@ pub struct Worker {
     pardons: Pardons,
     company: Arc<Company>,
     affinity: Arc<Affinity>,
-    ahead: Ahead,
+    ahead: Arc<Ahead>,
 }
 
 /// What a worker is made of.
@@ -136,6 +138,8 @@ pub struct Parts {
     pub company: Arc<Company>,
     /// Which partitions this process serves first.
     pub affinity: Arc<Affinity>,
+    /// What the model will still be asked, by all workers that share it.
+    pub ahead: Arc<Ahead>,
     /// Metrics.
     pub metrics: Metrics,
 }
@@ -148,7 +152,7 @@ impl Worker {
             store: parts.store,
             broker: parts.broker,
             adopt: parts.adopt,
-            ahead: Ahead::new(parts.model.clone()),
+            ahead: parts.ahead,
             model: parts.model,
             catalog: parts.catalog,
             pdf: parts.pdf,

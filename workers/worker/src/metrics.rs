@@ -14,6 +14,7 @@ pub struct Metrics {
     seconds: HistogramVec,
     tokens: IntCounterVec,
     taken: IntCounterVec,
+    forecast: IntGaugeVec,
     pub(crate) breaker: IntGaugeVec,
 }
 
@@ -26,6 +27,7 @@ impl Metrics {
             seconds: bul_telemetry::seconds(registry, names::ATTEMPT_SECONDS, &["stage"]),
             tokens: bul_telemetry::counter(registry, names::TOKENS, &["kind"]),
             taken: bul_telemetry::counter(registry, names::AFFINITY, &["how"]),
+            forecast: bul_telemetry::gauge(registry, names::FORECAST, &["of"]),
             breaker,
         }
     }
@@ -47,6 +49,13 @@ impl Metrics {
     #[cfg(test)]
     pub(crate) fn taken_so_far(&self, how: &str) -> u64 {
         self.taken.with_label_values(&[how]).get()
+    }
+
+    /// Requests that the model is told of.
+    pub(crate) fn forecast(&self, in_hand: u64, backlog: u64) {
+        for (of, requests) in [("in_hand", in_hand), ("backlog", backlog)] {
+            self.forecast.with_label_values(&[of]).set(i64::try_from(requests).unwrap_or(i64::MAX));
+        }
     }
 
     pub(crate) fn tokens(&self, receipt: &Receipt) {

@@ -6,12 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bul_engine::{ExpectedPrefix, Generate, Message, Role, Scope};
+use bul_engine::Generate;
 use bul_template::Catalog;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
+
+use crate::ahead::prefix_of;
 
 /// How long a prefix is kept beyond its last warm-up.
 const KEEP_FOR: Duration = Duration::from_secs(3600);
@@ -45,13 +47,7 @@ pub fn keep_warm(
 async fn warm_up(catalog: &Catalog, model: &dyn Generate) -> (usize, u64) {
     let (mut prefixes, mut computed) = (0, 0);
     for system in catalog.system_messages() {
-        let prefix = ExpectedPrefix {
-            // A system message holds the template's words and no tenant's.
-            tenant: String::new(),
-            messages: vec![Message { role: Role::System, text: system, scope: Scope::Public }],
-            times: 1,
-        };
-        match model.warm_up(&prefix, KEEP_FOR).await {
+        match model.warm_up(&prefix_of(&system, 1), KEEP_FOR).await {
             Ok(receipt) => {
                 prefixes += 1;
                 computed += receipt.prompt_tokens.saturating_sub(receipt.cached_tokens);
@@ -67,7 +63,9 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use async_trait::async_trait;
-    use bul_engine::{Completion, GenerateError, ModelInfo, Pieces, Receipt, Request, Scripted};
+    use bul_engine::{
+        Completion, ExpectedPrefix, GenerateError, ModelInfo, Pieces, Receipt, Request, Scope, Scripted,
+    };
     use parking_lot::Mutex;
 
     use super::*;
