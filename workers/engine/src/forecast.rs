@@ -31,8 +31,19 @@ pub struct ExpectedPrefix {
     pub tenant: String,
     /// The messages that they begin with.
     pub messages: Vec<Message>,
-    /// How many requests will begin like this.
+    /// How many requests will begin like this, or their [`need`].
     pub times: u32,
+}
+
+/// What a request of a job in hand counts, against all requests of jobs that wait.
+const NEAR: u32 = 16;
+
+/// How much a prefix is needed of which jobs in hand will make so many requests, and waiting jobs so many: what comes next is
+/// worth more than all that comes later, which only decides among equals. A thousand jobs that wait are about as many of each
+/// template, and counted alike they would hide which of these is next.
+pub fn need(in_hand: u32, waiting: u32) -> u32 {
+    let later = (u32::BITS - waiting.leading_zeros()).min(NEAR - 1);
+    in_hand.saturating_mul(NEAR).saturating_add(later)
 }
 
 /// Keys of prefixes that were announced before: forecasts come several times a second and repeat themselves, and to make tokens
@@ -97,6 +108,14 @@ mod tests {
     use super::*;
     use crate::job::{Role, Scope};
     use crate::testing;
+
+    #[test]
+    fn what_waits_decides_among_equals_only() {
+        assert_eq!(need(0, 0), 0);
+        assert!(need(0, 1) > 0 && need(0, 900) > need(0, 100));
+        assert!(need(1, 0) > need(0, u32::MAX) && need(2, 0) > need(1, u32::MAX) && need(2, 3) > need(2, 0));
+        assert_eq!(need(u32::MAX, u32::MAX), u32::MAX);
+    }
 
     #[test]
     fn a_forecast_names_the_keys_that_prompts_will_have() {

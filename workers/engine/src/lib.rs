@@ -55,7 +55,7 @@ pub use bench::{
     bench_speed, write_random_gguf,
 };
 pub use compute::ComputeDevice;
-pub use forecast::{ExpectedPrefix, Forecast};
+pub use forecast::{ExpectedPrefix, Forecast, need};
 pub use generate::{Generate, GenerateError, GenerateErrorClass, ModelInfo, Pieces};
 pub use job::{Completion, Constraint, Finish, Message, Receipt, Request, Role, Sampling, Scope};
 pub use kv::policy::Eviction;

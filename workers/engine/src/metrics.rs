@@ -11,7 +11,7 @@ use prometheus::{
 use crate::generate::{GenerateError, outcome_name};
 use crate::kv::tier::disk::DiskCounts;
 use crate::kv::tier::remote::RemoteCounts;
-use crate::prefetch::{Chain, PrefetchCounts};
+use crate::prefetch::PrefetchCounts;
 
 /// A metric of the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,6 @@ metrics! {
     SHADOW_HITS = "bul_engine_shadow_hit_tokens_total" {"policy": "planned, lru, lfu, adaptive, segmented, ttl"},
         "Prompt tokens that each eviction policy would have found in the cache, where policies are compared.";
     FORECAST_PREFIXES = "bul_engine_forecast_prefixes", "Beginnings of prompts that the latest forecast names.";
-    FORECAST_REQUESTS = "bul_engine_forecast_requests", "Requests that the latest forecast expects, all together.";
     PREFETCH = "bul_engine_prefetch_blocks_total" {"outcome": "brought, used, wasted"},
         "KV blocks brought from slower tiers ahead of need.";
     DISK = "bul_engine_disk_blocks_total" {"outcome": "written, failed, unreadable, damaged"},
@@ -88,7 +87,6 @@ pub(crate) struct Metrics {
     pub tier_tokens: IntCounterVec,
     pub shadow_hits: IntCounterVec,
     pub forecast_prefixes: IntGauge,
-    pub forecast_requests: IntGauge,
     pub prefetch: IntCounterVec,
     pub disk: IntCounterVec,
     pub disk_failing: IntGauge,
@@ -130,7 +128,6 @@ impl Metrics {
             tier_tokens: counters(TIER_TOKENS)?,
             shadow_hits: counters(SHADOW_HITS)?,
             forecast_prefixes: gauge(FORECAST_PREFIXES)?,
-            forecast_requests: gauge(FORECAST_REQUESTS)?,
             prefetch: counters(PREFETCH)?,
             disk: counters(DISK)?,
             disk_failing: gauge(DISK_FAILING)?,
@@ -145,9 +142,8 @@ impl Metrics {
     }
 
     /// Shows what is forecast now.
-    pub fn expect(&self, chains: &[Chain]) {
-        self.forecast_prefixes.set(chains.len() as i64);
-        self.forecast_requests.set(chains.iter().map(|chain| i64::from(chain.times)).sum());
+    pub fn expect(&self, prefixes: usize) {
+        self.forecast_prefixes.set(prefixes as i64);
     }
 
     /// Brings the counts of looking ahead up to these.
@@ -236,7 +232,6 @@ mod tests {
             metrics.tier_tokens.desc(),
             metrics.shadow_hits.desc(),
             metrics.forecast_prefixes.desc(),
-            metrics.forecast_requests.desc(),
             metrics.prefetch.desc(),
             metrics.disk.desc(),
             metrics.disk_failing.desc(),

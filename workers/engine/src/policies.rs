@@ -6,6 +6,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
+use crate::forecast::need;
 use crate::kv::key::{BlockKey, KeyMap, chain};
 use crate::kv::policy::{Eviction, Segment};
 use crate::kv::pool::{BlockRef, Pool, Taken};
@@ -162,8 +163,8 @@ impl PrefetchRate {
 /// the next few wait at the engine; the eviction is `planned` both times. The slower tier keeps everything, and holds the templates' prefixes from the
 /// start, as after a restart.
 pub fn compare_prefetch(workload: &PolicyWorkload, window: usize) -> PrefetchRate {
-    let without = Replay::run(workload, window, 0);
-    let with = Replay::run(workload, window, workload.blocks);
+    let without = Replay::run(workload, window, 0, 0);
+    let with = Replay::run(workload, window, 0, workload.blocks);
     PrefetchRate {
         prompt_tokens: u64::from(workload.templates * workload.documents)
             * (workload.prefix_tokens + workload.data_tokens) as u64,
@@ -193,7 +194,8 @@ struct Replay {
 }
 
 impl Replay {
-    fn run(workload: &PolicyWorkload, window: usize, ahead_blocks: usize) -> Self {
+    /// With `window` documents in hand and so many more that wait.
+    fn run(workload: &PolicyWorkload, window: usize, waiting: usize, ahead_blocks: usize) -> Self {
         let root = BlockKey::root("policies", "f32", workload.block_tokens);
         let queue = workload.queue();
         let policy = Eviction::Planned.policy(workload.blocks);
@@ -207,9 +209,12 @@ impl Replay {
         let mut running = Table::default();
         for at in 0..queue.len() {
             let next = &queue[at..(at + window.max(1)).min(queue.len())];
+            let later = &queue[at + next.len()..(at + next.len() + waiting).min(queue.len())];
             let mut outlook = Outlook::default();
             for (template, keys) in prefixes.iter().enumerate() {
-                let times = next.iter().filter(|(t, _)| *t as usize == template).count() as u32;
+                let count =
+                    |of: &[(u32, u32)]| of.iter().filter(|(t, _)| *t as usize == template).count() as u32;
+                let times = if waiting == 0 { count(next) } else { need(count(next), count(later)) };
                 if times > 0 {
                     outlook.needs.extend(keys.iter().map(|key| (*key, times)));
                     outlook.chains.push(Chain {
@@ -303,6 +308,20 @@ mod tests {
                 rate.gain() * 100.0
             );
             assert!(rate.gain() >= 0.3, "{rate:?}");
+        }
+    }
+
+    /// Whatever is in hand: to be told of the queue behind it must not cost what that alone would find.
+    #[test]
+    fn what_waits_adds_to_what_is_in_hand() {
+        for (seed, blocks) in [(1, 400), (2, 500), (3, 600), (4, 800)] {
+            let workload = PolicyWorkload { seed, blocks, ..PolicyWorkload::default() };
+            for in_hand in [1, 4, 16] {
+                let found =
+                    [0, 1000].map(|waiting| Replay::run(&workload, in_hand, waiting, 0).hits.0 as f64);
+                println!("{blocks} blocks, {in_hand} in hand: {:+.1} %", (found[1] / found[0] - 1.0) * 100.0);
+                assert!(found[1] >= 0.97 * found[0], "{blocks} blocks, {in_hand} in hand: {found:?}");
+            }
         }
     }
 

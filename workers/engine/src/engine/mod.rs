@@ -239,7 +239,7 @@ impl<R: Runner> EngineCore<R> {
                     tuning.needs.clone_from(&outlook.needs);
                 }
                 if let Some(metrics) = &self.metrics {
-                    metrics.expect(&outlook.chains);
+                    metrics.expect(outlook.chains.len());
                 }
                 self.prefetch.forecast(outlook);
             }
