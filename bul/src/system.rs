@@ -145,6 +145,8 @@ impl System {
                 lease: Duration::from_secs(config.worker.lease_s.max(1)),
                 attempt_max: Duration::from_secs(config.worker.attempt_s_max.max(1)),
                 newer_max: Duration::from_secs(config.worker.newer_s_max),
+                keep_texts_after: (config.worker.keep_texts_after_ms > 0)
+                    .then(|| Duration::from_millis(config.worker.keep_texts_after_ms)),
                 lanes: wire::lanes(config)?,
                 ..wire::sampling(config)
             };
@@ -152,6 +154,7 @@ impl System {
                 store: self.store.clone(),
                 broker: self.broker.clone(),
                 adopt: adopt.clone(),
+                model_key: wire::model_key(config, &model.info()),
                 model: model.clone(),
                 catalog: self.catalog.clone(),
                 pdf: pdf.clone(),
@@ -218,12 +221,10 @@ impl System {
             }
             Some(_) | None => None,
         };
-        // A remote model has no fingerprint: its address and name stand for it.
-        let name = if info.fingerprint.is_empty() { &config.model.spec } else { &info.fingerprint };
         let texts = Texts {
             cache: opened.cache,
             ttl: Duration::from_secs(config.cache.ttl_s),
-            model: format!("{}/{name}/{}", info.kind, info.precision),
+            model: wire::model_key(config, &info),
         };
         Ok(Arc::new(Model::new(model, Some(texts), breaker)))
     }

@@ -11,7 +11,7 @@ use bul_broker_nats::NatsBroker;
 use bul_broker_rabbitmq::RabbitBroker;
 use bul_cache::{CacheOptions, DiskOptions, Location, MemoryOptions, RedisOptions};
 use bul_config::Config;
-use bul_engine::{Generate, ModelSpec};
+use bul_engine::{Generate, ModelInfo, ModelSpec};
 use bul_job::{Lane, RetryPolicy, Rules, TenantId, TenantLimits};
 use bul_store::{Retention, Store};
 use bul_store_postgres::PostgresStore;
@@ -363,6 +363,12 @@ pub fn sampling(config: &Config) -> WorkerOptions {
     } else {
         usual
     }
+}
+
+/// Tells the model from every other that writes other texts. A remote one has no fingerprint: its address and name stand for it.
+pub fn model_key(config: &Config, info: &ModelInfo) -> String {
+    let name = if info.fingerprint.is_empty() { &config.model.spec } else { &info.fingerprint };
+    format!("{}/{name}/{}", info.kind, info.precision)
 }
 
 /// The lanes a worker serves.

@@ -255,6 +255,10 @@ pub struct Worker {
     /// dead letter. Too low: an upgrade that takes longer leaves letters to replay. Too high: one that was forgotten
     /// is noticed late.
     pub newer_s_max: u64,
+    /// Texts that took the model at least this long are kept in the store until their job has ended, milliseconds: after a crash
+    /// in the middle of a document they are not written again. Too low: a commit for texts that are cheaper to write again. 0
+    /// keeps none.
+    pub keep_texts_after_ms: u64,
     /// Lanes to serve; empty for all.
     pub lanes: Vec<String>,
     /// Workers in one process, each with `concurrency` jobs in work; they share the model.
@@ -269,6 +273,7 @@ impl Default for Worker {
             grace_s: 20,
             attempt_s_max: 1800,
             newer_s_max: 600,
+            keep_texts_after_ms: 500,
             lanes: Vec::new(),
             replicas: 1,
         }

@@ -45,6 +45,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("BUL_WORKER_GRACE_S", "worker.grace_s"),
     ("BUL_WORKER_ATTEMPT_S_MAX", "worker.attempt_s_max"),
     ("BUL_WORKER_NEWER_S_MAX", "worker.newer_s_max"),
+    ("BUL_WORKER_KEEP_TEXTS_AFTER_MS", "worker.keep_texts_after_ms"),
     ("BUL_WORKER_LANES", "worker.lanes"),
     ("BUL_WORKER_REPLICAS", "worker.replicas"),
     ("BUL_RETRY_BASE_MS", "retry.base_ms"),

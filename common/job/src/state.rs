@@ -206,6 +206,14 @@ impl JobCore {
         }
     }
 
+    /// Whether this attempt is in charge, for what is written beside the job while it runs.
+    ///
+    /// # Errors
+    /// As [`Self::apply`] refuses what another attempt asks for.
+    pub fn check_fence(&self, attempt: AttemptNo) -> Result<(), Refused> {
+        if self.state.is_final() { Err(Refused::Final(self.state)) } else { self.fence(attempt) }
+    }
+
     /// Refuses everyone but the attempt in charge.
     fn fence(&self, attempt: AttemptNo) -> Result<(), Refused> {
         match self.state {

@@ -50,6 +50,23 @@ fn a_redelivered_finished_job_is_refused_without_change() {
     assert_eq!(core, before);
 }
 
+/// What is written beside a job is fenced like its end.
+#[test]
+fn the_fence_lets_through_whoever_could_extend_its_lease() {
+    let mut cores = vec![queued(3), running(3)];
+    let mut ends = running(3);
+    step(&mut ends, Input::Complete { attempt: AttemptNo(1) }, 1).unwrap();
+    let mut crashed = running(3);
+    step(&mut crashed, Input::Due, 31).unwrap();
+    cores.extend([ends, crashed]);
+    for core in cores {
+        for attempt in [AttemptNo(0), AttemptNo(1), AttemptNo(2)] {
+            let extended = step(&mut core.clone(), Input::Extend { attempt, lease: LEASE }, 40).map(drop);
+            assert_eq!(core.check_fence(attempt), extended, "{core:?} {attempt:?}");
+        }
+    }
+}
+
 #[test]
 fn a_thawed_worker_cannot_commit() {
     let mut core = running(3);

@@ -93,6 +93,7 @@ fn output() -> Output {
         title: "Invoice for Muster und Söhne GmbH".into(),
         usage: Usage { model: "scripted".into(), output_tokens: 40, ..Usage::default() },
         findings: Vec::new(),
+        kept_texts: false,
     }
 }
 

@@ -10,8 +10,8 @@ use bul_job::{
 use bul_store::{Attempt, Begin, Extended, JobStatus, Output, StoreError, Usage};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use sqlx::PgConnection;
 use sqlx::postgres::PgBindIterExt;
+use sqlx::{Executor, PgConnection};
 use uuid::Uuid;
 
 use crate::Shared;
@@ -20,6 +20,7 @@ use crate::fault::{Fault, corrupt, unique};
 use crate::limits;
 use crate::rows::{Job, column, finite, json, narrow, text, to_json};
 use crate::steps::{Move, Step, Steps, write_any};
+use crate::texts;
 use crate::transition::Draft;
 use crate::watches::Watches;
 
@@ -208,6 +209,7 @@ pub(crate) struct CompleteOp {
     usage: Usage,
     findings: Option<String>,
     receipt: Option<String>,
+    may_have_texts: bool,
 }
 
 impl CompleteOp {
@@ -222,6 +224,7 @@ impl CompleteOp {
             usage,
             findings,
             receipt: output.usage.receipt.to_text(),
+            may_have_texts: output.kept_texts || attempt.0 > 1,
         })
     }
 }
@@ -263,7 +266,20 @@ impl Step for CompleteStep {
     ) -> BoxFuture<'w, Result<HashSet<Uuid>, Fault>> {
         let results: Vec<(&Draft, &CompleteOp)> =
             moves.iter().map(|step| (&step.draft, &batch[step.cause].op)).collect();
-        async move { write_completed(shared, conn, &results, now).await }.boxed()
+        async move {
+            let has_texts = |(draft, op): &(&Draft, &CompleteOp)| op.may_have_texts.then_some(draft.job.id);
+            let mut texts: Vec<Uuid> = results.iter().filter_map(has_texts).collect();
+            if texts.is_empty() {
+                return write_completed(shared, conn, &results, now).await;
+            }
+            conn.execute("BEGIN").await?;
+            let written = write_completed(shared, conn, &results, now).await?;
+            texts.retain(|id| written.contains(id));
+            texts::forget(conn, &texts).await?;
+            conn.execute("COMMIT").await?;
+            Ok(written)
+        }
+        .boxed()
     }
 }
 

@@ -12,6 +12,7 @@ use crate::queries::{lock, save_locked};
 use crate::rows::{
     body, count, dead_reason, id, lane_column, narrow, readable, tenant as tenant_of, text, to_json, uuid,
 };
+use crate::texts;
 use crate::transition::Draft;
 
 /// Bytes of an unreadable message that a list shows.
@@ -194,6 +195,7 @@ pub(crate) async fn purge(
         .bind(uuid(id))
         .execute(&mut *conn)
         .await?;
+    texts::forget(conn, &[uuid(id)]).await?;
     add_audit(conn, tenant, now, id, (actor, "dlq.purge"), "").await
 }
 

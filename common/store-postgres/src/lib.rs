@@ -31,6 +31,7 @@ mod schedules;
 mod server;
 mod steps;
 mod store;
+mod texts;
 mod time;
 mod transition;
 mod watches;

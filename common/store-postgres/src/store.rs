@@ -11,9 +11,9 @@ use bul_job::{
 };
 use bul_store::{
     Accepted, ApiKey, AuditLine, BacklogFilter, Begin, BreakerReport, DeadFilter, DeadLetter, Due, Extended,
-    JobDetail, JobFilter, JobStatus, JobSummary, NewJob, OpenBreaker, Output, Place, Presence, Pruned,
-    ReplayAs, Retention, Schedule, ScheduleChange, Store, StoreError, StoreInfo, TenantAccount, Unread,
-    UnreadableMessage, UsageLine, Waiting,
+    JobDetail, JobFilter, JobStatus, JobSummary, KeptText, NewJob, OpenBreaker, Output, Place, Presence,
+    Pruned, ReplayAs, Retention, Schedule, ScheduleChange, Store, StoreError, StoreInfo, TenantAccount,
+    Unread, UnreadableMessage, UsageLine, Waiting,
 };
 
 use crate::accept::Prepared;
@@ -22,7 +22,7 @@ use crate::fault::{Fault, Kind, unanswered};
 use crate::rows::{narrow, uuid};
 use crate::{
     PostgresStore, accept, backlog, breakers, confirm, dead_letters, dispatch, keys, ledger, limits, prune,
-    queries, schedules, workers,
+    queries, schedules, texts, workers,
 };
 
 /// How long a call that is not batched may take, the wait for a connection included: what ends the wait
@@ -171,6 +171,14 @@ impl Store for PostgresStore {
 
     async fn extend(&self, id: JobId, attempt: AttemptNo, lease: Duration) -> Result<Extended, StoreError> {
         Ok(self.other(id, Other::Extend { attempt, lease }).await?.extended)
+    }
+
+    async fn keep_text(&self, id: JobId, attempt: AttemptNo, text: &KeptText) -> Result<(), StoreError> {
+        in_tx!(self.inner.system, write(), |conn| texts::keep(conn, id, attempt, text))
+    }
+
+    async fn kept_texts(&self, id: JobId) -> Result<Vec<KeptText>, StoreError> {
+        in_tx!(self.inner.system, read(), |conn| texts::kept(conn, id))
     }
 
     async fn complete(&self, id: JobId, attempt: AttemptNo, output: &Output) -> Result<(), StoreError> {

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::Shared;
 use crate::fault::{Fault, corrupt};
 use crate::rows::{BODY, Job, class_name, column, id_millis, narrow, text};
+use crate::texts;
 use crate::watches::{Watches, needs_watch};
 
 /// A job that ended this long after the time in its id is found by `jobs_late`, milliseconds.
@@ -173,8 +174,8 @@ pub(crate) async fn save(
     Ok(saved.into_iter().collect())
 }
 
-/// Records attempts that these transitions have ended, and announces new due times, in the transaction
-/// of [`save`].
+/// Records attempts that these transitions have ended, removes texts of cancelled jobs, and announces new due times, in the
+/// transaction of [`save`].
 pub(crate) async fn record(conn: &mut PgConnection, now: Timestamp, written: &[&Draft]) -> Result<(), Fault> {
     let ended: Vec<(&Job, &EndedAttempt)> =
         written.iter().filter_map(|draft| Some((&draft.job, draft.ended.as_ref()?))).collect();
@@ -197,5 +198,9 @@ pub(crate) async fn record(conn: &mut PgConnection, now: Timestamp, written: &[&
             .execute(&mut *conn)
             .await?;
     }
+    // Without an attempt there was nobody to keep a text.
+    let cancelled = written.iter().map(|draft| &draft.job).filter(|job| job.core.state == State::Cancelled);
+    let cancelled: Vec<Uuid> = cancelled.filter(|job| job.core.attempt.0 > 0).map(|job| job.id).collect();
+    texts::forget(conn, &cancelled).await?;
     Watches::new(now, written.iter().filter_map(|draft| draft.watch())).add(conn).await
 }

@@ -157,5 +157,6 @@ fn output() -> Output {
         title: "Invoice 4711 for Acme".into(),
         usage,
         findings: Vec::new(),
+        kept_texts: false,
     }
 }

@@ -10,6 +10,7 @@ use bul_store::{Attempt, Begin, Extended, JobStatus, Output, StoreError, Usage};
 
 use crate::fault::{Fault, corrupt, unique};
 use crate::rows::{blob, column, json, micros};
+use crate::texts;
 use crate::transition::{Draft, all};
 use crate::wide::{Binds, Wide};
 use crate::writer::Tx;
@@ -103,6 +104,7 @@ pub(crate) struct Produced {
     /// Apart, since calls of all kinds go through one channel and would be as large as this one.
     usage: Box<Usage>,
     findings: Option<String>,
+    kept_texts: bool,
 }
 
 impl Produced {
@@ -119,6 +121,7 @@ impl Produced {
             title: output.title.clone(),
             usage: Box::new(output.usage.clone()),
             findings,
+            kept_texts: output.kept_texts,
         })
     }
 }
@@ -226,6 +229,10 @@ pub(crate) async fn write_completed(tx: &mut Tx, completed: &[(&Draft, &Produced
             .put(usage.receipt.to_text());
     };
     all(completed.len(), COMPLETE.execute(&mut tx.conn, completed, bind).await?)?;
+    let may_have_texts =
+        |(draft, output): &&(&Draft, &Produced)| output.kept_texts || draft.job.core.attempt.0 > 1;
+    let texts: Vec<JobId> = completed.iter().filter(may_have_texts).map(|(draft, _)| draft.job.id).collect();
+    texts::forget(tx, &texts).await?;
     let documents: Vec<(JobId, Format, &[u8])> = completed
         .iter()
         .flat_map(|(draft, output)| output.documents.iter().map(move |d| (draft.job.id, d.0, d.1.as_slice())))

@@ -9,6 +9,7 @@ use crate::from_row::row;
 use crate::rows::{
     Job, blob, body, count, dead_reason, id, id_list, micros, readable, tenant as tenant_of, time,
 };
+use crate::texts;
 use crate::transition::{apply, load_of};
 use crate::writer::Tx;
 
@@ -181,6 +182,7 @@ pub(crate) async fn purge(tx: &mut Tx, tenant: TenantId, id: JobId, actor: Strin
         .await?;
     sqlx::query(include_str!("../queries/purge_payload.sql")).bind(blob(id)).execute(&mut tx.conn).await?;
     sqlx::query(include_str!("../queries/purge_attempts.sql")).bind(blob(id)).execute(&mut tx.conn).await?;
+    texts::forget(tx, &[id]).await?;
     add_audit(tx, &tenant, id, actor, "dlq.purge", String::new()).await
 }
 

@@ -29,6 +29,7 @@ mod set;
 mod snapshot;
 mod steps;
 mod store;
+mod texts;
 mod transition;
 mod wide;
 mod workers;

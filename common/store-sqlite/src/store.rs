@@ -10,9 +10,9 @@ use bul_job::{
 };
 use bul_store::{
     Accepted, ApiKey, AuditLine, BacklogFilter, Begin, BreakerReport, DeadFilter, DeadLetter, Due, Extended,
-    JobDetail, JobFilter, JobStatus, JobSummary, NewJob, OpenBreaker, Output, Place, Presence, Pruned,
-    ReplayAs, Retention, Schedule, ScheduleChange, Store, StoreError, StoreInfo, TenantAccount, Unread,
-    UnreadableMessage, UsageLine, Waiting,
+    JobDetail, JobFilter, JobStatus, JobSummary, KeptText, NewJob, OpenBreaker, Output, Place, Presence,
+    Pruned, ReplayAs, Retention, Schedule, ScheduleChange, Store, StoreError, StoreInfo, TenantAccount,
+    Unread, UnreadableMessage, UsageLine, Waiting,
 };
 
 use crate::attempts::{Call, Produced};
@@ -20,7 +20,7 @@ use crate::intake::Prepared;
 use crate::steps::Step;
 use crate::{
     SqliteStore, backlog, breakers, dead_letters, dispatch, intake, keys, ledger, limits, prune, queries,
-    schedules, workers,
+    schedules, texts, workers,
 };
 
 const DURABILITY: &str = "an answered write is synced to the disk (write-ahead log, synchronous=FULL) \
@@ -103,6 +103,15 @@ impl Store for SqliteStore {
     async fn extend(&self, id: JobId, attempt: AttemptNo, lease: Duration) -> Result<Extended, StoreError> {
         let call = Call::Extend { attempt, lease };
         Ok(self.writer.step(Step { id, call }).await?.now()?.1)
+    }
+
+    async fn keep_text(&self, id: JobId, attempt: AttemptNo, text: &KeptText) -> Result<(), StoreError> {
+        let text = text.clone();
+        self.writer.run(move |tx| Box::pin(texts::keep(tx, id, attempt, text))).await
+    }
+
+    async fn kept_texts(&self, id: JobId) -> Result<Vec<KeptText>, StoreError> {
+        self.read(move |conn| Box::pin(texts::kept(conn, id))).await
     }
 
     async fn complete(&self, id: JobId, attempt: AttemptNo, output: &Output) -> Result<(), StoreError> {

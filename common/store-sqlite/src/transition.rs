@@ -18,6 +18,7 @@ use sqlx::{FromRow, Row};
 use crate::fault::{Fault, corrupt};
 use crate::limits::Counts;
 use crate::rows::{Job, JobRow, blob, class_name, column, id, micros, whole};
+use crate::texts;
 use crate::wide::{Binds, Wide};
 use crate::writer::Tx;
 
@@ -118,7 +119,7 @@ impl Draft {
 }
 
 /// Loads a job whatever its tenant, to change it.
-async fn load(tx: &mut Tx, id: JobId) -> Result<Job, Fault> {
+pub(crate) async fn load(tx: &mut Tx, id: JobId) -> Result<Job, Fault> {
     tx.recent.take(id);
     sqlx::query_as::<_, JobRow>(include_str!("../queries/load_job.sql"))
         .bind(blob(id))
@@ -226,7 +227,11 @@ pub(crate) async fn write_moved(tx: &mut Tx, drafts: &[&Draft]) -> Result<(), Fa
             .put(core.parked.map(Parked::as_str));
     };
     all(moved.len(), SAVE.execute(&mut tx.conn, &moved, bind).await?)?;
-    write_ended(tx, &moved).await
+    write_ended(tx, &moved).await?;
+    // Without an attempt there was nobody to keep a text.
+    let cancelled = moved.iter().filter(|d| d.job.core.state == State::Cancelled && d.job.core.attempt.0 > 0);
+    let cancelled: Vec<JobId> = cancelled.map(|draft| draft.job.id).collect();
+    texts::forget(tx, &cancelled).await
 }
 
 async fn write_ended(tx: &mut Tx, drafts: &[&Draft]) -> Result<(), Fault> {

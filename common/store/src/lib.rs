@@ -15,6 +15,7 @@ mod limits;
 mod newer;
 mod receipt;
 mod retention;
+mod texts;
 mod types;
 mod unreadable;
 mod words;
@@ -36,6 +37,7 @@ pub use limits::{KnownLimits, Place, TenantAccount, Turns};
 pub use newer::{Unread, unread};
 pub use receipt::Receipt;
 pub use retention::{Fate, Pruned, Retention};
+pub use texts::{KeptText, TEXT_BYTES_MAX, TEXTS_MAX};
 pub use types::*;
 pub use unreadable::UnreadableMessage;
 pub use words::Words;
@@ -100,6 +102,15 @@ pub trait Store: Send + Sync {
     /// Extends the lease; tells whether the user asked the job to end. [`StoreError::Refused`] when
     /// another attempt has taken over.
     async fn extend(&self, id: JobId, attempt: AttemptNo, lease: Duration) -> Result<Extended, StoreError>;
+
+    /// Keeps a finished text of the attempt for the next one, should this one be lost, fenced by the attempt. The answer to a
+    /// request that is kept already is left as it is, and beyond [`TEXTS_MAX`] nothing is kept. Texts go when the job is
+    /// completed (see [`Output::kept_texts`]) or cancelled; a dead letter has its own until it is purged or removed, so that
+    /// its replay goes on where it was.
+    async fn keep_text(&self, id: JobId, attempt: AttemptNo, text: &KeptText) -> Result<(), StoreError>;
+
+    /// What earlier attempts of a job have kept; nothing for a job that is unknown.
+    async fn kept_texts(&self, id: JobId) -> Result<Vec<KeptText>, StoreError>;
 
     /// Stores the documents and ends the job, in one transaction, fenced by the attempt.
     async fn complete(&self, id: JobId, attempt: AttemptNo, output: &Output) -> Result<(), StoreError>;

@@ -17,6 +17,8 @@ pub struct Receipt {
     pub remote_tokens: u64,
     /// Answers that were another request's: the same one was being computed already.
     pub attached: u64,
+    /// Answers that an earlier attempt of the job had kept.
+    pub kept_texts: u64,
     /// How often its requests gave their memory back to others and started again.
     pub preemptions: u64,
     /// Tokens computed again because of that.
@@ -36,6 +38,7 @@ impl Receipt {
             ("disk_tokens", self.disk_tokens),
             ("remote_tokens", self.remote_tokens),
             ("attached", self.attached),
+            ("kept_texts", self.kept_texts),
             ("preemptions", self.preemptions),
             ("recomputed_tokens", self.recomputed_tokens),
         ];

@@ -176,6 +176,9 @@ pub struct Output {
     pub usage: Usage,
     /// Results of the checks: a JSON array of findings.
     pub findings: Vec<serde_json::Value>,
+    /// Whether this attempt has kept texts, which go now. Those of earlier attempts go by themselves: a job that was
+    /// completed at once and kept nothing costs no look at them.
+    pub kept_texts: bool,
 }
 
 /// Cost of a job.

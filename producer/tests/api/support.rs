@@ -206,6 +206,7 @@ impl App {
             title: title.into(),
             usage: Usage { prompt_tokens: 7, output_tokens: 3, ..Usage::default() },
             findings: Vec::new(),
+            kept_texts: false,
         };
         self.store.complete(id, attempt.attempt, &output).await.unwrap();
     }

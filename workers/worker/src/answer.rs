@@ -5,12 +5,11 @@
 use std::collections::BTreeMap;
 
 use bul_engine::{Constraint, Receipt};
-use bul_store::Attempt;
 use bul_template::{ANSWER, Plan};
-use tokio_util::sync::CancellationToken;
 
 use crate::Worker;
 use crate::outcome::Stop;
+use crate::prose::Writing;
 
 /// Room for the value, tokens, where the job sets no limit.
 const TOKENS: usize = 1024;
@@ -19,17 +18,17 @@ impl Worker {
     /// Has the value of a plan written; nothing for a plan without one.
     pub(crate) async fn write_answer(
         &self,
-        attempt: &Attempt,
+        writing: &Writing<'_>,
         plan: &Plan,
-        cancel: &CancellationToken,
     ) -> Result<(BTreeMap<String, String>, Receipt), Stop> {
         let Some(ask) = plan.answer() else { return Ok(Default::default()) };
         let _expected = self.ahead.expect(&ask.system, 1);
-        let constraint = Constraint::Schema { schema: ask.schema.clone() };
-        let prompt = (ask.system.clone(), ask.user.clone());
-        let tokens = room(self.model.info().context_tokens);
-        let request = self.request(attempt, &part(attempt.failures), prompt, constraint, tokens);
-        let done = self.written(attempt, ANSWER, request, cancel).await?;
+        let (part, tokens) = (part(writing.attempt.failures), room(self.model.info().context_tokens));
+        let request = || {
+            let constraint = Constraint::Schema { schema: ask.schema.clone() };
+            self.request(writing, &part, (ask.system.clone(), ask.user.clone()), constraint, tokens)
+        };
+        let done = self.written(writing, ANSWER, request).await?;
         Ok((BTreeMap::from([(ANSWER.to_owned(), done.text)]), done.receipt))
     }
 }

@@ -27,6 +27,7 @@ use tracing::{Instrument, debug, info_span, warn};
 
 use crate::company::Place;
 use crate::outcome::Stop;
+use crate::prose::Writing;
 use crate::{Taken, Worker};
 
 /// Wait before a message is handed out again when the store did not answer.
@@ -144,20 +145,24 @@ impl Worker {
         let started = Instant::now();
         let mut plan = self.plan(attempt).await?;
         let generating = Instant::now();
-        let (texts, receipt) = self.generate(attempt, &mut plan, cancel).await?;
+        let texts = self.earlier_texts(attempt).await;
+        let writing = Writing { attempt, cancel, texts: &texts };
+        let (written, receipt) = self.generate(&writing, &mut plan).await?;
         let generate_ms = ms(generating);
-        let assembled = assemble(plan, texts).await?;
+        let assembled = assemble(plan, written).await?;
         let title = assembled.document.meta.title.clone();
-        let writing = Instant::now();
+        let formatting = Instant::now();
         let (documents, unwritten) = self.write(attempt, assembled.document, assembled.answer).await?;
+        let write_ms = ms(formatting);
         let findings = assembled
             .findings
             .iter()
             .chain(&unwritten)
             .filter_map(|f| serde_json::to_value(f).ok())
             .collect();
-        let usage = self.usage(&receipt, generate_ms, ms(writing), ms(started));
-        Ok(Output { documents, title, usage, findings })
+        let mut usage = self.usage(&receipt, generate_ms, write_ms, ms(started));
+        usage.receipt.kept_texts = texts.used();
+        Ok(Output { documents, title, usage, findings, kept_texts: texts.has_kept() })
     }
 
     /// Computes everything but the prose; off the async threads where that takes long: a report may hold 100,000 rows.
@@ -191,6 +196,7 @@ impl Worker {
                 disk_tokens: receipt.disk_tokens,
                 remote_tokens: receipt.remote_tokens,
                 attached: receipt.attached,
+                kept_texts: 0,
                 preemptions: receipt.preemptions,
                 recomputed_tokens: receipt.recomputed_tokens,
                 queue_ms: receipt.queue_ms,

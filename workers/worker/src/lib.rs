@@ -19,6 +19,7 @@ mod outcome;
 mod pardon;
 mod prose;
 mod pull;
+mod texts;
 mod warm;
 mod write;
 
@@ -64,6 +65,9 @@ pub struct WorkerOptions {
     pub temperature: f32,
     /// Nucleus of jobs that ask for none.
     pub top_p: f32,
+    /// A text that the model took at least this long for is kept in the store, for the attempt that follows should this one be
+    /// lost; `None` keeps none.
+    pub keep_texts_after: Option<Duration>,
 }
 
 impl Default for WorkerOptions {
@@ -78,6 +82,7 @@ impl Default for WorkerOptions {
             writers_max: 2,
             temperature: 0.7,
             top_p: 0.9,
+            keep_texts_after: Some(Duration::from_millis(500)),
         }
     }
 }
@@ -108,6 +113,7 @@ pub struct Worker {
     broker: Arc<dyn Broker>,
     adopt: Arc<dyn Adopt>,
     model: Arc<dyn Generate>,
+    model_key: String,
     catalog: Arc<Catalog>,
     pdf: Arc<PdfWriter>,
     writers: Arc<Semaphore>,
@@ -130,6 +136,8 @@ pub struct Parts {
     pub adopt: Arc<dyn Adopt>,
     /// Writer of prose.
     pub model: Arc<dyn Generate>,
+    /// Tells the model from every other that writes other texts; kept texts are for it alone.
+    pub model_key: String,
     /// Templates.
     pub catalog: Arc<Catalog>,
     /// PDF writer.
@@ -154,6 +162,7 @@ impl Worker {
             adopt: parts.adopt,
             ahead: parts.ahead,
             model: parts.model,
+            model_key: parts.model_key,
             catalog: parts.catalog,
             pdf: parts.pdf,
             metrics: parts.metrics,

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Worker;
 use crate::outcome::Stop;
+use crate::texts::Texts;
 
 /// Slots of one document that are written at the same time.
 const SLOTS_MAX: usize = 4;
@@ -27,27 +28,34 @@ const PIECES_MAX: usize = 256;
 /// Time between two events with pieces of one text.
 const PIECES_EVERY: Duration = Duration::from_millis(40);
 
+/// What the requests of one attempt have in common.
+pub(crate) struct Writing<'a> {
+    pub(crate) attempt: &'a Attempt,
+    pub(crate) cancel: &'a CancellationToken,
+    pub(crate) texts: &'a Texts,
+}
+
 impl Worker {
     /// Writes all prose of a plan. Texts are keyed by slot.
     pub(crate) async fn generate(
         &self,
-        attempt: &Attempt,
+        writing: &Writing<'_>,
         plan: &mut Plan,
-        cancel: &CancellationToken,
     ) -> Result<(BTreeMap<String, String>, Receipt), Stop> {
-        let started = std::time::Instant::now();
+        let (attempt, started) = (writing.attempt, std::time::Instant::now());
         if plan.answer().is_some() {
-            let written = self.write_answer(attempt, plan, cancel).await;
+            let written = self.write_answer(writing, plan).await;
             self.metrics.stage("generate", started.elapsed());
             return written;
         }
         let mut receipt = Receipt::default();
         if let Some(outline) = plan.outline() {
-            let constraint = Constraint::Outline { items: outline.items };
-            let tokens = outline.items * TOKENS_PER_HEADING;
-            let request =
-                self.request(attempt, "outline", (outline.system, outline.user), constraint, tokens);
-            let done = self.model.generate(request, None, cancel.clone()).await?;
+            let ask = || {
+                let constraint = Constraint::Outline { items: outline.items };
+                let prompt = (outline.system.clone(), outline.user.clone());
+                self.request(writing, "outline", prompt, constraint, outline.items * TOKENS_PER_HEADING)
+            };
+            let done = self.asked(writing, ask, None).await?;
             receipt.add(&done.receipt);
             plan.expand(&headings(&done.text))?;
         }
@@ -60,7 +68,7 @@ impl Worker {
         let rest = first.split_off(total.min(1));
         for group in [first, rest] {
             let mut written = stream::iter(group)
-                .map(|slot| async move { self.slot(attempt, slot, cancel, &[]).await })
+                .map(|slot| async move { self.slot(writing, slot, &[]).await })
                 .buffer_unordered(SLOTS_MAX);
             while let Some((id, text, cost)) = written.try_next().await? {
                 receipt.add(&cost);
@@ -69,7 +77,7 @@ impl Worker {
                 self.progress(attempt, "generate", texts.len(), total).await;
             }
         }
-        receipt.add(&self.rewrite_repeats(attempt, plan, &mut texts, cancel).await?);
+        receipt.add(&self.rewrite_repeats(writing, plan, &mut texts).await?);
         self.metrics.stage("generate", started.elapsed());
         Ok((texts, receipt))
     }
@@ -78,10 +86,9 @@ impl Worker {
     /// document order, so that a retry of the job comes to the same document.
     async fn rewrite_repeats(
         &self,
-        attempt: &Attempt,
+        writing: &Writing<'_>,
         plan: &Plan,
         texts: &mut BTreeMap<String, String>,
-        cancel: &CancellationToken,
     ) -> Result<Receipt, Stop> {
         let mut receipt = Receipt::default();
         let mut said = Vec::new();
@@ -89,7 +96,7 @@ impl Worker {
             let Some(text) = texts.get(&slot.id).cloned() else { continue };
             let before = repeats(&text, &said);
             if before > 0 {
-                let (id, new, cost) = self.slot(attempt, slot.clone(), cancel, &said).await?;
+                let (id, new, cost) = self.slot(writing, slot.clone(), &said).await?;
                 receipt.add(&cost);
                 if repeats(&new, &said) < before && slot.contradictions(&new) <= slot.contradictions(&text) {
                     texts.insert(id, new);
@@ -104,9 +111,8 @@ impl Worker {
     /// has been `said` already.
     async fn slot(
         &self,
-        attempt: &Attempt,
+        writing: &Writing<'_>,
         slot: ProseSlot,
-        cancel: &CancellationToken,
         said: &[String],
     ) -> Result<(String, String, Receipt), Stop> {
         let mut receipt = Receipt::default();
@@ -117,7 +123,7 @@ impl Worker {
                 (take, true) => format!("{}#{take}", slot.id),
                 (take, false) => format!("{}~{take}", slot.id),
             };
-            let done = self.take(attempt, &slot, &part, said, cancel).await?;
+            let done = self.take(writing, &slot, &part, said).await?;
             receipt.add(&done.receipt);
             let wrong = slot.contradictions(&done.text) + repeats(&done.text, said);
             if best.as_ref().is_none_or(|(least, _)| wrong < *least) {
@@ -133,30 +139,30 @@ impl Worker {
 
     async fn take(
         &self,
-        attempt: &Attempt,
+        writing: &Writing<'_>,
         slot: &ProseSlot,
         part: &str,
         said: &[String],
-        cancel: &CancellationToken,
     ) -> Result<Completion, Stop> {
-        let constraint =
-            Constraint::Prose { facts: slot.facts.clone(), sentences: slot.sentences, said: said.to_vec() };
-        let tokens = slot.sentences * TOKENS_PER_SENTENCE;
-        let prompt = (slot.system.clone(), slot.user.clone());
-        let request = self.request(attempt, part, prompt, constraint, tokens);
-        self.written(attempt, &slot.id, request, cancel).await
+        let ask = || {
+            let (facts, sentences, said) = (slot.facts.clone(), slot.sentences, said.to_vec());
+            let constraint = Constraint::Prose { facts, sentences, said };
+            let prompt = (slot.system.clone(), slot.user.clone());
+            self.request(writing, part, prompt, constraint, sentences * TOKENS_PER_SENTENCE)
+        };
+        self.written(writing, &slot.id, ask).await
     }
 
     /// Has one request answered, and tells the watchers of `slot` what is written meanwhile.
     pub(crate) async fn written(
         &self,
-        attempt: &Attempt,
+        writing: &Writing<'_>,
         slot: &str,
-        request: Request,
-        cancel: &CancellationToken,
+        ask: impl Fn() -> Request + Send + Sync,
     ) -> Result<Completion, Stop> {
+        let attempt = writing.attempt;
         let (pieces, mut heard) = mpsc::channel::<String>(PIECES_MAX);
-        let generate = self.model.generate(request, Some(pieces), cancel.clone());
+        let generate = self.asked(writing, ask, Some(pieces));
         let done = {
             let forward = self.forward(attempt, slot, &mut heard);
             tokio::pin!(forward);
@@ -167,7 +173,7 @@ impl Worker {
             }
         };
         self.tell_pieces(attempt, slot, &mut heard, String::new()).await;
-        Ok(done?)
+        done
     }
 
     /// Tells the watchers what has been written, a few times a second: an event for each token would be most of the
@@ -202,12 +208,13 @@ impl Worker {
 
     pub(crate) fn request(
         &self,
-        attempt: &Attempt,
+        writing: &Writing<'_>,
         part: &str,
         (system, user): (String, String),
         constraint: Constraint,
         tokens: usize,
     ) -> Request {
+        let attempt = writing.attempt;
         let params = &attempt.job.params;
         Request {
             id: format!("{}/{part}", attempt.id),

@@ -126,6 +126,9 @@ fn finer(receipt: &Receipt) -> Vec<(&'static str, String)> {
     if receipt.attached > 0 {
         lines.push(("shared", format!("{} answers of requests under way", receipt.attached)));
     }
+    if receipt.kept_texts > 0 {
+        lines.push(("resumed", format!("{} texts kept by an earlier attempt", receipt.kept_texts)));
+    }
     if receipt.preemptions > 0 {
         let again = receipt.recomputed_tokens;
         lines.push(("preempted", format!("{} times, {again} tokens computed again", receipt.preemptions)));

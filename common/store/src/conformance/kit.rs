@@ -121,6 +121,7 @@ pub fn output() -> Output {
                 disk_tokens: 8,
                 remote_tokens: 4,
                 attached: 1,
+                kept_texts: 3,
                 preemptions: 2,
                 recomputed_tokens: 48,
                 queue_ms: 3.25,
@@ -128,6 +129,7 @@ pub fn output() -> Output {
             },
         },
         findings: vec![json!({"check": "spelling", "ok": true})],
+        kept_texts: false,
     }
 }
 

@@ -15,6 +15,7 @@ pub mod kit;
 pub mod limits;
 pub mod retention;
 pub mod schedules;
+pub mod texts;
 pub mod users;
 
 use std::sync::Arc;
@@ -116,6 +117,12 @@ macro_rules! store_conformance {
             attempts::a_job_whose_attempts_vanish_runs_alone,
             attempts::handing_back_spends_nothing,
             attempts::sixteen_workers_begin_one_attempt,
+            texts::the_next_attempt_finds_what_was_kept,
+            texts::whoever_has_lost_its_lease_keeps_nothing,
+            texts::texts_go_with_the_end_of_their_job,
+            texts::a_dead_letter_has_its_texts_until_it_is_purged,
+            texts::texts_go_with_a_job_that_is_removed,
+            texts::texts_keep_within_their_limits,
             users::cancel_in_every_state,
             users::a_running_job_hears_of_its_cancellation,
             users::lists_filter_page_and_follow_the_cursor,

@@ -160,6 +160,8 @@ shapes! {
         remote_tokens: u64,
         /// Answers that were another request's: the same one was being computed already.
         attached: u64,
+        /// Answers that an earlier attempt of the job had kept.
+        kept_texts: u64,
         /// How often its requests gave their memory back to others and started again.
         preemptions: u64,
         /// Tokens computed again because of that.
