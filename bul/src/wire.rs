@@ -361,7 +361,7 @@ pub fn sampling(config: &Config) -> WorkerOptions {
     if config.model.spec.is_empty() {
         WorkerOptions { temperature: 0.4, top_p: 0.85, ..usual }
     } else {
-        usual
+        WorkerOptions { session_turns: config.model.session_turns, ..usual }
     }
 }
 

@@ -209,7 +209,7 @@ fn problems(config: &Config) -> Vec<(&'static str, String)> {
 /// Ranges outside of which a process would stand still or fall over.
 fn numbers(config: &Config) -> Vec<(&'static str, String)> {
     let (model, worker, retry, limits) = (&config.model, &config.worker, &config.retry, &config.limits);
-    let ranges: [(&'static str, u64, u64, u64); 16] = [
+    let ranges: [(&'static str, u64, u64, u64); 17] = [
         ("broker_partitions", config.broker_partitions.into(), 1, bul_job::PARTITIONS_MAX.into()),
         ("model.threads", model.threads as u64, 0, 1_024),
         ("model.kv_mib_max", model.kv_mib_max as u64, 0, 1 << 20),
@@ -219,6 +219,7 @@ fn numbers(config: &Config) -> Vec<(&'static str, String)> {
         ("worker.lease_s", worker.lease_s, 5, 3_600),
         ("worker.grace_s", worker.grace_s, 0, 3_600),
         ("worker.attempt_s_max", worker.attempt_s_max, 1, 86_400),
+        ("model.session_turns", model.session_turns as u64, 0, bul_store::TURNS_MAX as u64),
         ("worker.newer_s_max", worker.newer_s_max, 0, 7 * 86_400),
         ("worker.keep_texts_after_ms", worker.keep_texts_after_ms, 0, 86_400_000),
         ("retry.base_ms", retry.base_ms, 1, 3_600_000),

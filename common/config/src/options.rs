@@ -128,6 +128,10 @@ pub struct ModelOptions {
     pub pinned_mib_max: usize,
     /// How long the keys and values of a session are kept for its next job, seconds; 0 for what the preset says.
     pub session_ttl_s: u64,
+    /// Earlier turns of its session that a job is told (jobs of the same tenant and `session_id` that were completed before it was
+    /// accepted), up to 32, as far as a quarter of the model's context holds them; 0 for none. The shipped model gets none: it was
+    /// trained on single prompts. Too many: prompts grow, and what was said long ago leads astray.
+    pub session_turns: usize,
     /// Counts what the other eviction policies would have found, in `bul_engine_shadow_hit_tokens_total`. Costs as `tune` does.
     pub compare_policies: bool,
     /// Disk for them, in the data folder, MiB; 0 for none. They hold text of tenants in the form of keys and values:
@@ -185,6 +189,7 @@ impl Default for ModelOptions {
             disk_compression: "lz4".into(),
             pinned_mib_max: 0,
             session_ttl_s: 0,
+            session_turns: 2,
             compare_policies: false,
             disk_mib_max: 0,
             remote_secret: Secret::default(),

@@ -23,6 +23,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("BUL_MODEL_DISK_COMPRESSION", "model.disk_compression"),
     ("BUL_MODEL_PINNED_MIB_MAX", "model.pinned_mib_max"),
     ("BUL_MODEL_SESSION_TTL_S", "model.session_ttl_s"),
+    ("BUL_MODEL_SESSION_TURNS", "model.session_turns"),
     ("BUL_MODEL_COMPARE_POLICIES", "model.compare_policies"),
     ("BUL_MODEL_TRIAL", "model.trial"),
     ("BUL_MODEL_KV", "model.kv"),

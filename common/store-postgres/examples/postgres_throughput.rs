@@ -94,6 +94,7 @@ fn output() -> Output {
         usage: Usage { model: "scripted".into(), output_tokens: 40, ..Usage::default() },
         findings: Vec::new(),
         kept_texts: false,
+        turn: None,
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bul_job::{
     Action, AttemptNo, Failure, Format, Input, JobId, Refused, State, TenantId, Timestamp, day_of, minute_of,
 };
-use bul_store::{Attempt, Begin, Extended, JobStatus, Output, StoreError, Usage};
+use bul_store::{Attempt, Begin, Extended, JobStatus, Output, SessionTurn, StoreError, Usage};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use sqlx::postgres::PgBindIterExt;
@@ -22,6 +22,7 @@ use crate::rows::{Job, column, finite, json, narrow, text, to_json};
 use crate::steps::{Move, Step, Steps, write_any};
 use crate::texts;
 use crate::transition::Draft;
+use crate::turns::{self, Said};
 use crate::watches::Watches;
 
 /// Longest lease: a worker that asks for more would hide its own death for longer.
@@ -210,6 +211,7 @@ pub(crate) struct CompleteOp {
     findings: Option<String>,
     receipt: Option<String>,
     may_have_texts: bool,
+    turn: Option<(String, SessionTurn)>,
 }
 
 impl CompleteOp {
@@ -225,7 +227,14 @@ impl CompleteOp {
             findings,
             receipt: output.usage.receipt.to_text(),
             may_have_texts: output.kept_texts || attempt.0 > 1,
+            turn: output.turn.clone(),
         })
+    }
+}
+
+impl CompleteOp {
+    fn said<'s>(&'s self, job: &'s Job) -> Option<Said<'s>> {
+        self.turn.as_ref().map(|(session, turn)| (job, session.as_str(), turn))
     }
 }
 
@@ -267,15 +276,18 @@ impl Step for CompleteStep {
         let results: Vec<(&Draft, &CompleteOp)> =
             moves.iter().map(|step| (&step.draft, &batch[step.cause].op)).collect();
         async move {
-            let has_texts = |(draft, op): &(&Draft, &CompleteOp)| op.may_have_texts.then_some(draft.job.id);
-            let mut texts: Vec<Uuid> = results.iter().filter_map(has_texts).collect();
-            if texts.is_empty() {
+            let is_plain = |op: &CompleteOp| !op.may_have_texts && op.turn.is_none();
+            if results.iter().all(|(_, op)| is_plain(op)) {
                 return write_completed(shared, conn, &results, now).await;
             }
             conn.execute("BEGIN").await?;
             let written = write_completed(shared, conn, &results, now).await?;
-            texts.retain(|id| written.contains(id));
+            let done = || results.iter().filter(|(draft, _)| written.contains(&draft.job.id));
+            let texts: Vec<Uuid> =
+                done().filter(|(_, op)| op.may_have_texts).map(|(draft, _)| draft.job.id).collect();
             texts::forget(conn, &texts).await?;
+            let said: Vec<Said<'_>> = done().filter_map(|(draft, op)| op.said(&draft.job)).collect();
+            turns::add(conn, now, &said).await?;
             conn.execute("COMMIT").await?;
             Ok(written)
         }

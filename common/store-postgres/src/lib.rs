@@ -34,6 +34,7 @@ mod store;
 mod texts;
 mod time;
 mod transition;
+mod turns;
 mod watches;
 mod workers;
 

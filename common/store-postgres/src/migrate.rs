@@ -11,13 +11,14 @@ use crate::open::OpenError;
 use crate::roles::Roles;
 
 /// The schema, one step per version.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("../migrations/0001_initial.sql"),
     include_str!("../migrations/0002_unreadable_once.sql"),
     include_str!("../migrations/0003_retention.sql"),
     include_str!("../migrations/0004_workers.sql"),
     include_str!("../migrations/0005_receipts.sql"),
     include_str!("../migrations/0006_kept_texts.sql"),
+    include_str!("../migrations/0007_session_turns.sql"),
 ];
 /// Advisory locks are numbers; this one is ours (`BULmigr1`).
 const LOCK: i64 = 0x4255_4c6d_6967_7231;

@@ -39,6 +39,7 @@ pub(crate) async fn prune(
         }
     }
     pruned.documents = run(conn, include_str!("../queries/prune_documents.sql"), &bare).await?;
+    run(conn, include_str!("../queries/prune_turns.sql"), &bare).await?;
     for state in remove(conn, keep, &gone, now).await? {
         pruned.count(state, 1);
     }

@@ -12,8 +12,8 @@ use bul_job::{
 use bul_store::{
     Accepted, ApiKey, AuditLine, BacklogFilter, Begin, BreakerReport, DeadFilter, DeadLetter, Due, Extended,
     JobDetail, JobFilter, JobStatus, JobSummary, KeptText, NewJob, OpenBreaker, Output, Place, Presence,
-    Pruned, ReplayAs, Retention, Schedule, ScheduleChange, Store, StoreError, StoreInfo, TenantAccount,
-    Unread, UnreadableMessage, UsageLine, Waiting,
+    Pruned, ReplayAs, Retention, Schedule, ScheduleChange, SessionTurn, Store, StoreError, StoreInfo,
+    TenantAccount, Unread, UnreadableMessage, UsageLine, Waiting,
 };
 
 use crate::accept::Prepared;
@@ -22,7 +22,7 @@ use crate::fault::{Fault, Kind, unanswered};
 use crate::rows::{narrow, uuid};
 use crate::{
     PostgresStore, accept, backlog, breakers, confirm, dead_letters, dispatch, keys, ledger, limits, prune,
-    queries, schedules, texts, workers,
+    queries, schedules, texts, turns, workers,
 };
 
 /// How long a call that is not batched may take, the wait for a connection included: what ends the wait
@@ -179,6 +179,16 @@ impl Store for PostgresStore {
 
     async fn kept_texts(&self, id: JobId) -> Result<Vec<KeptText>, StoreError> {
         in_tx!(self.inner.system, read(), |conn| texts::kept(conn, id))
+    }
+
+    async fn session_turns(
+        &self,
+        tenant: &TenantId,
+        session: &str,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<SessionTurn>, StoreError> {
+        in_tx!(self.inner.system, read(), |conn| turns::latest(conn, tenant, session, until, limit))
     }
 
     async fn complete(&self, id: JobId, attempt: AttemptNo, output: &Output) -> Result<(), StoreError> {

@@ -68,7 +68,9 @@ async fn a_query_as_the_tenant_role_sees_its_own_rows_only() {
     assert!(as_tenant(&server, Some("acme"), "SELECT body FROM kept_texts").is_err());
     as_tenant(&server, Some("globex"), "DELETE FROM kept_texts").unwrap();
     assert_eq!(store.kept_texts(runs).await.unwrap(), [text]);
-    for table in ["keys", "leaders", "watches", "accepted", "installation", "breakers", "workers"] {
+    for table in
+        ["keys", "leaders", "watches", "accepted", "installation", "breakers", "workers", "session_turns"]
+    {
         let read = format!("SELECT * FROM {table}");
         assert!(as_tenant(&server, Some("acme"), &read).is_err(), "{table} may be read");
     }
@@ -154,7 +156,7 @@ async fn several_processes_may_make_the_schema_at_once() {
         let store: Arc<dyn Store> = Arc::new(store.unwrap().unwrap());
         kit::accept_any(&store).await;
     }
-    assert_eq!(server.psql("SELECT max(version), count(*) FROM bul.migrations").unwrap(), "6|6");
+    assert_eq!(server.psql("SELECT max(version), count(*) FROM bul.migrations").unwrap(), "7|7");
     assert_eq!(server.psql("SELECT count(*) FROM bul.jobs").unwrap(), "4");
 }
 
@@ -164,7 +166,7 @@ async fn a_database_of_version_1_is_brought_up_to_date() {
     let server = Postgres::start().unwrap();
     open(&server.url()).await.close().await;
     let back =
-        "DROP INDEX bul.jobs_unreadable; DROP TABLE bul.breakers, bul.pruned, bul.workers, bul.kept_texts;
+        "DROP INDEX bul.jobs_unreadable; DROP TABLE bul.breakers, bul.pruned, bul.workers, bul.kept_texts, bul.session_turns;
         ALTER TABLE bul.jobs DROP COLUMN receipt;
         ALTER TABLE bul.audit ADD CONSTRAINT audit_job_fkey FOREIGN KEY (job) REFERENCES bul.jobs (id);
         DELETE FROM bul.migrations WHERE version > 1";
@@ -197,7 +199,7 @@ async fn a_newer_schema_and_a_foreign_one_are_refused() {
     open(&server.url()).await.close().await;
     server.psql("INSERT INTO bul.migrations VALUES (99)").unwrap();
     let refused = PostgresStore::open(&server.url(), Options::default()).await.err().unwrap();
-    assert!(matches!(refused, OpenError::TooNew { found: 99, known: 6, .. }), "{refused}");
+    assert!(matches!(refused, OpenError::TooNew { found: 99, known: 7, .. }), "{refused}");
     server.psql("DROP TABLE bul.migrations").unwrap();
     let refused = PostgresStore::open(&server.url(), Options::default()).await.err().unwrap();
     assert!(matches!(refused, OpenError::Foreign(_)), "{refused}");

@@ -158,5 +158,6 @@ fn output() -> Output {
         usage,
         findings: Vec::new(),
         kept_texts: false,
+        turn: None,
     }
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bul_job::{Action, AttemptNo, Failure, Format, Input, JobId, Refused, State, TenantId, Timestamp};
-use bul_store::{Attempt, Begin, Extended, JobStatus, Output, StoreError, Usage};
+use bul_store::{Attempt, Begin, Extended, JobStatus, Output, SessionTurn, StoreError, Usage};
 
 use crate::fault::{Fault, corrupt, unique};
 use crate::rows::{blob, column, json, micros};
 use crate::texts;
 use crate::transition::{Draft, all};
+use crate::turns;
 use crate::wide::{Binds, Wide};
 use crate::writer::Tx;
 
@@ -105,6 +106,7 @@ pub(crate) struct Produced {
     usage: Box<Usage>,
     findings: Option<String>,
     kept_texts: bool,
+    turn: Option<Box<(String, SessionTurn)>>,
 }
 
 impl Produced {
@@ -122,6 +124,7 @@ impl Produced {
             usage: Box::new(output.usage.clone()),
             findings,
             kept_texts: output.kept_texts,
+            turn: output.turn.clone().map(Box::new),
         })
     }
 }
@@ -233,6 +236,11 @@ pub(crate) async fn write_completed(tx: &mut Tx, completed: &[(&Draft, &Produced
         |(draft, output): &&(&Draft, &Produced)| output.kept_texts || draft.job.core.attempt.0 > 1;
     let texts: Vec<JobId> = completed.iter().filter(may_have_texts).map(|(draft, _)| draft.job.id).collect();
     texts::forget(tx, &texts).await?;
+    for (draft, output) in completed {
+        if let Some(said) = output.turn.as_deref() {
+            turns::add(tx, draft, &said.0, &said.1).await?;
+        }
+    }
     let documents: Vec<(JobId, Format, &[u8])> = completed
         .iter()
         .flat_map(|(draft, output)| output.documents.iter().map(move |d| (draft.job.id, d.0, d.1.as_slice())))

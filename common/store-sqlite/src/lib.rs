@@ -31,6 +31,7 @@ mod steps;
 mod store;
 mod texts;
 mod transition;
+mod turns;
 mod wide;
 mod workers;
 mod writer;

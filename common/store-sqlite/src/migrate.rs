@@ -13,7 +13,7 @@ use crate::open::OpenError;
 /// Marks the file as ours (`BUL1`), so that another program's database is not taken for an empty one.
 const APPLICATION_ID: i64 = 0x4255_4c31;
 /// The schema, one step per version; `user_version` of the file says how many are in.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     include_str!("../migrations/0001_initial.sql"),
     include_str!("../migrations/0002_one_row_per_job.sql"),
     include_str!("../migrations/0003_unreadable_once.sql"),
@@ -22,6 +22,7 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("../migrations/0006_workers.sql"),
     include_str!("../migrations/0007_receipts.sql"),
     include_str!("../migrations/0008_kept_texts.sql"),
+    include_str!("../migrations/0009_session_turns.sql"),
 ];
 
 /// Does what is missing; two processes that open a new file at once do it once.

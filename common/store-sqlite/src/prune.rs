@@ -6,6 +6,7 @@ use bul_store::{Fate, Pruned, Retention};
 use crate::fault::Fault;
 use crate::from_row::row;
 use crate::rows::{blob, id, micros, state, tenant as tenant_of, time, time_or_none};
+use crate::turns;
 use crate::writer::Tx;
 
 row! {
@@ -63,6 +64,7 @@ pub(crate) async fn prune(
             Fate::Kept => {}
             Fate::WithoutDocuments => {
                 pruned.documents += run(tx, include_str!("../queries/prune_documents.sql"), job.id).await?;
+                turns::remove(tx, job.id).await?;
             }
             Fate::Gone => {
                 remove(tx, job).await?;

@@ -11,8 +11,8 @@ use bul_job::{
 use bul_store::{
     Accepted, ApiKey, AuditLine, BacklogFilter, Begin, BreakerReport, DeadFilter, DeadLetter, Due, Extended,
     JobDetail, JobFilter, JobStatus, JobSummary, KeptText, NewJob, OpenBreaker, Output, Place, Presence,
-    Pruned, ReplayAs, Retention, Schedule, ScheduleChange, Store, StoreError, StoreInfo, TenantAccount,
-    Unread, UnreadableMessage, UsageLine, Waiting,
+    Pruned, ReplayAs, Retention, Schedule, ScheduleChange, SessionTurn, Store, StoreError, StoreInfo,
+    TenantAccount, Unread, UnreadableMessage, UsageLine, Waiting,
 };
 
 use crate::attempts::{Call, Produced};
@@ -20,7 +20,7 @@ use crate::intake::Prepared;
 use crate::steps::Step;
 use crate::{
     SqliteStore, backlog, breakers, dead_letters, dispatch, intake, keys, ledger, limits, prune, queries,
-    schedules, texts, workers,
+    schedules, texts, turns, workers,
 };
 
 const DURABILITY: &str = "an answered write is synced to the disk (write-ahead log, synchronous=FULL) \
@@ -112,6 +112,17 @@ impl Store for SqliteStore {
 
     async fn kept_texts(&self, id: JobId) -> Result<Vec<KeptText>, StoreError> {
         self.read(move |conn| Box::pin(texts::kept(conn, id))).await
+    }
+
+    async fn session_turns(
+        &self,
+        tenant: &TenantId,
+        session: &str,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<SessionTurn>, StoreError> {
+        let (tenant, session) = (tenant.clone(), session.to_owned());
+        self.read(move |conn| Box::pin(turns::latest(conn, tenant, session, until, limit))).await
     }
 
     async fn complete(&self, id: JobId, attempt: AttemptNo, output: &Output) -> Result<(), StoreError> {

@@ -208,7 +208,7 @@ async fn go_on(store: &Arc<dyn Store>, old: &Old) {
 async fn check_file(path: &Path) {
     let mut conn = raw(path).await;
     let version: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut conn).await.unwrap();
-    assert_eq!(version, 8);
+    assert_eq!(version, 9);
     let sound: String = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut conn).await.unwrap();
     assert_eq!(sound, "ok");
     assert!(conn.fetch_all("PRAGMA foreign_key_check").await.unwrap().is_empty());

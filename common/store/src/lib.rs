@@ -16,6 +16,7 @@ mod newer;
 mod receipt;
 mod retention;
 mod texts;
+mod turns;
 mod types;
 mod unreadable;
 mod words;
@@ -38,6 +39,7 @@ pub use newer::{Unread, unread};
 pub use receipt::Receipt;
 pub use retention::{Fate, Pruned, Retention};
 pub use texts::{KeptText, TEXT_BYTES_MAX, TEXTS_MAX};
+pub use turns::{SessionTurn, TURN_BYTES_MAX, TURNS_MAX};
 pub use types::*;
 pub use unreadable::UnreadableMessage;
 pub use words::Words;
@@ -111,6 +113,16 @@ pub trait Store: Send + Sync {
 
     /// What earlier attempts of a job have kept; nothing for a job that is unknown.
     async fn kept_texts(&self, id: JobId) -> Result<Vec<KeptText>, StoreError>;
+
+    /// What jobs of a session of the tenant have said that were completed until then: the latest `limit` of them (at most
+    /// [`TURNS_MAX`]), the newest last. With `until` the time at which a job was accepted, every attempt of it is told the same.
+    async fn session_turns(
+        &self,
+        tenant: &TenantId,
+        session: &str,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<SessionTurn>, StoreError>;
 
     /// Stores the documents and ends the job, in one transaction, fenced by the attempt.
     async fn complete(&self, id: JobId, attempt: AttemptNo, output: &Output) -> Result<(), StoreError>;

@@ -9,6 +9,7 @@ use bul_job::{
 use serde::{Deserialize, Serialize};
 
 use crate::receipt::Receipt;
+use crate::turns::SessionTurn;
 
 /// Page of a list whose filter names no size.
 pub const PAGE_DEFAULT: usize = 100;
@@ -179,6 +180,9 @@ pub struct Output {
     /// Whether this attempt has kept texts, which go now. Those of earlier attempts go by themselves: a job that was
     /// completed at once and kept nothing costs no look at them.
     pub kept_texts: bool,
+    /// The name of the job's session, and what the job has said in it, where later jobs shall be told. It goes with the
+    /// documents.
+    pub turn: Option<(String, SessionTurn)>,
 }
 
 /// Cost of a job.

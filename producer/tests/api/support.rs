@@ -207,6 +207,7 @@ impl App {
             usage: Usage { prompt_tokens: 7, output_tokens: 3, ..Usage::default() },
             findings: Vec::new(),
             kept_texts: false,
+            turn: None,
         };
         self.store.complete(id, attempt.attempt, &output).await.unwrap();
     }

@@ -26,6 +26,7 @@ mod prompt;
 mod prose;
 mod render;
 mod schema;
+mod turn;
 
 pub use answer::{ANSWER, AnswerRequest};
 pub use assemble::Assembled;
@@ -36,6 +37,7 @@ pub use finding::{Finding, Severity};
 pub use package::Template;
 pub use placeholder::placeholder_prose;
 pub use plan::{OutlineRequest, Plan, ProseSlot};
+pub use turn::Turn;
 
 /// Named upper limits; each guards one way a request or a package could grow without bound.
 pub mod limits {
@@ -61,6 +63,10 @@ pub mod limits {
     pub const PROMPT_LINE_CHARS_MAX: usize = 160;
     /// Characters of the background in a prompt.
     pub const PROMPT_CONTEXT_CHARS_MAX: usize = 600;
+    /// Characters of a document in the turns of its session.
+    pub const TURN_CHARS_MAX: usize = 3_000;
+    /// Characters of one of its paragraphs.
+    pub const TURN_PARAGRAPH_CHARS_MAX: usize = 1_000;
     /// Bytes of one generated text that are read.
     pub const PROSE_BYTES_MAX: usize = 64 << 10;
     /// Bytes of one generated JSON value that are read.

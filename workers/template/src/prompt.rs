@@ -88,6 +88,11 @@ pub(crate) fn label(text: &str) -> String {
     unbracketed(line(&text.replace(['_', '-'], " "), 60)).to_lowercase()
 }
 
+/// Text of strangers as one line in which nothing looks like the name of a fact.
+pub(crate) fn words(text: &str, max: usize) -> String {
+    unbracketed(line(text, max)).into_owned()
+}
+
 fn heading(text: &str) -> Cow<'_, str> {
     unbracketed(line(text, PROMPT_LINE_CHARS_MAX))
 }

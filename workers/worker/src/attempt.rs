@@ -146,10 +146,13 @@ impl Worker {
         let mut plan = self.plan(attempt).await?;
         let generating = Instant::now();
         let texts = self.earlier_texts(attempt).await;
-        let writing = Writing { attempt, cancel, texts: &texts };
+        let turns = self.earlier_turns(attempt).await?;
+        let writing = Writing { attempt, cancel, texts: &texts, turns: &turns };
         let (written, receipt) = self.generate(&writing, &mut plan).await?;
         let generate_ms = ms(generating);
+        let answered = self.answered(attempt, &plan, &written);
         let assembled = assemble(plan, written).await?;
+        let turn = answered.or_else(|| self.told(attempt, &assembled.document));
         let title = assembled.document.meta.title.clone();
         let formatting = Instant::now();
         let (documents, unwritten) = self.write(attempt, assembled.document, assembled.answer).await?;
@@ -162,7 +165,7 @@ impl Worker {
             .collect();
         let mut usage = self.usage(&receipt, generate_ms, write_ms, ms(started));
         usage.receipt.kept_texts = texts.used();
-        Ok(Output { documents, title, usage, findings, kept_texts: texts.has_kept() })
+        Ok(Output { documents, title, usage, findings, kept_texts: texts.has_kept(), turn })
     }
 
     /// Computes everything but the prose; off the async threads where that takes long: a report may hold 100,000 rows.

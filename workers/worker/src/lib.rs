@@ -20,6 +20,7 @@ mod pardon;
 mod prose;
 mod pull;
 mod texts;
+mod turns;
 mod warm;
 mod write;
 
@@ -68,6 +69,8 @@ pub struct WorkerOptions {
     /// A text that the model took at least this long for is kept in the store, for the attempt that follows should this one be
     /// lost; `None` keeps none.
     pub keep_texts_after: Option<Duration>,
+    /// Earlier turns of its session that a job is told, at most; 0 for none, and then none are kept either.
+    pub session_turns: usize,
 }
 
 impl Default for WorkerOptions {
@@ -83,6 +86,7 @@ impl Default for WorkerOptions {
             temperature: 0.7,
             top_p: 0.9,
             keep_texts_after: Some(Duration::from_millis(500)),
+            session_turns: 0,
         }
     }
 }

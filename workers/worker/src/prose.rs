@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bul_engine::{Completion, Constraint, Message, Receipt, Request, Role, Sampling, Scope};
+use bul_engine::{Completion, Constraint, Receipt, Request, Sampling};
 use bul_job::EventKind;
-use bul_store::Attempt;
+use bul_store::{Attempt, SessionTurn};
 use bul_template::{Plan, ProseSlot};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Worker;
 use crate::outcome::Stop;
 use crate::texts::Texts;
+use crate::turns;
 
 /// Slots of one document that are written at the same time.
 const SLOTS_MAX: usize = 4;
@@ -33,6 +34,8 @@ pub(crate) struct Writing<'a> {
     pub(crate) attempt: &'a Attempt,
     pub(crate) cancel: &'a CancellationToken,
     pub(crate) texts: &'a Texts,
+    /// What was said before in the job's session, the newest last.
+    pub(crate) turns: &'a [SessionTurn],
 }
 
 impl Worker {
@@ -220,10 +223,7 @@ impl Worker {
             id: format!("{}/{part}", attempt.id),
             tenant: attempt.tenant.to_string(),
             session: attempt.job.session_id.clone(),
-            messages: vec![
-                Message { role: Role::System, text: system, scope: Scope::Public },
-                Message { role: Role::User, text: user, scope: Scope::Tenant },
-            ],
+            messages: turns::messages(system, writing.turns, user),
             sampling: Sampling {
                 max_tokens: params.max_tokens.map_or(tokens, |n| n as usize),
                 temperature: params.temperature.unwrap_or(self.options.temperature),

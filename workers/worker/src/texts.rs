@@ -17,6 +17,7 @@ use tracing::debug;
 use crate::Worker;
 use crate::outcome::Stop;
 use crate::prose::Writing;
+use crate::turns;
 
 /// How long the store may take for a text. Too high: a store that is slow or away holds up the documents themselves.
 const STORE_MAX: Duration = Duration::from_secs(3);
@@ -89,7 +90,7 @@ impl Worker {
             }
             return Ok(done);
         }
-        let done = self.model.generate(ask(), pieces, writing.cancel.clone()).await?;
+        let done = turns::generate(self.model.as_ref(), ask(), pieces, writing.cancel).await?;
         self.keep(writing, &ask, &done).await;
         Ok(done)
     }

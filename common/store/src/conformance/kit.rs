@@ -130,6 +130,7 @@ pub fn output() -> Output {
         },
         findings: vec![json!({"check": "spelling", "ok": true})],
         kept_texts: false,
+        turn: None,
     }
 }
 

@@ -16,6 +16,7 @@ pub mod limits;
 pub mod retention;
 pub mod schedules;
 pub mod texts;
+pub mod turns;
 pub mod users;
 
 use std::sync::Arc;
@@ -123,6 +124,9 @@ macro_rules! store_conformance {
             texts::a_dead_letter_has_its_texts_until_it_is_purged,
             texts::texts_go_with_a_job_that_is_removed,
             texts::texts_keep_within_their_limits,
+            turns::a_session_is_told_what_ended_before,
+            turns::turns_of_one_moment_keep_their_order,
+            turns::turns_go_with_the_documents,
             users::cancel_in_every_state,
             users::a_running_job_hears_of_its_cancellation,
             users::lists_filter_page_and_follow_the_cursor,

@@ -188,6 +188,32 @@ fn a_session_goes_on_where_it_was_through_a_flood() {
     assert!(done.receipt.cached_tokens as usize >= said / 4 * 4, "{:?}", done.receipt);
 }
 
+/// What a session has said lies on disk when its engine has ended, the answer included: the next engine goes on from there.
+#[test]
+fn a_session_goes_on_from_disk_in_another_engine() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = || tiers(0, Some(directory.path().to_path_buf()));
+    let keep = Keep { name: PinName::Session { tenant: "a".into(), session: "s".into() }, ttl_ms: 600_000 };
+    let mut first = Factory::with_tiers(LIMITS, Pool::new(60), disk());
+    let opening = job(0);
+    let (mut answer, _) = first.submit_kept(&opening, Some(keep));
+    first.finish();
+    assert!(answer.try_recv().unwrap().is_ok());
+    let told = first.answer(&opening);
+    first.core.save_all();
+    drop(first);
+    let mut second = Factory::with_tiers(LIMITS, Pool::new(60), disk());
+    let mut next = opening.clone();
+    next.data.extend(&told);
+    next.data.extend(text(5, 6));
+    let done = second.run(&next);
+    assert_eq!(done.text, second.expected(&next).0);
+    // The answer's last token was never computed.
+    let said = opening.public.len() + opening.data.len() + told.len() - 1;
+    assert!(done.receipt.disk_tokens as usize >= said / 4 * 4, "{:?}", done.receipt);
+    second.assert_nothing_leaked();
+}
+
 #[test]
 fn what_is_kept_gives_way_to_work() {
     let mut factory = Factory::new(LIMITS, Pool::new(15));

@@ -1,0 +1,2 @@
+-- What a job without documents has said.
+DELETE FROM session_turns WHERE job = ?1
