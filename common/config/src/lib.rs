@@ -6,12 +6,14 @@
 mod load;
 mod options;
 mod reference;
+mod schema;
 mod secret;
 mod variables;
 
 pub use load::{ConfigError, Loaded, Origin, Sources};
 pub use options::{
-    Backup, CacheOptions, Config, Limits, LogOptions, ModelOptions, Retry, TenantShare, Worker, schema,
+    Backup, CacheOptions, Config, Limits, LogOptions, ModelOptions, Retry, TenantShare, Worker,
 };
 pub use reference::reference;
+pub use schema::schema;
 pub use secret::Secret;

@@ -10,6 +10,7 @@ mod attempts;
 mod backlog;
 mod batch;
 mod breakers;
+mod calls;
 mod confirm;
 mod connect;
 mod dead_letters;

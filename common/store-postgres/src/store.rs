@@ -1,7 +1,6 @@
 //! The trait, method by method: arguments made fit for a batch or a transaction, nothing else.
 
 use std::collections::BTreeSet;
-use std::future::Future;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,54 +17,15 @@ use bul_store::{
 
 use crate::accept::Prepared;
 use crate::attempts::{BeginOp, Begun, CompleteOp, Other, OtherOp};
-use crate::fault::{Fault, Kind, unanswered};
+use crate::calls::{LONG_CALL_MAX, in_tx};
 use crate::rows::{narrow, uuid};
 use crate::{
     PostgresStore, accept, backlog, breakers, confirm, dead_letters, dispatch, keys, ledger, limits, prune,
     queries, schedules, texts, turns, workers,
 };
 
-/// How long a call that is not batched may take, the wait for a connection included: what ends the wait
-/// for a server that has vanished without a word.
-const CALL_MAX: Duration = Duration::from_secs(15);
-/// The same for calls that read a whole table; the server's own limit ends their statements earlier.
-const LONG_CALL_MAX: Duration = Duration::from_secs(45);
-/// Times a transaction is tried that lost to another one.
-const TRIES_MAX: usize = 4;
 /// Pages of orphans ended in one call.
 const ORPHAN_PAGES_MAX: usize = 100_000;
-
-/// Runs `$work` in a transaction of a pool, again while it only lost to another transaction.
-macro_rules! in_tx {
-    ($pool:expr, $begin:ident($($arg:expr),*), |$conn:ident| $work:expr) => {
-        in_tx!(CALL_MAX, $pool, $begin($($arg),*), |$conn| $work)
-    };
-    ($limit:expr, $pool:expr, $begin:ident($($arg:expr),*), |$conn:ident| $work:expr) => {
-        limited($limit, async {
-            let mut tries = 1;
-            loop {
-                let mut tx = $pool.$begin($($arg),*).await?;
-                let result = {
-                    let $conn = &mut tx.conn;
-                    $work.await
-                };
-                match tx.end(result).await {
-                    Err(fault) if fault.kind() == Kind::Contended && tries < TRIES_MAX => tries += 1,
-                    other => break other,
-                }
-            }
-        })
-        .await
-    };
-}
-
-async fn limited<T>(
-    limit: Duration,
-    call: impl Future<Output = Result<T, Fault>> + Send,
-) -> Result<T, StoreError> {
-    let answered = tokio::time::timeout(limit, call).await;
-    answered.unwrap_or_else(|_| Err(unanswered("the call"))).map_err(StoreError::from)
-}
 
 impl PostgresStore {
     async fn other(&self, id: JobId, what: Other) -> Result<crate::attempts::Now, StoreError> {

@@ -126,6 +126,7 @@ pub(crate) async fn generate(
             GenerateError::Rejected(_) => usize::MAX,
             GenerateError::Cancelled
             | GenerateError::Unavailable { .. }
+            | GenerateError::Unreachable { .. }
             | GenerateError::BreakerOpen { .. }
             | GenerateError::Shape(_)
             | GenerateError::Engine(_) => return Err(error),

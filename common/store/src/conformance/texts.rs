@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::kit::*;
 use super::{Fixture, rules};
-use crate::{KeptText, Output, Retention, Store, TEXT_BYTES_MAX, TEXTS_MAX};
+use crate::{KeptText, Output, ReplayAs, Retention, Store, TEXT_BYTES_MAX, TEXTS_MAX};
 
 fn text(request: u8, text: &str) -> KeptText {
     KeptText::new([request; 32], text.into(), 40 + u64::from(request)).expect("it is small")
@@ -115,7 +115,7 @@ pub async fn a_dead_letter_has_its_texts_until_it_is_purged(fixture: Box<dyn Fix
         assert_eq!((state(&store, id).await, kept(&store, id).await.len()), (State::Dead, 1));
         letters.push(id);
     }
-    store.replay(&acme(), letters[0], None, None, "op").await.unwrap();
+    store.replay(&acme(), letters[0], None, ReplayAs::default(), "op").await.unwrap();
     let attempt = lost(fixture.as_ref(), &store, letters[0]).await;
     assert_eq!(kept(&store, letters[0]).await, [text(1, "one")]);
     store.complete(letters[0], attempt, &output()).await.unwrap();

@@ -72,7 +72,7 @@ pub(super) struct Tails {
     /// Blocks that have one.
     open: Vec<usize>,
     /// Rooms for one layer and for all, for the next block that needs one.
-    spare: [Vec<Box<Tail>>; 2],
+    spare: [Vec<Tail>; 2],
 }
 
 impl Tails {
@@ -93,7 +93,7 @@ impl Tails {
                 self.close(part.block);
                 let mut tail = self.spare[usize::from(!is_passing)].pop().unwrap_or_default();
                 tail.is_passing = is_passing;
-                self.of[part.block] = Some(tail);
+                self.of[part.block] = Some(Box::new(tail));
                 self.open.push(part.block);
             }
             let tail = self.of[part.block].as_deref_mut().filter(|tail| fits(tail));
@@ -127,13 +127,13 @@ impl Tails {
         if let Some(mut tail) = self.of[block].take() {
             tail.is_full = false;
             self.open.retain(|open| *open != block);
-            self.spare[usize::from(!tail.is_passing)].push(tail);
+            self.spare[usize::from(!tail.is_passing)].push(*tail);
         }
     }
 
     /// Bytes of all rooms, those that wait for a block included.
     pub fn bytes(&self) -> usize {
         let open = self.open.iter().filter_map(|block| self.get(*block));
-        open.chain(self.spare.iter().flatten().map(Box::as_ref)).map(Tail::bytes).sum()
+        open.chain(self.spare.iter().flatten()).map(Tail::bytes).sum()
     }
 }

@@ -6,6 +6,7 @@ mod exact;
 mod factory;
 pub(crate) mod golden;
 mod lifecycle;
+mod opened;
 mod phrases;
 mod precision;
 mod prose;

@@ -55,6 +55,7 @@ impl Codec {
     }
 
     /// Bytes of one block, before compression.
+    #[cfg(test)]
     pub(crate) fn encode(self, shape: KvShape, values: &[f32]) -> Vec<u8> {
         self.pack(shape, values, false)
     }
@@ -94,6 +95,7 @@ impl Codec {
     }
 
     /// Reads a block of `len` values back; `None` when the bytes are not what `encode` writes.
+    #[cfg(test)]
     pub(crate) fn decode(self, shape: KvShape, bytes: &[u8], len: usize) -> Option<Vec<f32>> {
         self.unpack(shape, bytes, len, false)
     }
