@@ -67,8 +67,8 @@ fn next_prefix() -> String {
     format!("case{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-async fn newest_server() -> Nats {
-    kit::newest(NatsOptions::default())
+async fn newest_server() -> Option<Nats> {
+    Some(kit::newest(NatsOptions::default()))
 }
 
 async fn on_newest(server: &Nats, setup: Setup) -> Box<dyn Fixture> {

@@ -1,4 +1,4 @@
-//! The suite of all brokers on a real RabbitMQ, each case on a virtual host of its own.
+//! The suite of all brokers on a real RabbitMQ, the distribution's and RabbitMQ 4, each case on a virtual host of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,8 +36,12 @@ impl Fixture for Rabbit {
     }
 }
 
-async fn start() -> RabbitMq {
-    RabbitMq::start().expect("RabbitMQ starts")
+async fn start() -> Option<RabbitMq> {
+    Some(RabbitMq::start().expect("RabbitMQ starts"))
+}
+
+async fn start_newest() -> Option<RabbitMq> {
+    RabbitMq::start_newest().expect("RabbitMQ 4 starts")
 }
 
 async fn make(server: &RabbitMq, setup: Setup) -> Box<dyn Fixture> {
@@ -49,3 +53,10 @@ async fn make(server: &RabbitMq, setup: Setup) -> Box<dyn Fixture> {
 }
 
 bul_broker::broker_conformance_in_one!(start, make);
+
+/// On RabbitMQ 4.
+mod newest {
+    use super::{make, start_newest};
+
+    bul_broker::broker_conformance_in_one!(start_newest, make);
+}

@@ -7,19 +7,10 @@ use std::process::Command;
 
 use bul_broker::{Broker, Foreign, Payload};
 use bul_broker_rabbitmq::RabbitBroker;
-use bul_harness::RabbitMq;
+use bul_harness::{RabbitMq, tools};
 use bul_job::Lane;
 
 use kit::*;
-
-/// Where `make test-deps` puts libraries of other languages.
-fn tools() -> PathBuf {
-    let set = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let cache = || {
-        set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache"))).map(|dir| dir.join("bul/tools"))
-    };
-    set("BUL_TOOLS_DIR").or_else(cache).expect("HOME is set")
-}
 
 fn publish_with(program: PathBuf, client: &str, args: &[&str]) {
     let client = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/it/clients").join(client);

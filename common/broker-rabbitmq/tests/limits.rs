@@ -11,14 +11,14 @@ use bul_job::Lane;
 
 use kit::*;
 
+on_both_releases!(what_the_server_refuses_closes_or_takes_away);
+
 fn vhost_of(url: &str) -> &str {
     url.rsplit_once('/').expect("an address with a virtual host").1
 }
 
 /// One after another: a node takes seconds to start.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_server_refuses_closes_or_takes_away() {
-    let server = RabbitMq::start().expect("RabbitMQ starts");
+async fn what_the_server_refuses_closes_or_takes_away(server: RabbitMq) {
     refusals_are_told_without_the_password(&server).await;
     deleted_queues_are_made_again(&server).await;
     a_full_queue_is_back_pressure(&server).await;

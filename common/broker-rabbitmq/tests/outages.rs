@@ -16,6 +16,12 @@ use parking_lot::Mutex;
 
 use kit::*;
 
+on_both_releases!(
+    killed_under_load_it_loses_nothing_that_was_confirmed,
+    wiped_it_says_so_and_takes_the_same_publications_again,
+    frozen_it_is_unavailable_in_time_and_heals
+);
+
 const BATCH: usize = 50;
 
 /// Publishes batches until told to stop; what was confirmed.
@@ -45,9 +51,7 @@ async fn consume(broker: RabbitBroker, seen: Arc<Mutex<HashSet<JobId>>>, acks: A
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_under_load_it_loses_nothing_that_was_confirmed() {
-    let mut server = RabbitMq::start().expect("RabbitMQ starts");
+async fn killed_under_load_it_loses_nothing_that_was_confirmed(mut server: RabbitMq) {
     let (producer, consumer) = (open(&server.url()).await, open(&server.url()).await);
     let (stop, seen, acks) =
         (Arc::new(AtomicBool::new(false)), Arc::default(), Arc::new(AtomicUsize::new(0)));
@@ -74,9 +78,7 @@ async fn killed_under_load_it_loses_nothing_that_was_confirmed() {
     consuming.abort();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn wiped_it_says_so_and_takes_the_same_publications_again() {
-    let mut server = RabbitMq::start().expect("RabbitMQ starts");
+async fn wiped_it_says_so_and_takes_the_same_publications_again(mut server: RabbitMq) {
     let (producer, consumer) = (open(&server.url()).await, open(&server.url()).await);
     let first = producer.incarnation().await.expect("an id");
     assert_eq!(consumer.incarnation().await.expect("an id"), first, "one server, one id");
@@ -98,9 +100,7 @@ async fn wiped_it_says_so_and_takes_the_same_publications_again() {
     assert_eq!(again.len(), batch.len());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn frozen_it_is_unavailable_in_time_and_heals() {
-    let server = RabbitMq::start().expect("RabbitMQ starts");
+async fn frozen_it_is_unavailable_in_time_and_heals(server: RabbitMq) {
     let broker = open(&server.url()).await;
     publish(&broker, &messages(Lane::Low, 1)).await;
     next(&broker, Lane::Low).await.ack().await.expect("acked");

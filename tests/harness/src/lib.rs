@@ -10,6 +10,7 @@ mod process;
 mod proxy;
 mod rabbitmq;
 mod redis;
+mod tools;
 
 pub use nats::{Nats, NatsOptions};
 pub use postgres::{Postgres, PostgresOptions};
@@ -17,3 +18,4 @@ pub use process::{free_port, wait_until};
 pub use proxy::{Fault, Proxy};
 pub use rabbitmq::RabbitMq;
 pub use redis::Redis;
+pub use tools::tools;

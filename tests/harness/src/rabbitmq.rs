@@ -1,23 +1,30 @@
 //! A RabbitMQ node of its own: ports, folders, cookie and port mapper, so that nothing of the machine's
 //! is touched and nothing is left behind.
 //!
-//! The node's Erlang machine is the child itself, and it and its port mapper die with the test.
+//! The node's Erlang machine is the child itself, and it and its port mapper die with the test. Beside the
+//! distribution's release stands RabbitMQ 4, where `make test-deps` has found it.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 use crate::process::{Process, free_port, wait_until};
+use crate::tools::tools;
 
 /// Debian's folder of the scripts themselves; the wrappers in the path change the user and the folder.
-const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
+const SCRIPTS: &str = "usr/lib/rabbitmq/bin";
+/// Folder of the tools in which RabbitMQ 4 is unpacked.
+const NEWEST: &str = "rabbitmq";
+/// What nodes of a cluster prove to each other; all of them listen on the loopback only.
+const COOKIE: &str = "bul-tests";
 /// Virtual hosts made by one call of the slow command.
 const VHOSTS_AT_ONCE: u32 = 8;
 /// "AMQP" and version 0-9-1.
@@ -27,8 +34,11 @@ const HEADER: &[u8; 8] = b"AMQP\0\0\x09\x01";
 pub struct RabbitMq {
     dir: TempDir,
     ports: Ports,
-    mapper: Process,
+    /// Shared by the nodes of a cluster, which find each other by it.
+    mapper: Arc<Mutex<Process>>,
     node: Option<Process>,
+    /// Where an unpacked release stands; the distribution's if absent.
+    release: Option<PathBuf>,
     /// Names of virtual hosts made in advance.
     fresh: Mutex<Vec<String>>,
     made: AtomicU32,
@@ -41,32 +51,78 @@ struct Ports {
     mapper: u16,
 }
 
+impl Ports {
+    fn of_cluster(nodes: usize) -> Vec<Self> {
+        let mapper = free_port();
+        (0..nodes).map(|_| Self { amqp: free_port(), between_nodes: free_port(), mapper }).collect()
+    }
+
+    fn node_name(&self) -> String {
+        format!("bul{}@localhost", self.amqp)
+    }
+}
+
+/// What nodes are found by: their names and ports.
+fn map_ports(port: u16) -> Result<Arc<Mutex<Process>>> {
+    let mapper = Process::start("epmd", None, |command| {
+        command.args(["-address", "127.0.0.1", "-port", &port.to_string()]);
+    })?;
+    wait_until("the port mapper listens", || connect(port).is_some())?;
+    Ok(Arc::new(Mutex::new(mapper)))
+}
+
+/// The folder of another release that all tests are to run on.
+fn other_release() -> Option<PathBuf> {
+    std::env::var_os("BUL_TEST_RABBITMQ").map(PathBuf::from)
+}
+
 impl RabbitMq {
-    /// Starts an empty node and waits until it takes connections.
+    /// Starts an empty node and waits until it takes connections. `BUL_TEST_RABBITMQ` names the folder of another
+    /// unpacked release, to run all tests on it.
     pub fn start() -> Result<Self> {
-        Self::start_with(|_| Ok(String::new()))
+        Self::start_with(other_release(), |_| Ok(String::new()))
+    }
+
+    /// Starts an empty node of RabbitMQ 4; `None` where it is not installed.
+    pub fn start_newest() -> Result<Option<Self>> {
+        Self::newest().map(|release| Self::start_with(Some(release), |_| Ok(String::new()))).transpose()
+    }
+
+    /// Where RabbitMQ 4 is unpacked; `None`, with a printed note, where it is not installed.
+    pub fn newest() -> Option<PathBuf> {
+        let release = tools().join(NEWEST);
+        let is_there = release.join("bin/erl").exists();
+        if !is_there {
+            eprintln!("not run: RabbitMQ 4 is not installed; make test-deps says why");
+        }
+        is_there.then_some(release)
     }
 
     /// Starts a node that also takes encrypted connections; with the address and the certificate.
     pub fn start_tls() -> Result<(Self, String, String)> {
         let port = free_port();
-        let server = Self::start_with(|dir| certify(dir, port))?;
+        let server = Self::start_with(other_release(), |dir| certify(dir, port))?;
         let certificate = std::fs::read_to_string(server.dir.path().join("cert.pem"))?;
         Ok((server, format!("amqps://guest:guest@localhost:{port}/%2f"), certificate))
     }
 
-    fn start_with(further: impl FnOnce(&Path) -> Result<String>) -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("bul-rabbitmq-").tempdir()?;
-        let ports = Ports { amqp: free_port(), between_nodes: free_port(), mapper: free_port() };
-        configure(dir.path(), ports.amqp, &further(dir.path())?)?;
-        let mapper = Process::start("epmd", None, |command| {
-            command.args(["-address", "127.0.0.1", "-port", &ports.mapper.to_string()]);
-        })?;
-        wait_until("the port mapper listens", || connect(ports.mapper).is_some())?;
-        let (fresh, made) = (Mutex::default(), AtomicU32::new(0));
-        let mut server = Self { dir, ports, mapper, node: None, fresh, made };
+    fn start_with(release: Option<PathBuf>, further: impl FnOnce(&Path) -> Result<String>) -> Result<Self> {
+        let ports = Ports::of_cluster(1)[0];
+        let mut server = Self::prepare(release, ports, map_ports(ports.mapper)?, further)?;
         server.run()?;
         Ok(server)
+    }
+
+    fn prepare(
+        release: Option<PathBuf>,
+        ports: Ports,
+        mapper: Arc<Mutex<Process>>,
+        further: impl FnOnce(&Path) -> Result<String>,
+    ) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("bul-rabbitmq-").tempdir()?;
+        configure(dir.path(), ports.amqp, &further(dir.path())?)?;
+        let (fresh, made) = (Mutex::default(), AtomicU32::new(0));
+        Ok(Self { dir, ports, mapper, node: None, release, fresh, made })
     }
 
     /// Port for clients.
@@ -98,7 +154,7 @@ impl RabbitMq {
 
     /// `rabbitmqctl` on this node; its output.
     pub fn ctl(&self, args: &[&str]) -> Result<String> {
-        let mut command = Command::new(format!("{SCRIPTS}/rabbitmqctl"));
+        let mut command = Command::new(self.script("rabbitmqctl"));
         self.environment(&mut command);
         let output =
             command.arg("--quiet").args(args).stdin(Stdio::null()).output().context("rabbitmqctl")?;
@@ -157,32 +213,54 @@ impl RabbitMq {
         self.dir.path().join("mnesia")
     }
 
+    fn script(&self, name: &str) -> PathBuf {
+        let root = self.release.clone().unwrap_or_else(|| "/".into());
+        root.join(SCRIPTS).join(name)
+    }
+
     fn run(&mut self) -> Result<()> {
-        if !self.mapper.is_running() {
+        self.launch()?;
+        self.wait()
+    }
+
+    fn launch(&mut self) -> Result<()> {
+        if !self.mapper.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).is_running() {
             bail!("the port mapper has ended");
         }
-        let mut node = Process::start(&format!("{SCRIPTS}/rabbitmq-server"), None, |command| {
-            self.environment(command);
-        })?;
+        let program = self.script("rabbitmq-server");
+        let node = Process::start(&program.to_string_lossy(), None, |command| self.environment(command))?;
+        self.node = Some(node);
+        Ok(())
+    }
+
+    fn wait(&mut self) -> Result<()> {
         let amqp = self.ports.amqp;
+        let node = self.node.as_mut().context("the node was not started")?;
         let up = wait_until("RabbitMQ takes connections", || greets(amqp) || !node.is_running());
         if up.is_err() || !node.is_running() {
-            node.kill();
+            self.kill();
             bail!("RabbitMQ does not start: {}", self.log());
         }
-        self.node = Some(node);
         Ok(())
     }
 
     fn environment(&self, command: &mut Command) {
         let dir = self.dir.path();
-        let Ports { amqp, between_nodes, mapper } = self.ports;
+        let Ports { between_nodes, mapper, .. } = self.ports;
+        if let Some(release) = &self.release {
+            // Its own Erlang, which the scripts take from the path.
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let ours = std::iter::once(release.join("bin")).chain(std::env::split_paths(&path));
+            if let Ok(path) = std::env::join_paths(ours) {
+                command.env("PATH", path);
+            }
+        }
         command
             .current_dir(dir)
             .env("HOME", dir)
             .env("ERL_EPMD_PORT", mapper.to_string())
             .env("ERL_INETRC", dir.join("inetrc"))
-            .env("RABBITMQ_NODENAME", format!("bul{amqp}@localhost"))
+            .env("RABBITMQ_NODENAME", self.ports.node_name())
             .env("RABBITMQ_DIST_PORT", between_nodes.to_string())
             .env("RABBITMQ_MNESIA_BASE", self.data())
             .env("RABBITMQ_LOG_BASE", dir.join("log"))
@@ -205,7 +283,6 @@ impl RabbitMq {
 impl Drop for RabbitMq {
     fn drop(&mut self) {
         self.kill();
-        self.mapper.kill();
     }
 }
 
@@ -223,6 +300,8 @@ fn configure(dir: &Path, port: u16, further: &str) -> Result<()> {
     std::fs::create_dir(dir.join("log"))?;
     std::fs::write(dir.join("rabbitmq.conf"), settings)?;
     std::fs::write(dir.join("enabled_plugins"), "[].\n")?;
+    std::fs::write(dir.join(".erlang.cookie"), COOKIE)?;
+    std::fs::set_permissions(dir.join(".erlang.cookie"), std::fs::Permissions::from_mode(0o400))?;
     // Names from the file alone: otherwise a process of its own looks them up, and outlives the node.
     std::fs::write(dir.join("inetrc"), "{lookup, [file]}.\n{file, hosts, \"/etc/hosts\"}.\n")?;
     Ok(())

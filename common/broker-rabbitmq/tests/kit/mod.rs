@@ -62,3 +62,30 @@ pub async fn drain(broker: &RabbitBroker, lane: Lane, number: usize) -> Vec<JobI
     }
     jobs
 }
+
+/// A test on the distribution's release and the same on RabbitMQ 4, which is left out where it is not installed.
+#[macro_export]
+macro_rules! on_both_releases {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        mod distribution {
+            $(
+                $(#[$doc])*
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(bul_harness::RabbitMq::start().expect("RabbitMQ starts")).await;
+                }
+            )*
+        }
+        mod newest {
+            $(
+                $(#[$doc])*
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    if let Some(server) = bul_harness::RabbitMq::start_newest().expect("RabbitMQ 4 starts") {
+                        super::$name(server).await;
+                    }
+                }
+            )*
+        }
+    };
+}
