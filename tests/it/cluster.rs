@@ -36,6 +36,37 @@ on_both!(
     foreign_programs_publish_straight_onto_the_broker,
 );
 
+/// On RabbitMQ 4 what it does otherwise than its forerunners: deliveries are counted, and queues kept, in another way.
+mod rabbit_4 {
+    use bul_tests::BrokerKind;
+
+    fn on(test: fn(BrokerKind)) {
+        if BrokerKind::NewestRabbit.is_installed() {
+            test(BrokerKind::NewestRabbit);
+        }
+    }
+
+    #[test]
+    fn workers_killed_at_random_lose_nothing() {
+        on(super::workers_killed_at_random_lose_nothing);
+    }
+
+    #[test]
+    fn a_broker_that_dies_comes_back() {
+        on(super::a_broker_that_dies_comes_back);
+    }
+
+    #[test]
+    fn a_broker_that_lost_its_data_is_filled_again() {
+        on(super::a_broker_that_lost_its_data_is_filled_again);
+    }
+
+    #[test]
+    fn foreign_programs_publish_straight_onto_the_broker() {
+        on(super::foreign_programs_publish_straight_onto_the_broker);
+    }
+}
+
 /// The usual day: every role in a process of its own.
 fn roles_apart_run_jobs(kind: BrokerKind) {
     let mut cluster = Cluster::start_usual(kind);
@@ -176,10 +207,7 @@ fn a_worker_that_is_told_to_stop_hands_its_work_back(kind: BrokerKind) {
 fn foreign_programs_publish_straight_onto_the_broker(kind: BrokerKind) {
     let cluster = Cluster::start_usual(kind);
     // The programs for NATS publish twice by themselves.
-    let (name, runs) = match kind {
-        BrokerKind::Nats | BrokerKind::NatsCluster => ("nats", 1),
-        BrokerKind::Rabbit => ("rabbitmq", 2),
-    };
+    let (name, runs) = if kind.is_nats() { ("nats", 1) } else { ("rabbitmq", 2) };
     let (python, modules) = (installed("python/bin/python"), installed("node_modules"));
     let client = |file: String| repository().join("tests/it/clients").join(file).display().to_string();
     let (url, tenant) = (cluster.broker_url(), "default");

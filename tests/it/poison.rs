@@ -57,10 +57,7 @@ fn poison_over_http_is_refused_with_a_reason() {
 
 /// The program that publishes bytes as they are.
 fn publish(cluster: &Cluster, kind: BrokerKind, file: &Path) {
-    let script = match kind {
-        BrokerKind::Nats | BrokerKind::NatsCluster => "nats_bytes.py",
-        BrokerKind::Rabbit => "rabbitmq_bytes.py",
-    };
+    let script = if kind.is_nats() { "nats_bytes.py" } else { "rabbitmq_bytes.py" };
     let script = repository().join("tests/it/clients").join(script).display().to_string();
     let text = format!("@{}", file.display());
     run(&installed("python/bin/python"), &[&script, &cluster.broker_url(), "normal.default", &text]);
@@ -133,10 +130,7 @@ fn messages_come_ten_times(kind: BrokerKind) {
     cluster.role("producer", &["producer"], &[]);
     cluster.role("scheduler", &["scheduler"], &[]);
     cluster.submit(0..JOBS);
-    let script = match kind {
-        BrokerKind::Nats | BrokerKind::NatsCluster => "repeat_nats.py",
-        BrokerKind::Rabbit => "repeat_rabbitmq.py",
-    };
+    let script = if kind.is_nats() { "repeat_nats.py" } else { "repeat_rabbitmq.py" };
     let script = repository().join("tests/it/clients").join(script).display().to_string();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("messages.json").display().to_string();

@@ -23,9 +23,9 @@ fn frozen(name: &str) -> String {
 
 /// Publishes as a program without our library does; `version` marks it as one of ours.
 fn publish(cluster: &Cluster, kind: BrokerKind, text: &str, version: Option<u32>) {
-    let (script, mark) = match kind {
-        BrokerKind::Nats | BrokerKind::NatsCluster => ("nats_bytes.py", "Bul-Message"),
-        BrokerKind::Rabbit => ("rabbitmq_bytes.py", "bul-message"),
+    let (script, mark) = match kind.is_nats() {
+        true => ("nats_bytes.py", "Bul-Message"),
+        false => ("rabbitmq_bytes.py", "bul-message"),
     };
     let script = repository().join("tests/it/clients").join(script).display().to_string();
     let (url, mark) = (cluster.broker_url(), version.map(|version| format!("{mark}={version}")));

@@ -1,5 +1,6 @@
 //! The servers of an installation: which broker, and how they are started.
 
+use anyhow::Context;
 use bul_harness::{Nats, NatsOptions, PostgresOptions, RabbitMq};
 
 /// Servers of a cluster.
@@ -10,10 +11,32 @@ pub(crate) const NODES: usize = 3;
 pub enum BrokerKind {
     /// NATS JetStream.
     Nats,
-    /// RabbitMQ.
+    /// RabbitMQ as the distribution has it.
     Rabbit,
+    /// RabbitMQ 4; a test on it asks [`BrokerKind::is_installed`] first.
+    NewestRabbit,
     /// Three NATS servers in one cluster, each stream on all of them.
     NatsCluster,
+    /// Three RabbitMQ nodes in one cluster, each lane's queue on all of them.
+    RabbitCluster,
+}
+
+impl BrokerKind {
+    /// Whether it is NATS and not RabbitMQ.
+    pub fn is_nats(self) -> bool {
+        match self {
+            Self::Nats | Self::NatsCluster => true,
+            Self::Rabbit | Self::NewestRabbit | Self::RabbitCluster => false,
+        }
+    }
+
+    /// Whether it can be started here; prints a note where it cannot.
+    pub fn is_installed(self) -> bool {
+        match self {
+            Self::NewestRabbit => RabbitMq::newest().is_some(),
+            Self::Nats | Self::Rabbit | Self::NatsCluster | Self::RabbitCluster => true,
+        }
+    }
 }
 
 /// The broker's server.
@@ -24,6 +47,8 @@ pub enum BrokerServer {
     Rabbit(RabbitMq),
     /// Three NATS servers; what is done to the broker as a whole is done to the first.
     NatsCluster(Vec<Nats>),
+    /// Three RabbitMQ nodes; the same.
+    RabbitCluster(Vec<RabbitMq>),
 }
 
 /// How the servers of an installation are started.
@@ -40,7 +65,11 @@ impl BrokerServer {
         Ok(match kind {
             BrokerKind::Nats => Self::Nats(Nats::start_with(nats)?),
             BrokerKind::Rabbit => Self::Rabbit(RabbitMq::start()?),
+            BrokerKind::NewestRabbit => {
+                Self::Rabbit(RabbitMq::start_newest()?.context("RabbitMQ 4 is not installed")?)
+            }
             BrokerKind::NatsCluster => Self::NatsCluster(Nats::start_cluster(NODES)?),
+            BrokerKind::RabbitCluster => Self::RabbitCluster(RabbitMq::start_cluster(NODES)?),
         })
     }
 
@@ -49,14 +78,23 @@ impl BrokerServer {
             Self::Nats(server) => server.port(),
             Self::Rabbit(server) => server.port(),
             Self::NatsCluster(nodes) => nodes[0].port(),
+            Self::RabbitCluster(nodes) => nodes[0].port(),
         }
     }
 
-    /// The servers of a cluster.
+    /// The servers of a NATS cluster.
     pub fn nodes(&mut self) -> &mut [Nats] {
         match self {
             Self::NatsCluster(nodes) => nodes,
-            Self::Nats(_) | Self::Rabbit(_) => panic!("the broker is one server"),
+            Self::Nats(_) | Self::Rabbit(_) | Self::RabbitCluster(_) => panic!("the broker is another one"),
+        }
+    }
+
+    /// The nodes of a RabbitMQ cluster.
+    pub fn rabbits(&mut self) -> &mut [RabbitMq] {
+        match self {
+            Self::RabbitCluster(nodes) => nodes,
+            Self::Nats(_) | Self::Rabbit(_) | Self::NatsCluster(_) => panic!("the broker is another one"),
         }
     }
 
@@ -64,7 +102,9 @@ impl BrokerServer {
     pub fn nats(&self) -> &Nats {
         match self {
             Self::Nats(server) => server,
-            Self::Rabbit(_) | Self::NatsCluster(_) => panic!("the broker is another one"),
+            Self::Rabbit(_) | Self::NatsCluster(_) | Self::RabbitCluster(_) => {
+                panic!("the broker is another one")
+            }
         }
     }
 
@@ -72,7 +112,9 @@ impl BrokerServer {
     pub fn rabbit(&self) -> &RabbitMq {
         match self {
             Self::Rabbit(server) => server,
-            Self::Nats(_) | Self::NatsCluster(_) => panic!("the broker is another one"),
+            Self::Nats(_) | Self::NatsCluster(_) | Self::RabbitCluster(_) => {
+                panic!("the broker is another one")
+            }
         }
     }
 
@@ -82,6 +124,9 @@ impl BrokerServer {
             Self::Rabbit(server) => server.url(),
             // Clients know all of them, and no proxy stands before any.
             Self::NatsCluster(nodes) => return nodes.iter().map(Nats::url).collect::<Vec<_>>().join(","),
+            Self::RabbitCluster(nodes) => {
+                return nodes.iter().map(RabbitMq::url).collect::<Vec<_>>().join(",");
+            }
         };
         url.replacen(&format!(":{}", self.port()), &format!(":{port}"), 1)
     }
@@ -92,6 +137,7 @@ impl BrokerServer {
             Self::Nats(server) => server.kill(),
             Self::Rabbit(server) => server.kill(),
             Self::NatsCluster(nodes) => nodes[0].kill(),
+            Self::RabbitCluster(nodes) => nodes[0].kill(),
         }
     }
 
@@ -101,6 +147,7 @@ impl BrokerServer {
             Self::Nats(server) => server.restart(),
             Self::Rabbit(server) => server.restart(),
             Self::NatsCluster(nodes) => nodes[0].restart(),
+            Self::RabbitCluster(nodes) => nodes[0].restart(),
         }
         .expect("the broker starts again");
     }
@@ -111,6 +158,7 @@ impl BrokerServer {
             Self::Nats(server) => server.wipe(),
             Self::Rabbit(server) => server.wipe(),
             Self::NatsCluster(nodes) => nodes[0].wipe(),
+            Self::RabbitCluster(nodes) => nodes[0].wipe(),
         }
         .expect("the broker starts empty");
     }

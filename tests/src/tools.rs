@@ -43,10 +43,5 @@ pub fn sqlite(database: &Path, query: &str) -> Vec<String> {
 
 /// Where `make test-deps` puts what it installs.
 pub fn installed(path: &str) -> String {
-    let base = std::env::var("BUL_TOOLS_DIR").unwrap_or_else(|_| {
-        let cache = std::env::var("XDG_CACHE_HOME")
-            .unwrap_or_else(|_| format!("{}/.cache", std::env::var("HOME").expect("a home")));
-        format!("{cache}/bul/tools")
-    });
-    format!("{base}/{path}")
+    bul_harness::tools().join(path).display().to_string()
 }

@@ -176,6 +176,11 @@ impl Server {
                     .into(),
             );
             notes.push(
+                "a message that another program publishes may have 16 MiB, unless max_message_size is set otherwise; \
+                 the server closes the channel of who sends more, and no dead letter tells of it"
+                    .into(),
+            );
+            notes.push(
                 "after an upgrade from 3.x let every quorum queue reach machine version 4 before the feature flag \
                  rabbitmq_4.0.0 is enabled (rabbitmq-server issue 17504)"
                     .into(),
@@ -230,7 +235,10 @@ mod tests {
         assert!(server("4.0.0").has_default_delivery_limit());
         let notes = server("4.1.1").notes(&Options::default(), 1).join("\n");
         assert!(
-            notes.contains("14177") && notes.contains("x-delivery-limit") && !notes.contains("13326"),
+            notes.contains("14177")
+                && notes.contains("x-delivery-limit")
+                && notes.contains("max_message_size")
+                && !notes.contains("13326"),
             "{notes}"
         );
     }

@@ -23,6 +23,7 @@ async fn what_the_server_refuses_closes_or_takes_away(server: RabbitMq) {
     deleted_queues_are_made_again(&server).await;
     a_full_queue_is_back_pressure(&server).await;
     an_alarm_stops_publications_and_nothing_else(&server).await;
+    a_message_returned_often_is_not_dropped(&server).await;
     a_busy_worker_hides_no_work(&server).await;
     a_worker_that_goes_leaves_its_work(&server).await;
     a_user_without_rights_to_configure_works_on_what_is_there(&server).await;
@@ -134,6 +135,18 @@ async fn an_alarm_stops_publications_and_nothing_else(server: &RabbitMq) {
     server.ctl(&["set_vm_memory_high_watermark", "0.6"]).expect("no alarm");
     publish(&broker, &messages(Lane::Normal, 1)).await;
     assert_eq!(drain(&broker, Lane::Normal, 1).await.len(), 1);
+    broker.close().await;
+}
+
+/// RabbitMQ 4 drops a message after 20 deliveries unless told otherwise.
+async fn a_message_returned_often_is_not_dropped(server: &RabbitMq) {
+    let broker = open(&server.new_vhost().expect("a virtual host")).await;
+    let sent = messages(Lane::High, 1);
+    publish(&broker, &sent).await;
+    for _ in 0..30 {
+        next(&broker, Lane::High).await.nack(Duration::ZERO).await.expect("returned");
+    }
+    assert_eq!(drain(&broker, Lane::High, 1).await, [sent[0].job]);
     broker.close().await;
 }
 

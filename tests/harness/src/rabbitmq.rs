@@ -98,6 +98,34 @@ impl RabbitMq {
         is_there.then_some(release)
     }
 
+    /// Starts nodes that form one cluster; a quorum queue stands on all of them.
+    pub fn start_cluster(nodes: usize) -> Result<Vec<Self>> {
+        let ports: Vec<Ports> = Ports::of_cluster(nodes);
+        let mapper = map_ports(ports[0].mapper)?;
+        let members: String = (ports.iter().enumerate())
+            .map(|(n, ports)| format!("cluster_formation.classic_config.nodes.{n} = {}\n", ports.node_name()))
+            .collect();
+        let form = format!("cluster_formation.peer_discovery_backend = classic_config\n{members}");
+        let mut started = Vec::new();
+        for ports in &ports {
+            let further = |_: &Path| Ok(form.clone());
+            let mut node = Self::prepare(other_release(), *ports, Arc::clone(&mapper), further)?;
+            node.launch()?;
+            started.push(node);
+        }
+        // Together: each looks for the others before it takes connections.
+        for node in &mut started {
+            node.wait()?;
+        }
+        let sees_all = |node: &Self| {
+            let status = node.ctl(&["cluster_status", "--formatter", "json"]).unwrap_or_default();
+            let running = status.split("\"running_nodes\":[").nth(1).and_then(|rest| rest.split(']').next());
+            running.is_some_and(|running| ports.iter().all(|ports| running.contains(&ports.node_name())))
+        };
+        wait_until("the nodes form a cluster", || started.iter().all(sees_all))?;
+        Ok(started)
+    }
+
     /// Starts a node that also takes encrypted connections; with the address and the certificate.
     pub fn start_tls() -> Result<(Self, String, String)> {
         let port = free_port();

@@ -1,12 +1,12 @@
 //! What the tests on real servers share.
 #![allow(dead_code, unused_imports, reason = "each test file uses its part")]
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub use bul_broker::conformance::kit::{PATIENCE, eventually};
 use bul_broker::{Broker, BrokerError, Delivery, Message};
 use bul_broker_nats::{NatsBroker, Options};
+pub use bul_harness::tools;
 use bul_harness::{Nats, NatsOptions};
 use bul_job::{JobId, Lane, PublishNo};
 use serde_json::Value;
@@ -17,14 +17,6 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 /// Options for tests of outages.
 pub fn options() -> Options {
     Options { request_timeout: REQUEST_TIMEOUT, ..Options::default() }
-}
-
-/// Where `scripts/test-deps` puts what it installs.
-pub fn tools() -> PathBuf {
-    let set = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let cache = || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
-    let tools = set("BUL_TOOLS_DIR").or_else(|| Some(cache()?.join("bul/tools")));
-    tools.expect("HOME is set")
 }
 
 /// A server of the newest release, beside the old one of the distribution.
