@@ -139,18 +139,37 @@ fn flatten(prefix: &str, value: &Value, out: &mut BTreeMap<String, Value>) {
     }
 }
 
-/// Addresses may carry a password; `postgres://user:secret@host` is shown as `postgres://user:***@host`.
+/// Addresses may carry a password; `postgres://user:secret@host` is shown as `postgres://user:***@host`, and each of
+/// several that are joined by commas likewise.
 fn redacted(value: &Value) -> Value {
     let Value::String(text) = value else { return value.clone() };
-    let Some((scheme, rest)) = text.split_once("://") else { return value.clone() };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    match authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':')) {
-        Some((user, secret)) => {
-            let behind = &rest[user.len() + 1 + secret.len()..];
-            Value::String(format!("{scheme}://{user}:***{behind}"))
+    let mut shown = String::new();
+    for (n, piece) in text.split("://").enumerate() {
+        if n == 0 {
+            shown.push_str(piece);
+            continue;
         }
-        None => value.clone(),
+        shown.push_str("://");
+        let authority = piece.split(['/', '?', '#']).next().unwrap_or_default();
+        let secret = authority.rsplit_once('@').and_then(|(login, _)| login.split_once(':'));
+        let piece = match secret {
+            Some((user, secret)) => format!("{user}:***{}", &piece[user.len() + 1 + secret.len()..]),
+            None => piece.to_owned(),
+        };
+        shown.push_str(&without_password_parameter(&piece));
     }
+    Value::String(shown)
+}
+
+/// `…?password=secret&…`, which an address of PostgreSQL may have.
+fn without_password_parameter(piece: &str) -> String {
+    let Some((address, query)) = piece.split_once('?') else { return piece.to_owned() };
+    let hidden = |parameter: &str| match parameter.starts_with("password=") {
+        true => "password=***".to_owned(),
+        false => parameter.to_owned(),
+    };
+    let parameters: Vec<String> = query.split('&').map(hidden).collect();
+    format!("{address}?{}", parameters.join("&"))
 }
 
 /// Everything that is wrong, by option.
@@ -163,7 +182,11 @@ fn problems(config: &Config) -> Vec<(&'static str, String)> {
         found.push(("store", "must be sqlite:PATH, postgres://…, or empty for the data folder".into()));
     }
     if crate::wire::broker_spec(config).is_err() {
-        found.push(("broker", "must be embedded, nats://host:4222 or amqp://user:password@host:5672".into()));
+        found.push((
+            "broker",
+            "must be embedded, nats://host:4222 or amqp://user:password@host:5672, several joined by commas"
+                .into(),
+        ));
     }
     let engine = crate::engine::options(config, None).map(drop);
     if let Err(fault) = engine.and_then(|()| crate::engine::trial_options(config, None).map(drop)) {
@@ -337,6 +360,10 @@ mod tests {
         let check = |text: &str, expected: &str| assert_eq!(redacted(&json!(text)), json!(expected));
         check("postgres://u:geheim@h/db", "postgres://u:***@h/db");
         check("postgres://u:p@ss@h/db", "postgres://u:***@h/db");
+        check("postgres://u:geheim@a,b:5/db?x=y", "postgres://u:***@a,b:5/db?x=y");
+        check("postgres://u@/db?host=a,b&password=geheim&x=y", "postgres://u@/db?host=a,b&password=***&x=y");
+        check("nats://u:geheim@a,nats://v:geheim@b", "nats://u:***@a,nats://v:***@b");
+        check("amqp://u:geheim@a:1/v,amqps://u:geheim@b", "amqp://u:***@a:1/v,amqps://u:***@b");
         check("http://127.0.0.1:8002", "http://127.0.0.1:8002");
         check("sqlite:x", "sqlite:x");
     }

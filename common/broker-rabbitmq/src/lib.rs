@@ -49,7 +49,7 @@ use line::{Line, Recipe, Role};
 use options::LISTENERS_MAX;
 use publish::Publishers;
 use recent::Recent;
-use server::{Place, Server};
+use server::{Places, Server};
 use topology::{Names, TopologyError, within};
 
 pub use options::{HOARD_MAX, NACK_DELAY_MAX, OpenError, Options, RECENT_FOR};
@@ -95,12 +95,13 @@ struct Shared {
 }
 
 impl RabbitBroker {
-    /// Connects, makes what is missing on the server, and keeps the connections from then on.
+    /// Connects, makes what is missing on the server, and keeps the connections from then on. The URL names one server
+    /// or, joined by commas, several of a cluster.
     pub fn open<'a>(url: &'a str, options: Options) -> BoxFuture<'a, Result<Self, OpenError>> {
         async move {
             options.check()?;
             let recipe = Arc::new(Recipe {
-                place: Place::parse(url, &options)?,
+                places: Places::parse(url, &options)?,
                 name: options.name.clone(),
                 partitions: AtomicU8::new(options.partitions),
                 names: Names::new(&options.prefix),
@@ -143,7 +144,7 @@ impl RabbitBroker {
                 options,
             });
             shared.start();
-            info!(broker.location = shared.recipe.place.location(), "connected to RabbitMQ");
+            info!(broker.location = shared.recipe.places.location(), "connected to RabbitMQ");
             Ok(Self { shared, _open: Arc::new(closed.drop_guard()) })
         }
         .boxed()
@@ -219,7 +220,7 @@ impl Broker for RabbitBroker {
         BrokerInfo {
             kind: "rabbitmq",
             version: format!("{} {}", server.product, server.version),
-            location: shared.recipe.place.location(),
+            location: shared.recipe.places.location(),
             durable: true,
             durability: DURABILITY.into(),
             notes: server.notes(&shared.options, shared.partitions),

@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::options::{LINE_TICK, OpenError, RETRY_MAX, RETRY_MIN};
-use crate::server::{Place, Server};
+use crate::server::{Place, Places, Server};
 use crate::topology::{self, Names};
 
 /// What a line is for.
@@ -50,7 +50,7 @@ enum State {
 
 /// What a connection is made of.
 pub(crate) struct Recipe {
-    pub(crate) place: Place,
+    pub(crate) places: Places,
     pub(crate) name: String,
     pub(crate) names: Names,
     /// Partitions of each lane: those wanted, and those found beyond.
@@ -70,12 +70,30 @@ pub(crate) struct Line {
 }
 
 impl Recipe {
-    /// Connects once.
+    /// Connects once, to the first server that lets it.
     pub(crate) async fn connect(&self, role: Role) -> Result<Connection, OpenError> {
-        let location = || self.place.location();
+        let mut failed: Option<OpenError> = None;
+        for (at, place) in self.places.in_turn() {
+            match self.connect_to(place, role).await {
+                Ok(connection) => {
+                    self.places.answered(at);
+                    return Ok(connection);
+                }
+                Err(error) => {
+                    failed = Some(match failed {
+                        Some(before) => before.and(error),
+                        None => error,
+                    });
+                }
+            }
+        }
+        Err(failed.unwrap_or_else(|| OpenError::Options("there is no address".into())))
+    }
+
+    async fn connect_to(&self, place: &Place, role: Role) -> Result<Connection, OpenError> {
+        let location = || place.location();
         let limit = self.call_timeout;
-        let server = self
-            .place
+        let server = place
             .greet(limit)
             .await
             .map_err(|reason| OpenError::Unreachable { location: location(), reason })?;
@@ -84,13 +102,13 @@ impl Recipe {
             .with_connection_name(format!("{} {}", self.name, role.as_str()).into())
             .with_client_property("product".into(), "bul".into())
             .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into());
-        let uri: AMQPUri = self.place.uri.clone();
+        let uri: AMQPUri = place.uri.clone();
         let runtime = lapin::runtime::default_runtime()
             .map_err(|error| OpenError::Unreachable { location: location(), reason: error.to_string() })?;
-        let connect = Connection::connect_uri_with_config(uri, properties, self.place.tls(), runtime);
+        let connect = Connection::connect_uri_with_config(uri, properties, place.tls(), runtime);
         let connection = match tokio::time::timeout(limit, connect).await {
             Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => return Err(self.refused(error)),
+            Ok(Err(error)) => return Err(refused(place, error)),
             Err(_) => {
                 let reason = format!("it does not answer within {} s", limit.as_secs_f32());
                 return Err(OpenError::Unreachable { location: location(), reason });
@@ -113,24 +131,24 @@ impl Recipe {
     pub(crate) fn partitions(&self) -> u8 {
         self.partitions.load(Ordering::SeqCst)
     }
+}
 
-    fn refused(&self, error: lapin::Error) -> OpenError {
-        let location = self.place.location();
-        let refused = match error.kind() {
-            ErrorKind::ProtocolError(error) => match error.kind() {
-                AMQPErrorKind::Soft(soft) => *soft == AMQPSoftError::ACCESSREFUSED,
-                AMQPErrorKind::Hard(hard) => *hard == AMQPHardError::NOTALLOWED,
-            },
-            _ => false,
-        };
-        let reason = match error.kind() {
-            ErrorKind::ProtocolError(error) => error.get_message().to_string(),
-            _ => error.to_string(),
-        };
-        match refused {
-            true => OpenError::Refused { location, user: self.place.user().into(), reason },
-            false => OpenError::Unreachable { location, reason },
-        }
+fn refused(place: &Place, error: lapin::Error) -> OpenError {
+    let location = place.location();
+    let refused = match error.kind() {
+        ErrorKind::ProtocolError(error) => match error.kind() {
+            AMQPErrorKind::Soft(soft) => *soft == AMQPSoftError::ACCESSREFUSED,
+            AMQPErrorKind::Hard(hard) => *hard == AMQPHardError::NOTALLOWED,
+        },
+        _ => false,
+    };
+    let reason = match error.kind() {
+        ErrorKind::ProtocolError(error) => error.get_message().to_string(),
+        _ => error.to_string(),
+    };
+    match refused {
+        true => OpenError::Refused { location, user: place.user().into(), reason },
+        false => OpenError::Unreachable { location, reason },
     }
 }
 
@@ -213,7 +231,7 @@ async fn supervise(recipe: &Recipe, role: Role, state: &watch::Sender<State>, on
         while working(&state.borrow()).is_some() {
             tick.tick().await;
         }
-        let location = recipe.place.location();
+        let location = recipe.places.location();
         warn!(broker.location = location, broker.line = role.as_str(), "the connection to RabbitMQ was lost");
         state.send_replace(State::Down(format!("{location}: the connection was lost")));
         // Without an end: a broker may be away for a night.

@@ -93,7 +93,9 @@ pub(crate) const LINE_TICK: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The address is no AMQP address.
-    #[error("not an address of a RabbitMQ server: {0}; expected amqp://user:password@host:port/vhost")]
+    #[error(
+        "not an address of a RabbitMQ server: {0}; expected amqp://user:password@host:port/vhost, several joined by commas"
+    )]
     Address(String),
     /// A setting that cannot work.
     #[error("{0}")]
@@ -124,6 +126,24 @@ pub enum OpenError {
         /// Why.
         reason: String,
     },
+}
+
+impl OpenError {
+    /// The error of several servers: that of one which answered and refused says more than that of one which did not.
+    pub(crate) fn and(self, next: Self) -> Self {
+        match (self, next) {
+            (Self::Unreachable { location, reason }, Self::Unreachable { location: next, reason: why }) => {
+                let reason = format!("{reason}; {next}: {why}");
+                Self::Unreachable { location, reason }
+            }
+            (Self::Unreachable { .. }, refused) => refused,
+            (
+                refused
+                @ (Self::Address(_) | Self::Options(_) | Self::Refused { .. } | Self::Topology { .. }),
+                _,
+            ) => refused,
+        }
+    }
 }
 
 impl Options {

@@ -129,7 +129,7 @@ async fn send(shared: &Shared, channel: &Channel, messages: &[&Message]) -> Resu
             Ok(Some(Err(error))) => return Err(error),
             Err(_) if shared.publishing.is_blocked() => return Err(alarm()),
             Err(_) => {
-                let location = shared.recipe.place.location();
+                let location = shared.recipe.places.location();
                 return Err(BrokerError::Unavailable(format!(
                     "{location} confirms nothing within {limit:?}"
                 )));

@@ -1,8 +1,9 @@
 //! Where the server is and what it is: the address, its first words, and what follows from its version.
 //!
-//! Before each connection the server is greeted on a socket of its own: lapin gives up no thread that
+//! Of a cluster several may be named; they are tried in turn, beginning with the last that answered. Before each connection the server is greeted on a socket of its own: lapin gives up no thread that
 //! waits for the greeting of a frozen server, and does not tell the version. Called by `line`.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::{AsyncReadExt, AsyncWriteExt};
@@ -13,10 +14,61 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 
 use crate::options::{OpenError, Options};
 
+/// Most addresses; each that does not answer costs a call's time.
+const PLACES_MAX: usize = 16;
 /// Longest greeting that is read; RabbitMQ's has about 500 bytes.
 const GREETING_MAX: usize = 64 * 1024;
 /// "AMQP" and version 0-9-1.
 const HEADER: &[u8; 8] = b"AMQP\0\0\x09\x01";
+
+/// The servers of a cluster, in the order of the address.
+pub(crate) struct Places {
+    all: Vec<Place>,
+    /// The one that answered last.
+    current: AtomicUsize,
+}
+
+impl Places {
+    /// Reads `amqp://user:password@host:port/vhost,amqp://…`.
+    pub(crate) fn parse(urls: &str, options: &Options) -> Result<Self, OpenError> {
+        let all: Vec<Place> =
+            each_url(urls).into_iter().map(|url| Place::parse(url, options)).collect::<Result<_, _>>()?;
+        if all.len() > PLACES_MAX {
+            return Err(OpenError::Options(format!("at most {PLACES_MAX} addresses")));
+        }
+        Ok(Self { all, current: AtomicUsize::new(0) })
+    }
+
+    /// All addresses without user and password.
+    pub(crate) fn location(&self) -> String {
+        self.all.iter().map(Place::location).collect::<Vec<_>>().join(",")
+    }
+
+    /// All of them with their numbers, from the one that answered last on.
+    pub(crate) fn in_turn(&self) -> impl Iterator<Item = (usize, &Place)> {
+        let first = self.current.load(Ordering::Relaxed);
+        (0..self.all.len()).map(move |n| (first + n) % self.all.len()).map(move |at| (at, &self.all[at]))
+    }
+
+    /// Notes that this one has answered.
+    pub(crate) fn answered(&self, at: usize) {
+        self.current.store(at, Ordering::Relaxed);
+    }
+}
+
+/// Parts addresses at commas that an address follows: a password may hold others.
+fn each_url(urls: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let mut rest = urls;
+    let starts =
+        |text: &str| ["amqp://", "amqps://"].iter().any(|scheme| text.trim_start().starts_with(scheme));
+    while let Some((at, _)) = rest.match_indices(',').find(|(at, _)| starts(&rest[at + 1..])) {
+        parts.push(rest[..at].trim());
+        rest = &rest[at + 1..];
+    }
+    parts.push(rest.trim());
+    parts
+}
 
 /// An address, taken apart.
 #[derive(Clone)]
@@ -27,6 +79,10 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn parse(url: &str, options: &Options) -> Result<Self, OpenError> {
+        if url.matches("://").count() != 1 {
+            // Its tail would become the name of a virtual host, which is shown.
+            return Err(OpenError::Address(without_credentials(url)));
+        }
         // The parser's message may quote the address, and with it the password.
         let mut uri: AMQPUri = url.parse().map_err(|_| OpenError::Address(without_credentials(url)))?;
         if let Some(host) = ipv6_host(url) {
@@ -207,8 +263,8 @@ mod tests {
     use super::*;
 
     fn check(url: &str, expected: &str) {
-        let place = Place::parse(url, &Options::default());
-        let shown = place.map_or_else(|error| error.to_string(), |place| place.location());
+        let places = Places::parse(url, &Options::default());
+        let shown = places.map_or_else(|error| error.to_string(), |places| places.location());
         assert!(shown.starts_with(expected), "{url}: {shown}");
         assert!(!shown.contains("secret"), "{shown}");
     }
@@ -220,6 +276,10 @@ mod tests {
         check("amqp://u:secret@127.0.0.1", "amqp://127.0.0.1:5672/%2f");
         check("amqp://u:secret@host/", "amqp://host:5672/%2f");
         check("amqp://u:secret@[::1]:7/v", "amqp://[::1]:7/v");
+        check("amqp://u:secret@a/v,amqps://u:secret@b:7/v", "amqp://a:5672/v,amqps://b:7/v");
+        check("amqp://u:sec,secret@a/v, amqp://u:sec,secret@b/v", "amqp://a:5672/v,amqp://b:5672/v");
+        check("amqp://u:secret@a/v,http://u:secret@b/v", "not an address of a RabbitMQ server: amqp://b/v");
+        check(&["amqp://u:secret@h"; 17].join(","), "at most 16 addresses");
         check("http://u:secret@host/", "not an address of a RabbitMQ server: http://host/");
         check("amqp://u:secret@host:port/", "not an address");
         check("secret", "not an address");

@@ -20,6 +20,7 @@ fn vhost_of(url: &str) -> &str {
 /// One after another: a node takes seconds to start.
 async fn what_the_server_refuses_closes_or_takes_away(server: RabbitMq) {
     refusals_are_told_without_the_password(&server).await;
+    the_address_that_answers_is_used(&server).await;
     deleted_queues_are_made_again(&server).await;
     a_full_queue_is_back_pressure(&server).await;
     an_alarm_stops_publications_and_nothing_else(&server).await;
@@ -50,8 +51,21 @@ async fn refusals_are_told_without_the_password(server: &RabbitMq) {
     assert!(matches!(error, OpenError::Unreachable { .. }), "{error}");
     println!("{error}");
     assert!(start.elapsed() < Duration::from_secs(5));
+    let [first, second] = [bul_harness::free_port(), bul_harness::free_port()]
+        .map(|port| format!("amqp://guest:s3cret@127.0.0.1:{port}/"));
+    let error = refused(format!("{first},{second}")).await.to_string();
+    assert_eq!(error.matches("amqp://127.0.0.1:").count(), 2, "each says why: {error}");
     let error = refused("amqp:s3cret".into()).await;
     assert!(matches!(error, OpenError::Address(_)), "{error}");
+}
+
+async fn the_address_that_answers_is_used(server: &RabbitMq) {
+    let nobody = format!("amqp://guest:guest@127.0.0.1:{}/", bul_harness::free_port());
+    let broker = open(&format!("{nobody},{}", server.new_vhost().expect("a virtual host"))).await;
+    publish(&broker, &messages(Lane::High, 1)).await;
+    assert_eq!(drain(&broker, Lane::High, 1).await.len(), 1);
+    assert_eq!(broker.info().location.split(',').count(), 2, "{}", broker.info().location);
+    broker.close().await;
 }
 
 async fn deleted_queues_are_made_again(server: &RabbitMq) {

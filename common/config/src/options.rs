@@ -10,9 +10,11 @@ use crate::Secret;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `sqlite:PATH` or `postgres://user:password@host/database`; empty puts a file into the data folder.
+    /// `sqlite:PATH` or `postgres://user:password@host/database`; empty puts a file into the data folder. A primary and its
+    /// standbys as `postgres://user:password@a:5432,b:5432/database`: the one that takes writes is used, also after a failover.
     pub store: String,
-    /// `embedded`, `nats://host:4222` or `amqp://user:password@host:5672`.
+    /// `embedded`, `nats://host:4222` or `amqp://user:password@host:5672`; the servers of a cluster joined by commas, each with
+    /// its scheme: `amqp://…@a:5672/vhost,amqp://…@b:5672/vhost`. They are tried in turn.
     pub broker: String,
     /// Copies of the stream on a NATS cluster; 3 survive the loss of one server. Other brokers have their own setting for
     /// it. More than the cluster has servers: the broker is not ready.

@@ -25,6 +25,7 @@ use crate::Shared;
 use crate::connect::{IDLE_MAX, Session};
 use crate::fault::{Fault, Kind, closed, repeat, unanswered};
 use crate::rows::Job;
+use crate::servers::Link;
 
 /// Calls that may wait in one queue. Beyond it callers wait for a place.
 const QUEUE_MAX: usize = 2048;
@@ -127,7 +128,7 @@ impl<W: Work> Batcher<W> {
             let writer = Writer {
                 shared: Arc::clone(shared),
                 line: Arc::clone(&line),
-                conn: None,
+                link: None,
                 batch_max: batch_max.max(1),
             };
             tokio::spawn(writer.serve())
@@ -214,7 +215,7 @@ impl<W: Work> Gathered<W> {
 struct Writer<W: Work> {
     shared: Arc<Shared>,
     line: Arc<Line<W>>,
-    conn: Option<PgConnection>,
+    link: Option<Link>,
     batch_max: usize,
 }
 
@@ -228,7 +229,7 @@ impl<W: Work> Writer<W> {
                     self.run(batch).await;
                 }
                 Ok(None) => return,
-                Err(Elapsed { .. }) => self.conn = None,
+                Err(Elapsed { .. }) => self.link = None,
             }
         }
     }
@@ -322,12 +323,13 @@ impl<W: Work> Writer<W> {
     }
 
     async fn try_once(&mut self, batch: &mut [Waiting<W>]) -> Result<(), Fault> {
-        let mut conn = match self.conn.take() {
-            Some(conn) => conn,
+        let kept = self.link.take().filter(|link| self.shared.door.servers.is_current(link.server));
+        let mut link = match kept {
+            Some(link) => link,
             None => self.shared.door.connect(Session::Batch).await?,
         };
         // A panic must not take the task along; it fails its own batch only.
-        let flush = AssertUnwindSafe(W::flush(&self.shared, &mut conn, batch)).catch_unwind();
+        let flush = AssertUnwindSafe(W::flush(&self.shared, &mut link.conn, batch)).catch_unwind();
         let result = match tokio::time::timeout(FLUSH_MAX, flush).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => {
@@ -338,15 +340,15 @@ impl<W: Work> Writer<W> {
         match &result {
             Ok(()) => {
                 if batch.iter().map(|waiting| W::bytes(&waiting.op)).sum::<usize>() > BUFFER_KEPT_MAX {
-                    conn.shrink_buffers();
+                    link.conn.shrink_buffers();
                 }
-                self.conn = Some(conn);
+                self.link = Some(link);
             }
             Err(fault) if fault.kind() == Kind::Broken => {}
             // Whether or not a transaction is open.
             Err(_) => {
-                if conn.execute("ROLLBACK").await.is_ok() {
-                    self.conn = Some(conn);
+                if link.conn.execute("ROLLBACK").await.is_ok() {
+                    self.link = Some(link);
                 }
             }
         }

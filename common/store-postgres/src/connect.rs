@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use bul_job::TenantId;
 use bul_store::StoreError;
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Executor, PgConnection};
+use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::fault::{Fault, Kind, closed, kind, unanswered};
 use crate::roles::Roles;
+use crate::servers::{Link, Servers};
 
 /// How long a connection may take to open. Too low: a busy server looks like a dead one.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -46,30 +46,28 @@ pub(crate) enum Session {
 
 /// Knows how to connect.
 pub(crate) struct Door {
-    pub(crate) options: PgConnectOptions,
+    pub(crate) servers: Servers,
     pub(crate) roles: Roles,
 }
 
 impl Door {
-    pub(crate) async fn connect(&self, session: Session) -> Result<PgConnection, Fault> {
+    pub(crate) async fn connect(&self, session: Session) -> Result<Link, Fault> {
         let (plans, role) = match session {
             Session::Tenant => ("", &self.roles.tenant),
             Session::System => ("", &self.roles.system),
             Session::Batch => (BATCHES, &self.roles.system),
         };
-        let connecting = async {
-            let mut conn = self.options.connect().await?;
-            // The name of a role holds nothing that would need quotes (see `Roles`).
-            let setup = format!("{SESSION} {plans} SET ROLE {role}");
-            conn.execute(sqlx::raw_sql(AssertSqlSafe(setup))).await?;
-            Ok(conn)
-        };
-        tokio::time::timeout(CONNECT_MAX, connecting).await.map_err(|_| unanswered("a connection"))?
+        let mut link = self.servers.connect(CONNECT_MAX).await?;
+        // The name of a role holds nothing that would need quotes (see `Roles`).
+        let setup = format!("{SESSION} {plans} SET ROLE {role}");
+        let ready = link.conn.execute(sqlx::raw_sql(AssertSqlSafe(setup)));
+        tokio::time::timeout(CONNECT_MAX, ready).await.map_err(|_| unanswered("a connection"))??;
+        Ok(link)
     }
 }
 
 struct Idle {
-    conn: PgConnection,
+    link: Link,
     since: Instant,
 }
 
@@ -84,6 +82,7 @@ pub(crate) struct Pool {
 /// An open transaction; dropped without [`Tx::end`], its connection is closed.
 pub(crate) struct Tx<'p> {
     pub(crate) conn: PgConnection,
+    server: usize,
     pool: &'p Pool,
     _permit: OwnedSemaphorePermit,
 }
@@ -125,34 +124,36 @@ impl Pool {
             .await
             .map_err(|_| StoreError::Unavailable("all connections are busy".into()))?
             .map_err(|_| closed())?;
-        while let Some(mut conn) = self.pop() {
+        while let Some(Link { mut conn, server }) = self.pop() {
             let begun = conn.execute(sqlx::raw_sql(AssertSqlSafe(sql.clone())));
             match tokio::time::timeout(CONNECT_MAX, begun).await {
-                Ok(Ok(_)) => return Ok(Tx { conn, pool: self, _permit: permit }),
+                Ok(Ok(_)) => return Ok(Tx { conn, server, pool: self, _permit: permit }),
                 Ok(Err(error)) if kind(&error) != Kind::Broken => return Err(error.into()),
                 Ok(Err(_)) => {}
                 // The line is dead, and so are the others that went through it.
                 Err(_) => self.clear(),
             }
         }
-        let mut conn = self.door.connect(self.session).await?;
+        let Link { mut conn, server } = self.door.connect(self.session).await?;
         conn.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await?;
-        Ok(Tx { conn, pool: self, _permit: permit })
+        Ok(Tx { conn, server, pool: self, _permit: permit })
     }
 
-    fn pop(&self) -> Option<PgConnection> {
+    fn pop(&self) -> Option<Link> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.pop().map(|idle| idle.conn)
+        // One to a server that another has followed would read what is old.
+        idle.retain(|idle| self.door.servers.is_current(idle.link.server));
+        idle.pop().map(|idle| idle.link)
     }
 
     fn clear(&self) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    fn push(&self, conn: PgConnection) {
+    fn push(&self, link: Link) {
         if !self.permits.is_closed() {
             let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            idle.push(Idle { conn, since: Instant::now() });
+            idle.push(Idle { link, since: Instant::now() });
         }
     }
 
@@ -175,12 +176,12 @@ impl Tx<'_> {
         match result {
             Ok(value) => {
                 self.conn.execute("COMMIT").await?;
-                self.pool.push(self.conn);
+                self.pool.push(Link { conn: self.conn, server: self.server });
                 Ok(value)
             }
             Err(fault) => {
                 if fault.kind() != Kind::Broken && self.conn.execute("ROLLBACK").await.is_ok() {
-                    self.pool.push(self.conn);
+                    self.pool.push(Link { conn: self.conn, server: self.server });
                 }
                 Err(fault)
             }

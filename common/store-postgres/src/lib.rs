@@ -30,6 +30,7 @@ mod rows;
 mod running;
 mod schedules;
 mod server;
+mod servers;
 mod steps;
 mod store;
 mod texts;
@@ -62,6 +63,7 @@ use confirm::{ConfirmWork, Confirmations};
 use connect::{Door, Pool, Session};
 use fresh::Fresh;
 use running::Running;
+use servers::Servers;
 use steps::Steps;
 use time::{MEASURE_EVERY, Time};
 
@@ -146,16 +148,17 @@ impl std::fmt::Debug for PostgresStore {
 
 impl PostgresStore {
     /// Connects to the database of this URL (`postgres://user:password@host:port/database?sslmode=…`)
-    /// and brings its schema `bul` up to date.
+    /// and brings its schema `bul` up to date. Of several servers (`…@a:5432,b:5432/…`) the one that takes writes is used,
+    /// now and after each failover.
     ///
     /// # Errors
     /// When the server cannot be reached, the account lacks a right, or the schema is newer than this
     /// program or another program's.
     pub fn open<'a>(url: &'a str, options: Options) -> BoxFuture<'a, Result<Self, OpenError>> {
         async move {
-            let connect = open::parse(url)?;
+            let servers = Servers::parse(url)?;
             let time = Time::new(options.clock.clone());
-            let opened = open::open(connect, &time).await?;
+            let opened = open::open(servers, &time).await?;
             let rng = match options.seed {
                 Some(seed) => ChaCha8Rng::seed_from_u64(seed),
                 None => ChaCha8Rng::seed_from_u64(rand::random()),

@@ -1,41 +1,22 @@
-//! Opening: the URL, the schema, the roles, and what the server promises.
+//! Opening: the schema, the roles, and what the server promises.
 
-use std::str::FromStr;
 use std::sync::Arc;
 
 use bul_store::StoreError;
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Connection};
+use sqlx::Connection;
 
 use crate::connect::{Door, Session};
-use crate::fault::{Fault, Kind, unanswered};
+use crate::fault::{Fault, Kind};
 use crate::migrate::{Place, migrate};
 use crate::server::{Settings, notes};
+use crate::servers::Servers;
 use crate::time::Time;
 
-/// How long the server may take to answer at all.
+/// How long a server may take to answer at all.
 const ANSWER_MAX: std::time::Duration = std::time::Duration::from_secs(10);
-/// Parameters of the URL that are understood. The library underneath logs others with their values,
-/// and a mistyped `password` must not end up there.
-const PARAMETERS: [&str; 17] = [
-    "sslmode",
-    "ssl-mode",
-    "sslrootcert",
-    "ssl-root-cert",
-    "ssl-ca",
-    "sslcert",
-    "ssl-cert",
-    "sslkey",
-    "ssl-key",
-    "host",
-    "hostaddr",
-    "port",
-    "dbname",
-    "user",
-    "password",
-    "application_name",
-    "options",
-];
+/// What else is to be said where a standby may take over.
+const NO_STANDBY: &str = "; the URL names several servers, but synchronous_standby_names is empty: a standby that takes \
+    over may lack what was answered last";
 
 /// A store that cannot be opened. No message holds a password.
 #[derive(Debug, thiserror::Error)]
@@ -98,65 +79,39 @@ pub(crate) struct Opened {
     pub(crate) notes: Vec<String>,
 }
 
-/// Reads the URL. Its errors never quote it.
-pub(crate) fn parse(url: &str) -> Result<PgConnectOptions, OpenError> {
-    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-        return Err(OpenError::Url("it begins with postgres://".into()));
-    }
-    let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
-    for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
-        let name = parameter.split_once('=').map_or(parameter, |(name, _)| name);
-        if !PARAMETERS.contains(&name) && !name.starts_with("options[") {
-            return Err(OpenError::Url(format!("unknown parameter {name:?}")));
-        }
-    }
-    let options = PgConnectOptions::from_str(url)
-        .map_err(|_| OpenError::Url("user:password@host:port/database?parameters is expected".into()))?;
-    Ok(options.disable_statement_logging())
-}
-
-/// Host, port and database: what may be shown.
-fn location(options: &PgConnectOptions) -> String {
-    let database = options.get_database().unwrap_or(options.get_username());
-    match options.get_socket() {
-        Some(socket) => format!("postgres://{}/{database}", socket.display()),
-        None => format!("postgres://{}:{}/{database}", options.get_host(), options.get_port()),
-    }
-}
-
-pub(crate) async fn open(options: PgConnectOptions, time: &Time) -> Result<Opened, OpenError> {
-    let location = location(&options);
-    let unreachable =
-        |fault: Fault| OpenError::Unreachable { location: location.clone(), source: fault.into() };
-    let connecting = tokio::time::timeout(ANSWER_MAX, options.connect());
-    let connected = connecting.await.map_err(|_| unreachable(unanswered("the connection")))?;
-    let database = options.get_database().unwrap_or(options.get_username()).to_owned();
-    let account = options.get_username().to_owned();
+pub(crate) async fn open(servers: Servers, time: &Time) -> Result<Opened, OpenError> {
+    let location = servers.location();
+    let (account, database) = (servers.account().to_owned(), servers.database().to_owned());
     let place = Place { location: &location, account: &account, database: &database };
     let failed = |fault: Fault| match fault.kind() {
-        Kind::Broken => unreachable(fault),
+        Kind::Broken => OpenError::Unreachable { location: location.clone(), source: fault.into() },
         Kind::Constraint | Kind::Contended | Kind::Other => place.failed(fault),
     };
-    let mut conn = connected.map_err(|error| failed(error.into()))?;
+    let mut conn = servers.connect(ANSWER_MAX).await.map_err(failed)?.conn;
     let roles = migrate(&mut conn, &place).await?;
     let _ = conn.close().await;
 
-    let door = Arc::new(Door { options, roles });
+    let several = servers.len() > 1;
+    let door = Door { servers, roles };
     // The connection says what its session is given, not what the server starts with.
-    let mut conn = door.connect(Session::System).await.map_err(failed)?;
-    let (version, fsync, commit, pages): (String, String, String, String) = sqlx::query_as(
+    let mut conn = door.connect(Session::System).await.map_err(failed)?.conn;
+    let (version, fsync, commit, pages, standbys): (String, String, String, String, String) = sqlx::query_as(
         "SELECT current_setting('server_version'), current_setting('fsync'),
-                current_setting('synchronous_commit'), current_setting('full_page_writes')",
+                current_setting('synchronous_commit'), current_setting('full_page_writes'),
+                current_setting('synchronous_standby_names')",
     )
     .fetch_one(&mut conn)
     .await
     .map_err(|error| failed(error.into()))?;
     time.measure(&mut conn).await.map_err(failed)?;
     let _ = conn.close().await;
-    let durability = durability(&fsync, &commit, &pages);
+    let mut durability = durability(&fsync, &commit, &pages);
+    if several && standbys.is_empty() {
+        durability.push_str(NO_STANDBY);
+    }
     let settings = Settings { fsync: &fsync, synchronous_commit: &commit, full_page_writes: &pages };
     let notes = notes(&version, settings, time.now());
-    Ok(Opened { door, location: location.clone(), version, durability, notes })
+    Ok(Opened { door: Arc::new(door), location: location.clone(), version, durability, notes })
 }
 
 /// What a returned `Ok` survives, by the server's settings.
@@ -190,21 +145,6 @@ fn durability(fsync: &str, commit: &str, pages: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_url_is_understood_or_refused_without_being_quoted() {
-        let options = parse("postgres://app:s3cret@db.example:5433/bul?sslmode=require").unwrap();
-        assert_eq!(location(&options), "postgres://db.example:5433/bul");
-        for bad in [
-            "mysql://u:s3cret@h/d",
-            "postgres://u:s3cret@h:port/d",
-            "postgres://u@h/d?passwd=s3cret",
-            "s3cret",
-        ] {
-            let error = parse(bad).err().unwrap();
-            assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
-        }
-    }
 
     #[test]
     fn durability_names_what_is_off() {

@@ -10,6 +10,7 @@ mod process;
 mod proxy;
 mod rabbitmq;
 mod redis;
+mod standby;
 mod tools;
 
 pub use nats::{Nats, NatsOptions};

@@ -50,12 +50,12 @@ pub struct PostgresOptions {
 /// A running (or killed) server; dropped, it ends at once and its folder is removed.
 pub struct Postgres {
     /// Before `folder`, so that it is dropped first.
-    process: Option<Process>,
-    folder: TempDir,
-    programs: PathBuf,
-    port: u16,
-    options: PostgresOptions,
-    databases: AtomicU32,
+    pub(crate) process: Option<Process>,
+    pub(crate) folder: TempDir,
+    pub(crate) programs: PathBuf,
+    pub(crate) port: u16,
+    pub(crate) options: PostgresOptions,
+    pub(crate) databases: AtomicU32,
 }
 
 impl Postgres {
@@ -68,11 +68,8 @@ impl Postgres {
     pub fn start_with(options: PostgresOptions) -> Result<Self> {
         let programs = programs()?;
         let template = template(&programs, &options)?;
-        let folder = tempfile::Builder::new().prefix("bul-postgres-").tempdir_in(place(&options))?;
+        let folder = account_folder(&options)?;
         run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(&template).arg(data(folder.path())))?;
-        if is_root() {
-            run(Command::new("chown").arg(ACCOUNT).arg(folder.path()))?;
-        }
         let mut server =
             Self { process: None, folder, programs, port: 0, options, databases: AtomicU32::new(0) };
         for _ in 0..START_TRIES_MAX {
@@ -217,6 +214,15 @@ impl Postgres {
     }
 }
 
+/// An empty folder of the server's account.
+pub(crate) fn account_folder(options: &PostgresOptions) -> Result<TempDir> {
+    let folder = tempfile::Builder::new().prefix("bul-postgres-").tempdir_in(place(options))?;
+    if is_root() {
+        run(Command::new("chown").arg(ACCOUNT).arg(folder.path()))?;
+    }
+    Ok(folder)
+}
+
 /// Where the server's folder stands: in memory, if it need not outlive a power failure and there is room.
 fn place(options: &PostgresOptions) -> PathBuf {
     if let Some(place) = &options.place {
@@ -248,7 +254,7 @@ impl Drop for Postgres {
     }
 }
 
-fn data(folder: &Path) -> PathBuf {
+pub(crate) fn data(folder: &Path) -> PathBuf {
     folder.join("data")
 }
 
@@ -336,7 +342,7 @@ fn template(programs: &Path, options: &PostgresOptions) -> Result<PathBuf> {
 }
 
 /// A command that runs as the server's account where the test runs as root.
-fn as_account(program: &Path) -> Command {
+pub(crate) fn as_account(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);
     }
@@ -350,7 +356,7 @@ fn as_account(program: &Path) -> Command {
     command
 }
 
-fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("{command:?}"))?;
     if !output.status.success() {
         bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
