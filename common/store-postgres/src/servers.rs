@@ -224,8 +224,11 @@ mod tests {
             "postgres://app:s3,cret@a,b/bul?target_session_attrs=read-write",
             "postgres://a:5432,b:5432/bul",
         );
-        check("postgres://app@/bul?host=a,b,c&port=1,2,3&password=s3cret", "postgres://a:1,b:2,c:3/bul");
-        check("postgres://app@/bul?host=a,b&port=7&target_session_attrs=primary", "postgres://a:7,b:7/bul");
+        check("postgres:///bul?user=app&host=a,b,c&port=1,2,3&password=s3cret", "postgres://a:1,b:2,c:3/bul");
+        check(
+            "postgres:///bul?user=app&host=a,b&port=7&target_session_attrs=primary",
+            "postgres://a:7,b:7/bul",
+        );
         check("postgres://app:s3cret@a,,b/bul", "a host is missing");
         check("postgres://app:s3cret@a,b/bul?port=1,2,3", "one for each server");
         check(
