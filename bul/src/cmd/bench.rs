@@ -35,7 +35,7 @@ enum Command {
     #[command(
         after_help = "Examples:\n  bul bench engine\n  bul bench engine --shape qwen3-0.6b --documents 8 --answer 100 --kv-mib 2048 -o json\n  bul bench engine --templates 1 --documents 256 --prefix 1 --data 100-1024 --no-forecast\n\nWhat a restore is worth against computing again: the same load without slower tiers, with one in memory,\nand with one on disk, run twice:\n  bul bench engine --kv-mib 64\n  bul bench engine --kv-mib 64 --host-mib 1024\n  bul bench engine --kv-mib 64 --tier-dir /var/tmp/bul-kv --tier-compression zstd:3"
     )]
-    Engine(engine::Args),
+    Engine(Box<engine::Args>),
     /// What an older system of this kind promised, measured here with the configured model
     #[command(
         after_help = "Writes documents to a temporary store with the configured model, twice and then one by one; and runs the engine with\nrandom weights. Takes a few minutes.\n\nExample:\n  bul bench claims -o json"
@@ -49,7 +49,7 @@ pub async fn run(args: Args, context: &Context) -> anyhow::Result<Exit> {
     match args.command {
         Command::Pipeline(args) => pipeline::run(args, context).await,
         Command::Submit(args) => submit::run(args, context).await,
-        Command::Engine(args) => engine::run(args, context).await,
+        Command::Engine(args) => engine::run(*args, context).await,
         Command::Claims(args) => claims::run(args, context).await,
     }
 }
