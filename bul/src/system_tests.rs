@@ -1,7 +1,6 @@
 use bul_engine::{EngineOptions, ExpectedPrefix, Message, ModelSpec, Role, Scope, TierOptions, open_with};
 use bul_job::{Group, JobId, Limits, RawJob, TenantId, ValidJob};
 use bul_store::{BacklogFilter, NewJob};
-use bul_store_sqlite::SqliteStore;
 use bul_worker::{Ahead, Backlog};
 use serde_json::{Value, json};
 
@@ -10,6 +9,11 @@ use crate::shipped;
 
 /// Polls of a model; each lets its engine do a step.
 const POLLS_MAX: usize = 100_000;
+
+async fn store() -> Arc<dyn Store> {
+    let memory = wire::StoreSpec::Sqlite(":memory:".into());
+    wire::open_store_of(&memory, &bul_config::Config::default()).await.unwrap()
+}
 
 fn report() -> Value {
     json!({"query": "How sales went", "business_area": "sales", "doc_type": "report"})
@@ -56,7 +60,7 @@ fn value(registry: &Registry, name: &str) -> i64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_prefix_of_the_backlog_comes_up_before_its_first_job_is_pulled() {
     let disk = tempfile::tempdir().unwrap();
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(":memory:", Default::default()).await.unwrap());
+    let store = store().await;
     submit(store.as_ref(), "acme", report(), 3).await;
     submit(store.as_ref(), "globex", report(), 2).await;
     let before = model(disk.path(), &Registry::new());
@@ -88,7 +92,7 @@ async fn a_prefix_of_the_backlog_comes_up_before_its_first_job_is_pulled() {
 /// The scripted model measures what is around it: not even the store is asked on its account.
 #[tokio::test]
 async fn a_model_without_a_cache_has_the_queue_left_alone() {
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(":memory:", Default::default()).await.unwrap());
+    let store = store().await;
     submit(store.as_ref(), "acme", report(), 3).await;
     let model: Arc<dyn Generate> = Arc::new(bul_engine::Scripted::default());
     let registry = Registry::new();

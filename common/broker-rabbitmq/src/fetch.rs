@@ -187,6 +187,9 @@ pub(crate) async fn ready(shared: &Arc<Shared>, queues: &[Queue]) -> Result<(), 
         feeds.iter().any(|feed| held.has(*feed))
     };
     loop {
+        if !has_work() {
+            shared.note_starved(&feeds);
+        }
         if shared.until(Instant::now() + shared.options.call_timeout, has_work).await? {
             return Ok(());
         }

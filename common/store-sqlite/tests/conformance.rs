@@ -51,10 +51,10 @@ impl Fixture for Sqlite {
     }
 
     async fn reopen(&mut self) -> bool {
-        self.store.close().await;
         if self.folder.is_none() {
             return false;
         }
+        self.store.close().await;
         self.store = Arc::new(open(path(self.folder.as_ref()), &self.clock).await);
         true
     }

@@ -44,7 +44,7 @@ async fn a_newer_schema_and_a_foreign_database_are_refused() {
     conn.execute("PRAGMA user_version = 99").await.unwrap();
     conn.close().await.unwrap();
     let refused = SqliteStore::open(&path, Options::default()).await.err().unwrap();
-    assert!(matches!(refused, OpenError::TooNew { found: 99, known: 7, .. }), "{refused}");
+    assert!(matches!(refused, OpenError::TooNew { found: 99, known: 9, .. }), "{refused}");
 
     let foreign = folder.path().join("other.db");
     let mut conn = raw(&foreign).await;
