@@ -2,20 +2,17 @@
 //! country change. The store's clock decides, which is the database's: no lease is taken from a living worker, no job is lost
 //! or done twice, and a schedule fires once. Each test ends in the conservation equation.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bul_harness::PostgresOptions;
-use bul_tests::{BrokerKind, Clock, Cluster, Server, ServerOptions, Servers, sqlite};
+use bul_tests::{BrokerKind, Clock, Cluster, Server, ServerOptions, Servers, eventually, sqlite};
+use serde_json::Value;
 
 const HOURS_3: i64 = 3 * 3600;
+/// Of those with a time to run.
+const LATER_DONE: &str = "SELECT count(*) FROM jobs WHERE state = 'completed' AND title LIKE '%Later%'";
 /// Longer than a lease of the cluster's tests (5 s), token by token.
 const SLOW: (&str, &str) = ("BUL_TEST_TOKEN_DELAY_MS", "400");
-/// How long a schedule may take from its time to its job on a busy machine, beside the minute it waits for.
-const FIRE_MAX: Duration = Duration::from_secs(150);
-
-fn pause(ms: u64) {
-    std::thread::sleep(Duration::from_millis(ms));
-}
 
 /// Starts a role under a false clock.
 fn role_by(cluster: &mut Cluster, clock: &Clock, name: &str, arguments: &[&str], further: &[(&str, &str)]) {
@@ -74,7 +71,7 @@ fn clocks_that_are_set_while_jobs_run_change_nothing() {
     role_by(&mut cluster, &clock, "scheduler", &["scheduler"], &[]);
     role_by(&mut cluster, &clock, "worker-1", &["worker"], &[SLOW]);
     role_by(&mut cluster, &clock, "worker-2", &["worker"], &[SLOW]);
-    let mut next = 0;
+    let (mut next, mut later_done) = (0, 1);
     for ahead in [HOURS_3, -HOURS_3, 0] {
         cluster.submit(next..next + 8);
         let later = format!(
@@ -85,7 +82,11 @@ fn clocks_that_are_set_while_jobs_run_change_nothing() {
         next += 8;
         cluster.wait_for("running", 1);
         clock.set(ahead);
-        pause(6_000);
+        // It was due when more than a lease had gone by.
+        eventually("the job that was due later", || {
+            (cluster.ask(LATER_DONE) == later_done.to_string()).then_some(())
+        });
+        later_done += 1;
     }
     cluster.assert_exactly_once(next as u64 + 3);
     assert_no_lease_taken(&cluster);
@@ -149,13 +150,22 @@ fn one_process_goes_on_when_its_clock_is_set_back() {
     assert_eq!(sqlite(&server.database(), doubles), ["0"]);
 }
 
+/// Waits until producer and scheduler have asked for the time again: what the one says, and until when the other leads, is near it.
+fn wait_for_the_databases_time(cluster: &Cluster) {
+    eventually("the producer follows", || {
+        let usage: Value = serde_json::from_slice(&cluster.request("GET", "/v1/usage", "").body).ok()?;
+        // Of the last thirty days, unless told otherwise.
+        let now = format!("timestamptz '{}' + interval '720 hours'", usage["since"].as_str()?);
+        (cluster.ask(&format!("SELECT abs(extract(epoch FROM {now} - now())) < 60")) == "t").then_some(())
+    });
+    let follows = "SELECT max(expires_at) < now() + interval '1 hour' FROM leaders";
+    eventually("the scheduler follows", || (cluster.ask(follows) == "t").then_some(()));
+}
+
 /// Waits until so many fires are on record.
 fn wait_for_fires(cluster: &Cluster, count: usize) {
-    let end = Instant::now() + FIRE_MAX;
-    while cluster.ask("SELECT count(*) FROM fires") != count.to_string() {
-        assert!(Instant::now() < end, "{count} fires expected\n{}", cluster.logs());
-        pause(300);
-    }
+    let has_come = || cluster.ask("SELECT count(*) FROM fires") == count.to_string();
+    eventually(&format!("{count} fires"), || has_come().then_some(()));
 }
 
 const REPORT: &str =
@@ -215,7 +225,9 @@ fn half_past_two_fires_once_on_the_days_on_which_clocks_change() {
         // The processes ask for the database's time every ten seconds; twenty seconds later it is half past two.
         wait_for_fires(&cluster, fires);
         if at == AUTUMN_AGAIN {
-            pause(40_000);
+            // The leader has looked at its schedules since: it renews its lease of some seconds with each look.
+            let is_over = "SELECT max(expires_at) > '2027-10-31 01:31:00Z' FROM leaders";
+            eventually("half past two is over", || (cluster.ask(is_over) == "t").then_some(()));
             wait_for_fires(&cluster, fires);
         }
         cluster.wait_for("completed", fires as u64);
@@ -238,8 +250,7 @@ fn a_database_whose_clock_is_set_back_goes_on() {
     cluster.submit(0..30);
     cluster.wait_for("completed", 5);
     clock.set(-HOURS_3);
-    // Longer than the ten seconds after which every process has asked for the time again.
-    pause(13_000);
+    wait_for_the_databases_time(&cluster);
     let later: String = (0..6)
         .map(|n| {
             format!(

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use bul_tests::{Ran, Server, ServerOptions, SmallDisk, eventually, request};
+use bul_tests::{Ran, Server, ServerOptions, SmallDisk, eventually, written};
 
 const AREAS: [(&str, &str); 3] = [("marketing", "strategy"), ("sales", "process"), ("hr", "policy")];
 
@@ -22,30 +22,7 @@ fn with_files() -> ServerOptions {
 
 /// Writes a document of each area into a folder; what came of it, by file name without the job's id.
 fn write_documents(server: &Server, folder: &str) -> BTreeMap<String, String> {
-    let jobs: String = AREAS
-        .iter()
-        .map(|(area, kind)| {
-            format!(
-                "{{\"query\": \"Plan of the year\", \"business_area\": \"{area}\", \"doc_type\": \"{kind}\", \"formats\": [\"md\"], \"params\": {{\"seed\": 7}}}}\n"
-            )
-        })
-        .collect();
-    let file = server.home().join("jobs.jsonl");
-    fs::write(&file, jobs).expect("a file can be written");
-    let out = server.home().join(folder);
-    let arguments = ["submit", &file.display().to_string(), "--wait", "--out", &out.display().to_string()];
-    server.cli(&arguments).expect(0);
-    let texts: BTreeMap<String, String> = fs::read_dir(out)
-        .expect("documents")
-        .map(|entry| {
-            let path = entry.expect("a file").path();
-            let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
-            let name = name.rsplit_once('-').expect("an id at its end").0.to_owned();
-            (name, fs::read_to_string(path).expect("a text"))
-        })
-        .collect();
-    assert_eq!(texts.len(), AREAS.len(), "{texts:?}");
-    texts
+    written(server, AREAS, folder)
 }
 
 /// Has one more document written, whose prompts nobody has seen yet.
@@ -54,10 +31,8 @@ fn write_another(server: &Server, name: &str) {
 }
 
 /// The value of a line of `/metrics`; 0 where it is not there yet.
-fn metric(server: &Server, name: &str) -> u64 {
-    let text = String::from_utf8(request(server.port(), "GET", "/metrics", &[], b"").body).expect("UTF-8");
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.map_or(0, |value| value.trim().parse().expect("a whole number"))
+fn metric(server: &Server, name: &str) -> i64 {
+    bul_tests::metric(server.port(), name).unwrap_or(0)
 }
 
 const TOKENS: &str = "bul_engine_tier_tokens_total{tier=\"disk\"}";

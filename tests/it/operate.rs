@@ -144,10 +144,8 @@ fn roles_serve_health_and_metrics() {
 }
 
 /// The value of a line of `/metrics`; 0 before there is one.
-fn metric(server: &Server, name: &str) -> u64 {
-    let text = String::from_utf8(request(server.port(), "GET", "/metrics", &[], b"").body).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    line.map_or(0, |value| value.trim().parse().expect("a whole number"))
+fn metric(server: &Server, name: &str) -> i64 {
+    bul_tests::metric(server.port(), name).unwrap_or(0)
 }
 
 /// Jobs of two kinds wait when the worker starts: the engine is told of all of them, and not only of the one in hand.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bul_harness::Redis;
-use bul_tests::{Server, ServerOptions, request};
+use bul_tests::{Server, ServerOptions, written};
 
 const SECRET: &str = "a secret of the workers";
 const AREAS: [(&str, &str); 3] = [("marketing", "strategy"), ("sales", "process"), ("hr", "policy")];
@@ -25,42 +25,12 @@ fn start(redis: &str, secret: &str, write: &str) -> Server {
 
 /// Writes a document of each area; what came of it, by file name without the job's id.
 fn write_documents(server: &Server) -> BTreeMap<String, String> {
-    write_documents_of(server, AREAS, "out")
+    written(server, AREAS, "out")
 }
 
-/// The same for these areas, into a folder of its own.
-fn write_documents_of(server: &Server, areas: [(&str, &str); 3], folder: &str) -> BTreeMap<String, String> {
-    let jobs: String = areas
-        .iter()
-        .map(|(area, kind)| {
-            format!(
-                "{{\"query\": \"Plan of the year\", \"business_area\": \"{area}\", \"doc_type\": \"{kind}\", \"formats\": [\"md\"], \"params\": {{\"seed\": 7}}}}\n"
-            )
-        })
-        .collect();
-    let file = server.home().join("jobs.jsonl");
-    std::fs::write(&file, jobs).expect("a file can be written");
-    let out = server.home().join(folder);
-    let arguments = ["submit", &file.display().to_string(), "--wait", "--out", &out.display().to_string()];
-    server.cli(&arguments).expect(0);
-    let texts: BTreeMap<String, String> = std::fs::read_dir(out)
-        .expect("documents")
-        .map(|entry| {
-            let path = entry.expect("a file").path();
-            let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
-            let name = name.rsplit_once('-').expect("an id at its end").0.to_owned();
-            (name, std::fs::read_to_string(path).expect("a text"))
-        })
-        .collect();
-    assert_eq!(texts.len(), areas.len(), "{texts:?}");
-    texts
-}
-
-/// The value of a line of `/metrics`.
-fn metric(server: &Server, name: &str) -> u64 {
-    let text = String::from_utf8(request(server.port(), "GET", "/metrics", &[], b"").body).expect("UTF-8");
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    line.unwrap_or_else(|| panic!("{name} is not in {text}")).trim().parse().expect("a whole number")
+/// The value of a line of `/metrics`, which must be there.
+fn metric(server: &Server, name: &str) -> i64 {
+    bul_tests::metric(server.port(), name).unwrap_or_else(|| panic!("{name} is not told"))
 }
 
 const WRITTEN: &str = "bul_engine_remote_blocks_total{outcome=\"written\"}";
@@ -101,10 +71,10 @@ fn without_its_redis_a_worker_goes_on() {
     wait_for_written(&server);
     redis.kill();
     // Prompts that it has to ask for, and would write.
-    let texts = write_documents_of(&server, MORE_AREAS, "more");
+    let texts = written(&server, MORE_AREAS, "more");
     assert!(metric(&server, SKIPPED) > 0, "Redis was not asked");
     let alone = Server::start(ServerOptions::default().with("BUL_CACHE_MEMORY_MIB_MAX", "0"));
-    assert_eq!(write_documents_of(&alone, MORE_AREAS, "more"), texts);
+    assert_eq!(written(&alone, MORE_AREAS, "more"), texts);
 }
 
 #[test]

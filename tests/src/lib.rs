@@ -13,6 +13,7 @@ mod patience;
 mod program;
 mod server;
 mod tools;
+mod written;
 
 pub use broker::{BrokerKind, BrokerServer, Servers};
 pub use clock::Clock;
@@ -24,3 +25,4 @@ pub use patience::eventually;
 pub use program::{Ran, bul};
 pub use server::{Server, ServerOptions};
 pub use tools::{installed, page_count, pdf_text, run, sqlite};
+pub use written::written;

@@ -42,10 +42,7 @@ pub(crate) async fn latest(
         .bind(limit.min(TURNS_MAX) as i64)
         .fetch_all(conn)
         .await?;
+    let turn =
+        |(user, assistant)| SessionTurn::from_bytes(user, assistant).ok_or_else(|| corrupt("a turn is none"));
     rows.into_iter().rev().map(turn).collect()
-}
-
-fn turn((user, assistant): (Vec<u8>, Vec<u8>)) -> Result<SessionTurn, Fault> {
-    let text = |bytes| String::from_utf8(bytes).map_err(|_| corrupt("a turn is not UTF-8"));
-    SessionTurn::new(text(user)?, text(assistant)?).ok_or_else(|| corrupt("a turn is too large"))
 }

@@ -22,6 +22,11 @@ impl SessionTurn {
         fits.then_some(Self { user, assistant })
     }
 
+    /// A turn as a store has kept it; `None` when it is none.
+    pub fn from_bytes(user: Vec<u8>, assistant: Vec<u8>) -> Option<Self> {
+        Self::new(String::from_utf8(user).ok()?, String::from_utf8(assistant).ok()?)
+    }
+
     /// What the user asked for.
     pub fn user(&self) -> &str {
         &self.user

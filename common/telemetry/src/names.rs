@@ -29,7 +29,7 @@ metrics! {
     RUNNING = "bul_attempts_running", "Attempts running in this process, by lane.";
     TOKENS = "bul_tokens_total", "Tokens by kind: prompt, cached, output.";
     AFFINITY = "bul_worker_affinity_total", "Messages a worker took: own (from a partition that its process serves first), stolen (from another's), only (of everything, since nobody else is there or the lanes are undivided).";
-    FORECAST = "bul_worker_forecast_requests", "Requests that workers tell the model to expect, by of: in_hand (attempts under way), backlog (jobs that wait; only for a model that makes use of it).";
+    FORECAST = "bul_worker_forecast_requests", "Requests that workers tell the model to expect, by of: in_hand (attempts under way), backlog (jobs that wait). Only for a model that makes use of it.";
     BREAKER = "bul_breaker_state", "Circuit breakers by dependency: 0 closed, 1 half-open, 2 open.";
     DISPATCHED = "bul_dispatched_total", "Rows the dispatcher moved, by what became of them: published, unpublished, changed, reconciled.";
     SCHEDULE_FIRES = "bul_schedule_fires_total", "Cron fires, by outcome: made, duplicate, invalid.";

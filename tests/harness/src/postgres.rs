@@ -9,12 +9,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use crate::process::{PATIENCE, Process, free_port, is_root, wait_until};
+use crate::process::{PATIENCE, Process, comes_within, free_port, is_root, wait_until};
 
 /// The account that runs the server when the test runs as root, which PostgreSQL refuses to.
 const ACCOUNT: &str = "postgres";
@@ -137,28 +137,29 @@ impl Postgres {
     /// Starts again on the same data and port, killing what still runs.
     pub fn restart(&mut self) -> Result<()> {
         self.kill();
-        for _ in 0..START_TRIES_MAX {
-            if self.try_start()? {
-                return Ok(());
+        // What is left of the one that was killed may still hold the port.
+        let mut failed = None;
+        let is_started = comes_within(PATIENCE, || match self.try_start() {
+            Ok(is_started) => is_started,
+            Err(error) => {
+                failed = Some(error);
+                true
             }
-            std::thread::sleep(Duration::from_millis(50));
+        });
+        match failed {
+            Some(error) => Err(error),
+            None if is_started => Ok(()),
+            None => bail!("PostgreSQL does not start again: {}", self.log()),
         }
-        bail!("PostgreSQL does not start again: {}", self.log())
     }
 
     /// Waits until it answers again after a fault, and starts it where the fault has ended it.
     pub fn revive(&mut self) -> Result<()> {
-        let end = Instant::now() + PATIENCE;
-        while self.psql("SELECT 1").is_err() {
-            if Instant::now() > end {
-                bail!("PostgreSQL does not come back: {}", self.log());
-            }
-            if !self.process.as_mut().is_some_and(Process::is_running) {
-                self.restart()?;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        Ok(())
+        let is_back = comes_within(PATIENCE, || {
+            let has_ended = !self.process.as_mut().is_some_and(Process::is_running);
+            self.psql("SELECT 1").is_ok() || (has_ended && self.restart().is_ok())
+        });
+        if is_back { Ok(()) } else { bail!("PostgreSQL does not come back: {}", self.log()) }
     }
 
     /// Whether a server that was started is ready; one that ends instead is an answer, not an error.
@@ -244,12 +245,10 @@ impl Drop for Postgres {
     /// The immediate shutdown: `kill -9` would leave a segment of shared memory behind for each server, of
     /// which the kernel has only some thousands.
     fn drop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let end = Instant::now() + DROP_MAX;
-            let told = process.signal("QUIT").is_ok();
-            while told && process.is_running() && Instant::now() < end {
-                std::thread::sleep(Duration::from_millis(2));
-            }
+        if let Some(mut process) = self.process.take()
+            && process.signal("QUIT").is_ok()
+        {
+            comes_within(DROP_MAX, || !process.is_running());
         }
     }
 }

@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail};
 
 /// How long a server may take to start on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+/// How often it is looked.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A port nobody listens on now.
 pub fn free_port() -> u16 {
@@ -16,15 +18,25 @@ pub fn free_port() -> u16 {
 }
 
 /// Asks again and again until it is so; `what` is for the error.
-pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
-    while !is_so() {
-        if Instant::now() > end {
-            bail!("{what}: not within {} s", PATIENCE.as_secs());
-        }
-        std::thread::sleep(Duration::from_millis(10));
+pub fn wait_until(what: &str, is_so: impl FnMut() -> bool) -> Result<()> {
+    match comes_within(PATIENCE, is_so) {
+        true => Ok(()),
+        false => bail!("{what}: not within {} s", PATIENCE.as_secs()),
     }
-    Ok(())
+}
+
+/// Whether it is so within that time. Nobody tells of what another program does: it is asked again and again.
+pub(crate) fn comes_within(limit: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + limit;
+    loop {
+        if is_so() {
+            return true;
+        }
+        if Instant::now() > end {
+            return false;
+        }
+        std::thread::sleep(LOOK);
+    }
 }
 
 /// A running child; dropped, it is killed.

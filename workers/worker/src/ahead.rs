@@ -21,6 +21,8 @@ const PREFIXES_MAX: usize = 256;
 /// Requests that are still going to be made, by the system message they share.
 pub struct Ahead {
     model: Arc<dyn Generate>,
+    /// Otherwise nothing is counted: a model that makes no use of it answers thousands of requests a second.
+    is_heeded: bool,
     metrics: Metrics,
     state: Mutex<State>,
 }
@@ -44,16 +46,20 @@ pub(crate) struct Expected<'a> {
 impl Ahead {
     /// Of one model; every worker that asks it has a share in this.
     pub fn new(model: Arc<dyn Generate>, metrics: Metrics) -> Arc<Self> {
-        Arc::new(Self { model, metrics, state: Mutex::default() })
+        let is_heeded = model.heeds_forecasts();
+        Arc::new(Self { model, is_heeded, metrics, state: Mutex::default() })
     }
 
     /// Whether the model makes use of what it is told.
     pub(crate) fn is_heeded(&self) -> bool {
-        self.model.heeds_forecasts()
+        self.is_heeded
     }
 
     /// An attempt will make this many requests with this system message.
     pub(crate) fn expect(&self, system: &str, times: usize) -> Expected<'_> {
+        if !self.is_heeded {
+            return Expected { ahead: self, system: String::new(), left: 0 };
+        }
         let times = u32::try_from(times).unwrap_or(u32::MAX);
         self.change(|state| {
             state.add(system, times);
@@ -160,7 +166,19 @@ mod tests {
     fn ahead() -> Arc<Ahead> {
         let registry = prometheus::Registry::new();
         let metrics = Metrics::new(&registry, bul_telemetry::breakers(&registry));
-        Ahead::new(Arc::new(bul_engine::Scripted::default()), metrics)
+        let model = Arc::new(bul_engine::Scripted::default());
+        Arc::new(Ahead { model, is_heeded: true, metrics, state: Mutex::default() })
+    }
+
+    #[test]
+    fn nothing_is_counted_for_a_model_that_makes_no_use_of_it() {
+        let counting = ahead();
+        let ahead = Ahead::new(counting.model.clone(), counting.metrics.clone());
+        let mut expected = ahead.expect("invoice", 3);
+        assert!(!ahead.is_heeded() && ahead.state.lock().in_hand.is_empty());
+        expected.one_done();
+        drop(expected);
+        assert!(ahead.state.lock().in_hand.is_empty());
     }
 
     fn told(ahead: &Ahead) -> Vec<(String, u32)> {

@@ -149,13 +149,8 @@ fn seen(case: &Case, row: &Row<'_>, store: &KvStore) -> [Vec<f32>; 2] {
         for key in 0..row.context {
             let (block, slot) = (row.blocks[key / block_tokens], key % block_tokens);
             let is_own = key / block_tokens == (row.context - 1) / block_tokens;
-            let (k, v) = match is_own {
-                true => (
-                    store.own_keys(block, 0, head, &mut k_room),
-                    store.own_values(block, 0, head, &mut v_room),
-                ),
-                false => (store.keys(block, 0, head, &mut k_room), store.values(block, 0, head, &mut v_room)),
-            };
+            let k = store.keys((block, 0, head), is_own, &mut k_room);
+            let v = store.values((block, 0, head), is_own, &mut v_room);
             keys.extend((0..head_dim).map(|d| k[d * case.shape.padded_tokens() + slot]));
             values.extend_from_slice(&v[slot * case.shape.padded_dim()..][..head_dim]);
         }

@@ -114,10 +114,7 @@ impl WithSimd for AttendTile<'_, '_> {
                 pack(&q[first * head_dim..], head_dim, (rows, panel), head_dim, packed);
                 packed_rows = run.rows.clone();
             }
-            let keys = match run.is_own {
-                true => store.own_keys(run.block, layer, kv_head, block),
-                false => store.keys(run.block, layer, kv_head, block),
-            };
+            let keys = store.keys((run.block, layer, kv_head), run.is_own, block);
             let product = Product {
                 a: packed,
                 rows,
@@ -144,10 +141,7 @@ impl WithSimd for AttendTile<'_, '_> {
             if let Some(next) = tile.runs.get(at + 1) {
                 store.prefetch(next.block, layer, 1, kv_head);
             }
-            let values = match run.is_own {
-                true => store.own_values(run.block, layer, kv_head, block),
-                false => store.values(run.block, layer, kv_head, block),
-            };
+            let values = store.values((run.block, layer, kv_head), run.is_own, block);
             let tokens = |row: usize| block_tokens.min(tile.contexts[row] - run.at);
             let mut row = run.rows.start;
             // Rows that end in this block stop at their own last key.

@@ -113,62 +113,38 @@ impl KvStore {
         });
     }
 
-    /// Keys of one head of a written block, `[head_dim, padded_tokens]`. Where the slab does not
-    /// hold them like this, they are put into `room`.
+    /// Keys of one head of a written block, `[head_dim, padded_tokens]`, as rows of the same block (`is_own`) or of later ones
+    /// see them. Where the slab does not hold them like this, they are put into `room`.
     pub fn keys<'a>(
         &'a self,
-        block: BlockId,
-        layer: usize,
-        head: usize,
+        (block, layer, head): (BlockId, usize, usize),
+        is_own: bool,
         room: &'a mut Vec<f32>,
     ) -> &'a [f32] {
-        self.read(block, (layer, 0, head), self.shape.block_tokens, room)
+        self.seen(block, (layer, 0, head), is_own, room)
     }
 
-    /// Values of one head of a written block, `[block_tokens, padded_dim]`. Where the slab does not
-    /// hold them like this, they are put into `room`.
+    /// Values of one head of a written block, `[block_tokens, padded_dim]`, in the same way.
     pub fn values<'a>(
         &'a self,
-        block: BlockId,
-        layer: usize,
-        head: usize,
+        (block, layer, head): (BlockId, usize, usize),
+        is_own: bool,
         room: &'a mut Vec<f32>,
     ) -> &'a [f32] {
-        self.read(block, (layer, 1, head), self.shape.head_dim, room)
+        self.seen(block, (layer, 1, head), is_own, room)
     }
 
-    /// The keys as the rows of this block itself see them.
-    pub fn own_keys<'a>(
-        &'a self,
-        block: BlockId,
-        layer: usize,
-        head: usize,
-        room: &'a mut Vec<f32>,
-    ) -> &'a [f32] {
-        self.read_own(block, (layer, 0, head), self.shape.block_tokens, room)
-    }
-
-    /// The values as the rows of this block itself see them.
-    pub fn own_values<'a>(
-        &'a self,
-        block: BlockId,
-        layer: usize,
-        head: usize,
-        room: &'a mut Vec<f32>,
-    ) -> &'a [f32] {
-        self.read_own(block, (layer, 1, head), self.shape.head_dim, room)
-    }
-
-    fn read_own<'a>(
+    fn seen<'a>(
         &'a self,
         block: BlockId,
         at: (usize, usize, usize),
-        row: usize,
+        is_own: bool,
         room: &'a mut Vec<f32>,
     ) -> &'a [f32] {
+        let row = if at.1 == 0 { self.shape.block_tokens } else { self.shape.head_dim };
         let tail = match &self.slabs {
-            Slabs::Int4(_, _, tails) => tails.get(block.0 as usize),
-            Slabs::F32(_) | Slabs::F16(_) | Slabs::Bf16(_) | Slabs::Int8(..) => None,
+            Slabs::Int4(_, _, tails) if is_own => tails.get(block.0 as usize),
+            Slabs::F32(_) | Slabs::F16(_) | Slabs::Bf16(_) | Slabs::Int8(..) | Slabs::Int4(..) => None,
         };
         let Some(tail) = tail else { return self.read(block, at, row, room) };
         let (values, scales) = tail.read(self.shape, at);

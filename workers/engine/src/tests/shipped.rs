@@ -72,11 +72,8 @@ fn prompts_and_logits_agree_with_the_reference() {
     let vocabulary = Vocabulary::from_json(&file("tokenizer.json")).unwrap();
     let settings: serde_json::Value = serde_json::from_slice(&file("tokenizer_config.json")).unwrap();
     let chat = Chat::new(settings["chat_template"].as_str().unwrap(), String::new(), String::new()).unwrap();
-    let config = ModelConfig::from_json(&file("config.json")).unwrap();
-    let mut source = SafetensorsSource::from_directory(&folder.join("weights")).unwrap();
-    let decoder = Decoder::load(config, &mut source).unwrap();
+    let (decoder, shape) = decoder(&folder);
     let c = decoder.config();
-    let shape = KvShape { layers: c.layers, kv_heads: c.kv_heads, head_dim: c.head_dim, block_tokens: 16 };
     for case in cases(&folder) {
         let prompt = chat.prompt(&messages(&case), &vocabulary).unwrap();
         assert_eq!(prompt.tokens, case.prompt_ids);
@@ -189,10 +186,7 @@ fn error_of(codec: Codec, decoder: &Decoder, cases: &[(Vec<u32>, Vec<u32>)]) -> 
 #[test]
 fn codecs_change_the_shipped_model_by_little() {
     let Some(folder) = folder() else { return };
-    let file = |name: &str| std::fs::read(folder.join("weights").join(name)).unwrap();
-    let config = ModelConfig::from_json(&file("config.json")).unwrap();
-    let mut source = SafetensorsSource::from_directory(&folder.join("weights")).unwrap();
-    let decoder = Decoder::load(config, &mut source).unwrap();
+    let (decoder, _) = decoder(&folder);
     let cases: Vec<(Vec<u32>, Vec<u32>)> = cases(&folder)
         .into_iter()
         .map(|case| (case.prompt_ids, case.greedy_ids))
@@ -212,17 +206,23 @@ fn codecs_change_the_shipped_model_by_little() {
     }
 }
 
+/// The shipped model, and the shape of its keys and values in blocks of sixteen tokens.
+fn decoder(folder: &Path) -> (Decoder, KvShape) {
+    let config = std::fs::read(folder.join("weights").join("config.json")).unwrap();
+    let mut source = SafetensorsSource::from_directory(&folder.join("weights")).unwrap();
+    let decoder = Decoder::load(ModelConfig::from_json(&config).unwrap(), &mut source).unwrap();
+    let c = decoder.config();
+    let shape = KvShape { layers: c.layers, kv_heads: c.kv_heads, head_dim: c.head_dim, block_tokens: 16 };
+    (decoder, shape)
+}
+
 /// Whole answers, all of their keys and values held at each precision: since the cut of the work changes no bit, this is what
 /// decoding token by token reads.
 #[test]
 fn precisions_change_the_shipped_model_by_little() {
     let Some(folder) = folder() else { return };
-    let file = |name: &str| std::fs::read(folder.join("weights").join(name)).unwrap();
-    let config = ModelConfig::from_json(&file("config.json")).unwrap();
-    let mut source = SafetensorsSource::from_directory(&folder.join("weights")).unwrap();
-    let decoder = Decoder::load(config, &mut source).unwrap();
+    let (decoder, shape) = decoder(&folder);
     let c = decoder.config();
-    let shape = KvShape { layers: c.layers, kv_heads: c.kv_heads, head_dim: c.head_dim, block_tokens: 16 };
     let limits = [
         (KvPrecision::F32, 0.0, 1.0),
         (KvPrecision::F16, 1e-6, 0.999),
@@ -265,12 +265,7 @@ fn precisions_change_the_shipped_model_by_little() {
 #[test]
 fn packing_keeps_the_shipped_models_blocks() {
     let Some(folder) = folder() else { return };
-    let file = |name: &str| std::fs::read(folder.join("weights").join(name)).unwrap();
-    let config = ModelConfig::from_json(&file("config.json")).unwrap();
-    let mut source = SafetensorsSource::from_directory(&folder.join("weights")).unwrap();
-    let decoder = Decoder::load(config, &mut source).unwrap();
-    let c = decoder.config();
-    let shape = KvShape { layers: c.layers, kv_heads: c.kv_heads, head_dim: c.head_dim, block_tokens: 16 };
+    let (decoder, shape) = decoder(&folder);
     let mut store = KvStore::new(shape, KvPrecision::F32, 64);
     let tokens = cases(&folder)[0].prompt_ids.clone();
     let full = tokens.len() / 16;

@@ -59,9 +59,9 @@ proptest! {
                         let canonical = |values: usize| {
                             (((2 + values) * kv_heads + head) * block_tokens + slot) * head_dim + d
                         };
-                        let key = store.keys(BlockId(0), 1, head, &mut room)[d * shape.padded_tokens() + slot];
+                        let key = store.keys((BlockId(0), 1, head), false, &mut room)[d * shape.padded_tokens() + slot];
                         prop_assert_eq!(key.to_bits(), values[canonical(0)].to_bits());
-                        let value = store.values(BlockId(0), 1, head, &mut room)[slot * shape.padded_dim() + d];
+                        let value = store.values((BlockId(0), 1, head), false, &mut room)[slot * shape.padded_dim() + d];
                         prop_assert_eq!(value.to_bits(), values[canonical(1)].to_bits());
                     }
                 }
@@ -86,8 +86,8 @@ fn four_bits_are_near_and_a_blocks_own_rows_see_eight() {
             if kind == 0 {
                 four::hadamard(exact);
             }
-            let k = store.own_keys(BlockId(0), layer, head, &mut keys);
-            let v = store.own_values(BlockId(0), layer, head, &mut values);
+            let k = store.keys((BlockId(0), layer, head), true, &mut keys);
+            let v = store.values((BlockId(0), layer, head), true, &mut values);
             let own = |d: usize| if kind == 0 { k[d * 8 + slot] } else { v[slot * shape.padded_dim() + d] };
             let largest = |of: &[f32]| of.iter().map(|v| v.abs()).fold(0.0, f32::max);
             let whole = largest(exact);
