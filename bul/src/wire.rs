@@ -216,6 +216,7 @@ pub async fn open_broker_of(spec: &BrokerSpec, config: &Config) -> anyhow::Resul
             let options = bul_broker_nats::Options {
                 replicas: config.broker_replicas,
                 partitions: config.broker_partitions,
+                bundle_max: config.broker_bundle_max,
                 ..Default::default()
             };
             let broker = NatsBroker::open(url, options)
@@ -224,8 +225,11 @@ pub async fn open_broker_of(spec: &BrokerSpec, config: &Config) -> anyhow::Resul
             Ok(Arc::new(broker))
         }
         BrokerSpec::Rabbit(url) => {
-            let options =
-                bul_broker_rabbitmq::Options { partitions: config.broker_partitions, ..Default::default() };
+            let options = bul_broker_rabbitmq::Options {
+                partitions: config.broker_partitions,
+                bundle_max: config.broker_bundle_max,
+                ..Default::default()
+            };
             let broker = RabbitBroker::open(url, options)
                 .await
                 .map_err(|e| Fault::unavailable(format!("broker: {e}")))?;

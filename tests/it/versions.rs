@@ -47,7 +47,7 @@ fn newer_messages(kind: BrokerKind) {
     cluster.role("producer", &["producer"], &[]);
     cluster.role("scheduler", &["scheduler"], &[]);
     cluster.role("worker-1", &["worker"], &[]);
-    publish(&cluster, kind, "{\"form\": \"of tomorrow\"}", Some(2));
+    publish(&cluster, kind, "{\"form\": \"of tomorrow\"}", Some(3));
     let event = frozen("cloudevent.json").replace("submitted.v1", "submitted.v2");
     publish(&cluster, kind, &event, None);
     for _ in 0..4 {
@@ -66,7 +66,7 @@ fn newer_messages(kind: BrokerKind) {
     let found = letters(&list);
     assert_eq!(found.len(), 2, "{list}");
     assert!(found.iter().all(|letter| letter["reason"] == "unreadable"), "{list}");
-    for said in ["its form is 2", "submitted.v2", "of tomorrow"] {
+    for said in ["its form is 3", "submitted.v2", "of tomorrow"] {
         assert!(list.contains(said), "{said:?} is not in {list}");
     }
 }

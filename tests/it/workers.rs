@@ -135,6 +135,36 @@ fn a_tenant_keeps_to_its_limit_and_others_do_not_wait_for_it() {
     cluster.ledger();
 }
 
+/// Jobs that travel together do not lie with one worker while others idle, and survive the death of one that has some of them.
+fn bundles_are_shared(kind: BrokerKind) {
+    let mut cluster = cluster_on(kind);
+    // Four messages.
+    cluster.submit(0..64);
+    let slow =
+        [("BUL_TEST_TOKEN_DELAY_MS", "30"), ("BUL_WORKER_CONCURRENCY", "3"), ("BUL_WORKER_LEASE_S", "5")];
+    let workers = ["worker-1", "worker-2", "worker-3", "worker-4", "worker-5"];
+    for name in workers {
+        cluster.role(name, &["worker"], &slow);
+    }
+    cluster.wait_for("running", 15);
+    let busy = "SELECT count(DISTINCT worker) FROM jobs WHERE state = 'running'";
+    assert_eq!(cluster.ask(busy), "5", "five workers for what came in four messages");
+    cluster.kill("worker-1");
+    cluster.assert_exactly_once(64);
+    let crashed = "SELECT count(*) > 0, max(crashes), max(failures) FROM jobs WHERE crashes > 0";
+    assert_eq!(cluster.ask(crashed), "t|1|0", "the dead worker's jobs ran again, once");
+}
+
+#[test]
+fn workers_share_bundles_on_nats() {
+    bundles_are_shared(BrokerKind::Nats);
+}
+
+#[test]
+fn workers_share_bundles_on_rabbitmq() {
+    bundles_are_shared(BrokerKind::Rabbit);
+}
+
 /// The server takes a message back from a worker that has held it for longer than it allows; the attempt goes on, since it is
 /// the lease in the store that counts, and the second delivery finds the job running.
 #[test]

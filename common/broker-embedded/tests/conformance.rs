@@ -29,6 +29,10 @@ impl Fixture for Embedded {
     fn is_fair(&self) -> bool {
         true
     }
+
+    fn makes_bundles(&self) -> bool {
+        false
+    }
 }
 
 async fn embedded(setup: Setup) -> Box<dyn Fixture> {

@@ -34,6 +34,9 @@ pub struct Options {
     /// stream that has more keeps them, and they are served: what lies there must not be forgotten. Too many: an empty one
     /// costs a worker a request for each look. The same for all processes; raise it for workers before producers.
     pub partitions: u8,
+    /// Jobs of one tenant, lane and partition that are published together and travel as one message, at most; 0 or 1 for none.
+    /// Versions that know no bundles leave them to newer ones. Too high: a worker with few slots gives most of each back.
+    pub bundle_max: usize,
     /// Copies of a new stream in a cluster: 1, 3 or 5. With 1 the loss of a node stops the lanes.
     pub replicas: u32,
     /// JetStream domain, for a server behind a leaf node.
@@ -71,6 +74,7 @@ impl Default for Options {
             messages_max: None,
             bytes_max: None,
             partitions: 1,
+            bundle_max: 1,
             replicas: 1,
             domain: None,
             inbox_prefix: "_INBOX".into(),

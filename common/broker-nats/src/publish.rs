@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::{Message as Arrived, StatusCode, Subscriber};
-use bul_broker::{BrokerError, Message};
+use bul_broker::{BrokerError, Message, Parcel};
 use bytes::Bytes;
 use futures::StreamExt;
 use parking_lot::Mutex;
@@ -109,13 +109,15 @@ impl Publisher {
 
     /// Publishes in order; see `Broker::publish`. A repeated message is dropped by the server.
     pub(crate) async fn publish(&self, messages: &[Message]) -> Result<(), BrokerError> {
+        let options = &self.link.options;
+        let parcels = bul_broker::parcels(messages, options.partitions, options.bundle_max);
         let mut tries = 1;
         loop {
             let session = self.link.session().await?;
             if messages.is_empty() {
                 return Ok(());
             }
-            let failure = match self.try_publish(session, messages).await {
+            let failure = match self.try_publish(session, &parcels).await {
                 Ok(()) => return Ok(()),
                 Err(failure) => failure,
             };
@@ -141,10 +143,10 @@ impl Publisher {
         }
     }
 
-    async fn try_publish(&self, session: Session, messages: &[Message]) -> Result<(), Failure> {
+    async fn try_publish(&self, session: Session, parcels: &[Parcel<'_>]) -> Result<(), Failure> {
         let start = Instant::now();
-        let mut tickets = Vec::with_capacity(messages.len().div_ceil(BATCH_MAX));
-        for chunk in messages.chunks(BATCH_MAX.min(self.in_flight_max)) {
+        let mut tickets = Vec::with_capacity(parcels.len().div_ceil(BATCH_MAX));
+        for chunk in parcels.chunks(BATCH_MAX.min(self.in_flight_max)) {
             let permit = self.room_for(chunk.len(), session, start).await?;
             let ticket = self.ticket(chunk.len(), permit);
             self.send(session, chunk, ticket.number).await?;
@@ -189,14 +191,13 @@ impl Publisher {
         Ticket { publisher: self, number, batch }
     }
 
-    async fn send(&self, session: Session, chunk: &[Message], number: u64) -> Result<(), Failure> {
+    async fn send(&self, session: Session, chunk: &[Parcel<'_>], number: u64) -> Result<(), Failure> {
         let reply = async_nats::Subject::from(format!("{}.{number}", self.inbox));
         let sending = async {
-            for message in chunk {
-                // Ids, a narrow name and two numbers: this cannot fail.
-                let body = Bytes::from(serde_json::to_vec(message).unwrap_or_default());
-                let subject = self.link.names.subject(message, self.link.options.partitions);
-                let headers = wire::headers(message);
+            for parcel in chunk {
+                let body = Bytes::from(parcel.body());
+                let subject = self.link.names.subject(&parcel.route(self.link.options.partitions));
+                let headers = wire::headers(parcel);
                 self.link
                     .client
                     .publish_with_reply_and_headers(subject, reply.clone(), headers, body)

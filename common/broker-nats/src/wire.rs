@@ -1,19 +1,17 @@
 //! Names on the server and the form of a message.
 //!
-//! A message of ours carries the header `Bul-Message`; whatever else lies on a lane is another program's.
+//! A message of ours carries the header `Bul-Message` with the version of its form; whatever else lies on a lane is another program's.
 //! Tenant and lane of both come from the subject, which the server's permissions guard.
 
 use std::fmt::Write;
 
 use async_nats::{HeaderMap, HeaderName};
-use bul_broker::{EventFilter, Foreign, Message, Payload, Route};
+use bul_broker::{EventFilter, Foreign, Parcel, Payload, Route, is_newer, read};
 use bul_job::{Event, Lane, PARTITIONS_MAX, Partition, Queue};
 use bytes::Bytes;
 
 /// Our mark; its value is the version of the body's form.
 pub(crate) const MARK: HeaderName = HeaderName::from_static("Bul-Message");
-/// The version written and read here.
-pub(crate) const MARK_VERSION: &str = "1";
 /// What the server drops second publications by.
 const MESSAGE_ID: HeaderName = HeaderName::from_static("Nats-Msg-Id");
 /// Room for most subjects, so that writing one takes memory once.
@@ -76,10 +74,10 @@ impl Names {
         format!("{}.jobs.", self.prefix)
     }
 
-    /// Where a message is published when lanes have so many partitions.
-    pub(crate) fn subject(&self, message: &Message, partitions: u8) -> String {
+    /// Where something is published.
+    pub(crate) fn subject(&self, route: &Route) -> String {
         let mut subject = String::with_capacity(SUBJECT_LENGTH);
-        let _ = write!(subject, "{}.jobs.{}", self.prefix, Route::of(message, partitions));
+        let _ = write!(subject, "{}.jobs.{route}", self.prefix);
         subject
     }
 
@@ -97,11 +95,11 @@ impl Names {
     }
 }
 
-/// Headers of a message of ours.
-pub(crate) fn headers(message: &Message) -> HeaderMap {
+/// Headers of messages of ours.
+pub(crate) fn headers(parcel: &Parcel<'_>) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(MARK, MARK_VERSION);
-    headers.insert(MESSAGE_ID, format!("{}:{}", message.job, message.publish));
+    headers.insert(MARK, parcel.form().to_string());
+    headers.insert(MESSAGE_ID, parcel.name());
     headers
 }
 
@@ -114,9 +112,9 @@ pub(crate) fn payload(names: &Names, lane: Lane, message: &async_nats::Message) 
     };
     let (broken, newer) = match header(MARK) {
         None => (None, false),
-        Some(version) => match ours(version, route.as_ref(), &message.payload) {
-            Ok(message) => return Payload::Ready(message),
-            Err(reason) => (Some(reason), is_newer(version)),
+        Some(form) => match ours(form, route.as_ref(), &message.payload) {
+            Ok(payload) => return payload,
+            Err(reason) => (Some(reason), form.parse().is_ok_and(is_newer)),
         },
     };
     let text = |name| header(name).map(|value| value.chars().take(HEADER_LENGTH_MAX).collect());
@@ -133,22 +131,13 @@ pub(crate) fn payload(names: &Names, lane: Lane, message: &async_nats::Message) 
     })
 }
 
-/// Whether a version of the form is one that is yet to come.
-fn is_newer(version: &str) -> bool {
-    match (version.parse::<u32>(), MARK_VERSION.parse::<u32>()) {
-        (Ok(version), Ok(known)) => version > known,
-        _ => false,
-    }
-}
-
-fn ours(version: &str, route: Option<&Route>, body: &Bytes) -> Result<Message, String> {
-    if version != MARK_VERSION {
-        return Err(format!("its form is {version:.16}, and this program reads {MARK_VERSION}"));
-    }
-    let message: Message = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+fn ours(form: &str, route: Option<&Route>, body: &Bytes) -> Result<Payload, String> {
+    let form = form.parse().map_err(|_| format!("its form is {form:.16}, which is no number"))?;
+    let payload = read(form, body)?;
+    let Some((tenant, lane)) = payload.owner() else { return Ok(payload) };
     match route {
-        Some(route) if route.lane == message.lane && route.tenant == message.tenant => Ok(message),
-        _ => Err(format!("it says {}.{}, and its subject does not", message.lane, message.tenant)),
+        Some(route) if route.lane == lane && route.tenant == *tenant => Ok(payload),
+        _ => Err(format!("it says {lane}.{tenant}, and its subject does not")),
     }
 }
 
@@ -169,6 +158,7 @@ pub(crate) fn deliveries(reply: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use bul_broker::Message;
     use bul_job::{JobId, PublishNo};
 
     use super::*;
@@ -204,8 +194,8 @@ mod tests {
         let names = Names::new("bul", None).unwrap();
         for partitions in [1, 8] {
             let sent = message();
+            let subject = names.subject(&Route::of(&sent, partitions));
             let body = serde_json::to_vec(&sent).unwrap();
-            let subject = names.subject(&sent, partitions);
             assert_eq!(arrived(&subject, &[("Bul-Message", "1")], &body), Payload::Ready(sent), "{subject}");
         }
     }
@@ -254,11 +244,15 @@ mod tests {
     #[test]
     fn what_cannot_be_trusted_is_foreign() {
         let body = serde_json::to_vec(&message()).unwrap();
+        let bundle =
+            br#"{"tenant":"acme","lane":"high","jobs":[["01890a5d-ac96-774b-bcce-b302099a8057",1]]}"#;
         for (subject, version, body, tenant, expected) in [
             ("bul.jobs.high.globex", "1", &body[..], Some("globex"), "it says high.acme"),
             ("bul.jobs.low.acme", "1", &body[..], Some("acme"), "it says high.acme"),
             ("bul.jobs.high.A", "1", &body[..], None, "it says high.acme"),
-            ("bul.jobs.high.acme", "2", &body[..], Some("acme"), "its form is 2"),
+            ("bul.jobs.high.acme", "3", &body[..], Some("acme"), "its form is 3"),
+            ("bul.jobs.high.acme", "x", &body[..], Some("acme"), "its form is x"),
+            ("bul.jobs.high.globex", "2", &bundle[..], Some("globex"), "it says high.acme"),
             ("bul.jobs.high.acme", "1", b"{}", Some("acme"), "missing field"),
         ] {
             let Payload::Foreign(foreign) = arrived(subject, &[("Bul-Message", version)], body) else {
@@ -269,10 +263,7 @@ mod tests {
                 "{foreign:?}"
             );
             assert_eq!(foreign.tenant.as_ref().map(|tenant| tenant.as_str()), tenant);
-            assert_eq!(foreign.newer, version == "2");
-        }
-        for (version, expected) in [("2", true), ("1", false), ("0", false), ("x", false), ("", false)] {
-            assert_eq!(is_newer(version), expected, "{version}");
+            assert_eq!(foreign.newer, version == "3");
         }
     }
 

@@ -39,13 +39,18 @@ impl Fixture for OnNats {
     fn is_fair(&self) -> bool {
         false
     }
+
+    fn makes_bundles(&self) -> bool {
+        true
+    }
 }
 
 async fn nats(setup: Setup) -> Box<dyn Fixture> {
     let server = Nats::start().expect("nats-server starts");
     let messages_max = setup.messages_max.map(|max| max as u64);
     let partitions = setup.partitions.unwrap_or(1);
-    let options = Options { ack_wait: ACK_WAIT, messages_max, partitions, ..Options::default() };
+    let bundle_max = setup.bundle_max.unwrap_or(1);
+    let options = Options { ack_wait: ACK_WAIT, messages_max, partitions, bundle_max, ..Options::default() };
     let broker = NatsBroker::open(&server.url(), options).await.expect("the broker opens");
     Box::new(OnNats { broker: Arc::new(broker), _server: Some(server) })
 }
@@ -74,8 +79,10 @@ async fn newest_server() -> Option<Nats> {
 async fn on_newest(server: &Nats, setup: Setup) -> Box<dyn Fixture> {
     let messages_max = setup.messages_max.map(|max| max as u64);
     let partitions = setup.partitions.unwrap_or(1);
+    let bundle_max = setup.bundle_max.unwrap_or(1);
     let prefix = next_prefix();
-    let options = Options { prefix, ack_wait: ACK_WAIT, messages_max, partitions, ..Options::default() };
+    let options =
+        Options { prefix, ack_wait: ACK_WAIT, messages_max, partitions, bundle_max, ..Options::default() };
     Box::new(OnNats { broker: Arc::new(kit::open(server, options).await), _server: None })
 }
 

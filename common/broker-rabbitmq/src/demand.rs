@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::options::{HOARD_MAX, PREFETCH_FIRST};
+use crate::options::{HOARD_MAX, PREFETCH_FIRST, PREFETCH_WHOLE};
 
 /// The demand for one feed.
 #[derive(Default)]
@@ -63,15 +63,15 @@ impl Demand {
     /// Messages that the consumer may have here, where `most` are allowed at all.
     pub(crate) fn prefetch(&self, most: u16, is_divided: bool) -> u16 {
         match self.prefetch.load(Ordering::SeqCst) {
-            _ if !is_divided => most,
-            0 => PREFETCH_FIRST.min(most),
+            0 if is_divided => PREFETCH_FIRST.min(most),
+            0 => PREFETCH_WHOLE.min(most),
             prefetch => prefetch.min(most),
         }
     }
 
     /// Workers have all `taken` messages in hand and ask for more.
-    pub(crate) fn asked_for_more(&self, taken: usize, most: u16) {
-        let prefetch = self.prefetch(most, true);
+    pub(crate) fn asked_for_more(&self, taken: usize, most: u16, is_divided: bool) {
+        let prefetch = self.prefetch(most, is_divided);
         if taken >= usize::from(prefetch) {
             self.prefetch.store(prefetch.saturating_mul(2).min(most), Ordering::SeqCst);
         }
@@ -111,11 +111,14 @@ mod tests {
     #[test]
     fn what_may_lie_here_grows_with_the_workers_that_take_it() {
         let demand = Demand::default();
-        assert_eq!((demand.prefetch(256, true), demand.prefetch(256, false)), (PREFETCH_FIRST, 256));
-        demand.asked_for_more(usize::from(PREFETCH_FIRST) - 1, 256);
+        assert_eq!(
+            (demand.prefetch(256, true), demand.prefetch(256, false)),
+            (PREFETCH_FIRST, PREFETCH_WHOLE)
+        );
+        demand.asked_for_more(usize::from(PREFETCH_FIRST) - 1, 256, true);
         assert_eq!(demand.prefetch(256, true), PREFETCH_FIRST, "more are on their way");
         for expected in [8, 16, 32, 64, 128, 256, 256] {
-            demand.asked_for_more(usize::from(demand.prefetch(256, true)), 256);
+            demand.asked_for_more(usize::from(demand.prefetch(256, true)), 256, true);
             assert_eq!(demand.prefetch(256, true), expected);
         }
         assert_eq!(demand.prefetch(3, true), 3, "never more than is allowed");

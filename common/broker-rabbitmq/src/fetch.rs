@@ -49,7 +49,8 @@ impl Shared {
         let held = self.held.lock();
         for feed in feeds {
             let count = held.count(*feed);
-            self.demand(*feed).asked_for_more(count.in_hand + count.delayed, self.options.prefetch);
+            let (most, is_divided) = (self.options.prefetch, self.partitions > 1);
+            self.demand(*feed).asked_for_more(count.in_hand + count.delayed, most, is_divided);
         }
     }
 

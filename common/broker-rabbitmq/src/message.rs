@@ -3,7 +3,7 @@
 //! Ours carry the header `bul-message`; anything else is another program's submission. Tenant and
 //! lane of those come from the routing key, which the server's permissions guard. Called by `publish` and `lane`.
 
-use bul_broker::{Foreign, Message, Payload, Route};
+use bul_broker::{Foreign, Parcel, Payload, Route, is_newer, read};
 use bul_job::{Event, Lane};
 use bytes::Bytes;
 use lapin::BasicProperties;
@@ -12,27 +12,22 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 /// Marks our own messages; its value is the version of their form.
 const MARK: &str = "bul-message";
-const VERSION: i32 = 1;
 /// How often the server has handed a message out before; absent on the first delivery.
 const DELIVERY_COUNT: &str = "x-delivery-count";
 const JSON: &str = "application/json";
 const PERSISTENT: u8 = 2;
 const TRANSIENT: u8 = 1;
 
-/// Routing key, properties and bytes of a message, when it goes to one of so many partitions.
-pub(crate) fn encode(
-    message: &Message,
-    partitions: u8,
-) -> Result<(ShortString, BasicProperties, Vec<u8>), serde_json::Error> {
-    let route = Route::of(message, partitions);
+/// Routing key, properties and bytes of what goes as one message, to one of so many partitions.
+pub(crate) fn encode(parcel: &Parcel<'_>, partitions: u8) -> (ShortString, BasicProperties, Vec<u8>) {
     let mut headers = FieldTable::default();
-    headers.insert(MARK.into(), AMQPValue::LongInt(VERSION));
+    headers.insert(MARK.into(), AMQPValue::LongInt(parcel.form() as i32));
     let properties = BasicProperties::default()
         .with_content_type(JSON.into())
         .with_delivery_mode(PERSISTENT)
-        .with_message_id(format!("{}:{}", message.job, message.publish).into())
+        .with_message_id(parcel.name().into())
         .with_headers(headers);
-    Ok((route.to_string().into(), properties, serde_json::to_vec(message)?))
+    (parcel.route(partitions).to_string().into(), properties, parcel.body())
 }
 
 /// Routing key, properties and bytes of an event.
@@ -55,29 +50,29 @@ pub(crate) fn decode(lane: Lane, delivery: Delivery) -> (Payload, u32) {
     let deliveries = u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1);
     let (broken, newer) = match headers.and_then(|headers| headers.inner().get(MARK)) {
         None => (None, false),
-        Some(mark) => match read(lane, integer(mark), &delivery) {
-            Ok(message) => return (Payload::Ready(message), deliveries),
-            Err(broken) => (Some(broken), integer(mark).is_some_and(|version| version > i64::from(VERSION))),
-        },
+        Some(mark) => {
+            let form = integer(mark).and_then(|form| u32::try_from(form).ok());
+            match ours(lane, form, &delivery) {
+                Ok(payload) => return (payload, deliveries),
+                Err(broken) => (Some(broken), form.is_some_and(is_newer)),
+            }
+        }
     };
     (Payload::Foreign(Foreign { newer, ..foreign(lane, delivery, broken) }), deliveries)
 }
 
 /// A message of ours, or why it is none.
-fn read(lane: Lane, version: Option<i64>, delivery: &Delivery) -> Result<Message, String> {
-    if version != Some(i64::from(VERSION)) {
-        let given = version.map_or_else(|| "no number".into(), |version| version.to_string());
-        return Err(format!("its form is {given}, and this program reads {VERSION}"));
-    }
-    let message: Message = serde_json::from_slice(&delivery.data).map_err(|error| error.to_string())?;
+fn ours(came_by: Lane, form: Option<u32>, delivery: &Delivery) -> Result<Payload, String> {
+    let form = form.ok_or("its form is no number")?;
+    let payload = read(form, &delivery.data)?;
+    let Some((tenant, lane)) = payload.owner() else { return Ok(payload) };
     // Processes may publish to different numbers of partitions.
     let route = Route::parse(delivery.routing_key.as_str());
-    let is_its_own = |route: &Route| route.lane == message.lane && route.tenant == message.tenant;
-    if message.lane != lane || !route.is_some_and(|route| is_its_own(&route)) {
-        let Message { lane, tenant, .. } = &message;
+    let is_its_own = |route: Route| route.lane == lane && route.tenant == *tenant;
+    if lane != came_by || !route.is_some_and(is_its_own) {
         return Err(format!("it is for {lane}.{tenant} and came by {}", delivery.routing_key));
     }
-    Ok(message)
+    Ok(payload)
 }
 
 fn foreign(lane: Lane, delivery: Delivery, broken: Option<String>) -> Foreign {
@@ -117,9 +112,14 @@ fn integer(value: &AMQPValue) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use bul_broker::{Message, parcels};
     use bul_job::{JobId, PublishNo};
 
     use super::*;
+
+    fn encoded(message: &Message, partitions: u8) -> (ShortString, BasicProperties, Vec<u8>) {
+        encode(&parcels([message], partitions, 16)[0], partitions)
+    }
 
     fn message() -> Message {
         Message {
@@ -148,7 +148,7 @@ mod tests {
     fn our_messages_come_back_as_they_were() {
         let sent = message();
         for partitions in [1, 16] {
-            let (key, properties, body) = encode(&sent, partitions).unwrap();
+            let (key, properties, body) = encoded(&sent, partitions);
             let number = sent.partition(partitions).number();
             let expected = if number == 0 { "high.acme".into() } else { format!("high.acme.{number}") };
             assert_eq!(key.as_str(), expected);
@@ -173,13 +173,16 @@ mod tests {
             );
         }
         let sent: Message = serde_json::from_slice(frozen).unwrap();
-        assert_eq!(encode(&sent, 1).unwrap().2, frozen.trim_ascii());
+        assert_eq!(encoded(&sent, 1).2, frozen.trim_ascii());
     }
 
     #[test]
     fn marked_messages_that_contradict_themselves_are_broken() {
-        let (_, properties, body) = encode(&message(), 1).unwrap();
-        let newer = properties.clone().with_headers(table(&[(MARK, AMQPValue::LongInt(2))]));
+        let (_, properties, body) = encoded(&message(), 1);
+        let newer = properties.clone().with_headers(table(&[(MARK, AMQPValue::LongInt(3))]));
+        let bundle = properties.clone().with_headers(table(&[(MARK, AMQPValue::LongInt(2))]));
+        let several =
+            br#"{"tenant":"acme","lane":"high","jobs":[["01890a5d-ac96-774b-bcce-b302099a8057",1]]}"#;
         for (lane, key, properties, body) in [
             (Lane::High, "high.globex", &properties, body.clone()),
             (Lane::High, "high.globex.3", &properties, body.clone()),
@@ -187,6 +190,8 @@ mod tests {
             (Lane::Low, "low.acme", &properties, body.clone()),
             (Lane::High, "high.acme", &properties, b"{}".to_vec()),
             (Lane::High, "high.acme", &newer, body.clone()),
+            (Lane::High, "high.acme", &bundle, body.clone()),
+            (Lane::High, "high.globex", &bundle, several.to_vec()),
         ] {
             let (payload, _) = decode(lane, delivery(key, properties.clone(), body));
             let Payload::Foreign(foreign) = payload else { panic!("{key} was taken for ours") };

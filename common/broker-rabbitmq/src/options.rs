@@ -12,6 +12,9 @@ pub struct Options {
     /// Partitions of each lane, 1 to [`bul_job::PARTITIONS_MAX`], so that jobs whose prompts begin alike can go to one worker. A
     /// process serves those that others have made beyond. Too many: four queues and as many channels for each.
     pub partitions: u8,
+    /// Jobs of one tenant, lane and partition that are published together and travel as one message, at most; 0 or 1 for none.
+    /// Versions that know no bundles leave them to newer ones. Too high: a worker with few slots gives most of each back.
+    pub bundle_max: usize,
     /// Messages of one queue in this process at once: in its buffer, in workers' hands and in a delay.
     /// Too low (below the worker's slots): slots stay empty, and each ack waits for a round trip.
     /// Too high: messages lie here while other workers idle, until [`HOARD_MAX`] gives them back.
@@ -47,6 +50,7 @@ impl Default for Options {
             prefix: "bul".into(),
             name: "bul".into(),
             partitions: 1,
+            bundle_max: 1,
             prefetch: 256,
             ack_wait: Duration::from_secs(60),
             hold_max: Duration::from_secs(25 * 60),
@@ -72,6 +76,9 @@ pub const NACK_DELAY_MAX: Duration = Duration::from_secs(300);
 /// Messages of a queue of a divided lane in this process at first; twice as many whenever its workers have taken them all and ask
 /// for more. Who is idle elsewhere helps out with what lies on the server, and cannot with what lies here.
 pub(crate) const PREFETCH_FIRST: u16 = 4;
+/// The same for an undivided lane, where nobody can take singly what lies on the server: as many as keep a worker busy that has
+/// a few slots, or bundles for many.
+pub(crate) const PREFETCH_WHOLE: u16 = 32;
 /// How long a fetch waits for the first message of a lane whose consumer it has just started.
 pub(crate) const FIRST_WAIT: Duration = Duration::from_millis(20);
 /// Unconfirmed publications of one call.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bul_broker::{BrokerError, Message};
+use bul_broker::{BrokerError, Message, Parcel};
 use futures::StreamExt;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{Channel, Confirmation};
@@ -75,7 +75,8 @@ pub(crate) async fn publish(shared: &Arc<Shared>, messages: &[Message]) -> Resul
         return Err(BrokerError::Full(format!("{PUBLISHERS_MAX} calls publish already")));
     };
     let channel = shared.publishers.channel(shared).await?;
-    let sent = send(shared, &channel, &new).await;
+    let parcels = bul_broker::parcels(new, shared.options.partitions, shared.options.bundle_max);
+    let sent = send(shared, &channel, &parcels).await;
     drop(permit);
     let outcome = match sent {
         Ok(outcome) => outcome,
@@ -90,8 +91,12 @@ pub(crate) async fn publish(shared: &Arc<Shared>, messages: &[Message]) -> Resul
         mend_later(shared);
         return Err(BrokerError::Unavailable(format!("no queue takes a message: {returned}")));
     }
-    let confirmed: Vec<&Message> =
-        outcome.confirmed.iter().filter_map(|place| new.get(*place).copied()).collect();
+    let confirmed: Vec<&Message> = outcome
+        .confirmed
+        .iter()
+        .filter_map(|place| parcels.get(*place))
+        .flat_map(|parcel| parcel.messages().iter().copied())
+        .collect();
     shared.recent.lock().confirm(&confirmed, epoch, Instant::now());
     match outcome.refused {
         0 => Ok(()),
@@ -100,23 +105,22 @@ pub(crate) async fn publish(shared: &Arc<Shared>, messages: &[Message]) -> Resul
 }
 
 /// Sends and awaits every confirm; an error leaves the channel in no known state.
-async fn send(shared: &Shared, channel: &Channel, messages: &[&Message]) -> Result<Outcome, BrokerError> {
+async fn send(shared: &Shared, channel: &Channel, parcels: &[Parcel<'_>]) -> Result<Outcome, BrokerError> {
     let exchange = &shared.recipe.names.jobs;
-    let publish = |message: &&Message| {
-        let encoded = encode(message, shared.options.partitions);
+    let publish = |parcel: &Parcel<'_>| {
+        let (key, properties, body) = encode(parcel, shared.options.partitions);
         async move {
             let unavailable = |error: lapin::Error| BrokerError::Unavailable(error.to_string());
-            let (key, properties, body) = encoded.map_err(|e| BrokerError::Unavailable(e.to_string()))?;
             let options = BasicPublishOptions { mandatory: true, immediate: false };
             let sent = channel.basic_publish(exchange.clone(), key, options, &body, properties);
             sent.await.map_err(unavailable)?.await.map_err(unavailable)
         }
     };
     // In order: the first poll of each sends it.
-    let mut confirms = futures::stream::iter(messages.iter().map(publish)).buffered(IN_FLIGHT_MAX);
+    let mut confirms = futures::stream::iter(parcels.iter().map(publish)).buffered(IN_FLIGHT_MAX);
     let mut outcome = Outcome::default();
     let limit = shared.options.call_timeout;
-    for place in 0..messages.len() {
+    for place in 0..parcels.len() {
         match tokio::time::timeout(limit, confirms.next()).await {
             Ok(Some(Ok(Confirmation::Ack(None)))) => outcome.confirmed.push(place),
             Ok(Some(Ok(Confirmation::Ack(Some(message)) | Confirmation::Nack(Some(message))))) => {

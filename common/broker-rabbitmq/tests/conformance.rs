@@ -34,6 +34,10 @@ impl Fixture for Rabbit {
     fn is_fair(&self) -> bool {
         false
     }
+
+    fn makes_bundles(&self) -> bool {
+        true
+    }
 }
 
 async fn start() -> Option<RabbitMq> {
@@ -47,7 +51,8 @@ async fn start_newest() -> Option<RabbitMq> {
 async fn make(server: &RabbitMq, setup: Setup) -> Box<dyn Fixture> {
     let url = server.new_vhost().expect("a virtual host");
     let partitions = setup.partitions.unwrap_or(1);
-    let options = Options { ack_wait: ACK_WAIT, partitions, ..Options::default() };
+    let bundle_max = setup.bundle_max.unwrap_or(1);
+    let options = Options { ack_wait: ACK_WAIT, partitions, bundle_max, ..Options::default() };
     let broker = RabbitBroker::open(&url, options).await.expect("the server is there");
     Box::new(Rabbit { broker: Arc::new(broker) })
 }

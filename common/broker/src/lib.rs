@@ -3,6 +3,8 @@
 //! Delivery is at least once and in no promised order; delays, retries and uniqueness belong to the
 //! store. `conformance` (a feature) is the suite that every implementation must pass.
 
+mod bundle;
+mod part;
 mod payload;
 
 use std::time::Duration;
@@ -12,6 +14,8 @@ use bul_job::{Event, JobId, Lane, Partition, PublishNo, Queue, TenantId};
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
+pub use bundle::{Parcel, is_newer, parcels, read};
+pub use part::unpack;
 pub use payload::{Foreign, Payload, Route};
 
 #[cfg(feature = "conformance")]
@@ -107,7 +111,7 @@ impl EventFilter {
     }
 }
 
-/// Messages waiting and in workers' hands.
+/// Messages waiting and in workers' hands; a bundle counts as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Depth {
     /// Waiting.
@@ -124,7 +128,7 @@ pub trait Broker: Send + Sync {
 
     /// Publishes; `Ok` means confirmed, in the order given, a second one of a `(job, publish)` dropped
     /// where [`Message::publish`] says so.
-    /// On an error any part may have been published.
+    /// On an error any part may have been published. Many may travel as one: see [`parcels`].
     async fn publish(&self, messages: &[Message]) -> Result<(), BrokerError>;
 
     /// How many partitions each lane has here: at least as many as this broker publishes to. A message lies in that of its
@@ -134,7 +138,7 @@ pub trait Broker: Send + Sync {
     }
 
     /// Takes up to `max` messages of these queues without waiting, from each about the same; what one lacks the others give.
-    /// Queues beyond [`Self::partitions`] are empty.
+    /// One may be a bundle of several jobs: [`unpack`] makes a delivery of each. Queues beyond [`Self::partitions`] are empty.
     async fn fetch_from(&self, queues: &[Queue], max: usize) -> Result<Vec<Box<dyn Delivery>>, BrokerError>;
 
     /// The same of queues that another process serves first: no more comes here than is asked for, and none of it lies waiting.

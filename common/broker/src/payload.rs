@@ -14,17 +14,29 @@ use crate::Message;
 pub enum Payload {
     /// A job that the store has accepted and that is ready now.
     Ready(Message),
+    /// Several such jobs of one tenant and lane, at least one.
+    Bundle(Vec<Message>),
     /// Something another program has published. It must be accepted first, or kept as a dead letter.
     Foreign(Foreign),
 }
 
 impl Payload {
-    /// The message, if it is one of ours.
+    /// The message, if it is a single one of ours.
     pub fn ready(&self) -> Option<&Message> {
         match self {
             Self::Ready(message) => Some(message),
-            Self::Foreign(_) => None,
+            Self::Bundle(_) | Self::Foreign(_) => None,
         }
+    }
+
+    /// Whose it is and by which lane it goes, as one of ours says itself: adapters compare it with where it came from.
+    pub fn owner(&self) -> Option<(&TenantId, Lane)> {
+        let message = match self {
+            Self::Ready(message) => message,
+            Self::Bundle(messages) => messages.first()?,
+            Self::Foreign(_) => return None,
+        };
+        Some((&message.tenant, message.lane))
     }
 }
 

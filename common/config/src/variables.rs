@@ -6,6 +6,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("BUL_BROKER", "broker"),
     ("BUL_BROKER_REPLICAS", "broker_replicas"),
     ("BUL_BROKER_PARTITIONS", "broker_partitions"),
+    ("BUL_BROKER_BUNDLE_MAX", "broker_bundle_max"),
     ("BUL_REDIS", "redis"),
     ("BUL_LISTEN", "listen"),
     ("BUL_METRICS_LISTEN", "metrics_listen"),

@@ -35,7 +35,7 @@ metrics! {
     SCHEDULE_FIRES = "bul_schedule_fires_total", "Cron fires, by outcome: made, duplicate, invalid.";
     PRUNED = "bul_pruned_total", "Rows removed after their time, by what: completed, cancelled, dead, documents, events.";
     LEADER = "bul_scheduler_leader", "1 while this process leads the scheduler.";
-    LANE_DEPTH = "bul_lane_depth", "Messages in the broker, by lane and kind: ready, unacked.";
+    LANE_DEPTH = "bul_lane_depth", "Messages in the broker, by lane and kind: ready, unacked; one may name several jobs.";
     CACHE_READS = "bul_cache_reads_total", "Look-ups of finished texts, by tier and outcome: hit, miss, corrupt, failed, skipped.";
     CACHE_WRITES = "bul_cache_writes_total", "Writes of finished texts, by tier and outcome: kept, too_large, dropped.";
     CACHE_BYTES_MOVED = "bul_cache_moved_bytes_total", "Bytes of finished texts, by tier and direction: read, written.";

@@ -38,6 +38,8 @@ impl Worker {
     pub(crate) async fn attempt(&self, delivery: Box<dyn Delivery>, halting: CancellationToken) {
         let message = match delivery.payload() {
             Payload::Ready(message) => message.clone(),
+            // `fetch` has taken it apart.
+            Payload::Bundle(_) => return self.give_back(delivery).await,
             Payload::Foreign(foreign) => {
                 // Each time it is handed out to somebody who cannot read it, it rests that long.
                 let waited = BEGIN_AGAIN * delivery.deliveries().saturating_sub(1);

@@ -1,12 +1,12 @@
-//! What is asked of which queue: lanes in weighted turns, of each lane the process's own partitions first, and where those lack some,
-//! now and then the others'.
+//! What is asked of which queue: lanes in weighted turns, of each lane what is left of earlier bundles, then the process's own
+//! partitions, and where those lack some, now and then the others'.
 //!
 //! Invariant: a lane's turn is used up before a lower lane has one, and no slot stays free for longer than `HELP_EVERY` while
 //! anybody's partition has work for it. Called by `pull`.
 
 use std::time::Duration;
 
-use bul_broker::{Broker, BrokerError, Delivery};
+use bul_broker::{Broker, BrokerError, Delivery, unpack};
 use bul_job::{Lane, Partition, Queue, View};
 use tracing::{debug, warn};
 
@@ -36,30 +36,24 @@ impl Source<'_> {
         lanes: &mut Lanes,
         max: usize,
     ) -> Result<Vec<Box<dyn Delivery>>, BrokerError> {
-        let view = self.view;
         let mut open = lanes.healthy(self.serves);
         let (healthy, mut taken, mut failure) = (open.clone(), Vec::new(), None);
         while taken.len() < max && !open.is_empty() {
-            let asked = lanes.share(&open, max - taken.len()).into_iter().map(|(lane, wanted)| {
+            let mut asked = Vec::new();
+            for (lane, wanted) in lanes.share(&open, max - taken.len()) {
+                let kept = lanes.stock.take(lane, wanted);
+                let wanted = wanted - kept.len();
+                taken.extend(kept);
+                let messages = lanes.stock.messages(lane, wanted);
                 let (turn, may_help) = (lanes.turn(lane), lanes.may_help(lane));
-                async move { (lane, wanted, self.fetch_lane(Ask { lane, wanted, turn, may_help }).await) }
-            });
-            let asked: Vec<_> = asked.collect();
-            for (lane, wanted, fetched) in futures::future::join_all(asked).await {
+                asked.push(self.fetch_lane(Ask { lane, wanted, messages, turn, may_help }));
+            }
+            for (ask, fetched) in futures::future::join_all(asked).await {
                 match fetched {
-                    Ok(got) => {
-                        let is_filled = got.deliveries.len() == wanted;
-                        if !is_filled {
-                            open.retain(|other| *other != lane);
-                        }
-                        if got.has_looked {
-                            lanes.helped(lane, is_filled);
-                        }
-                        taken.extend(got.deliveries);
-                    }
+                    Ok(got) => self.sort(lanes, &mut open, &ask, got, &mut taken),
                     Err(error) => {
-                        open.retain(|other| *other != lane);
-                        lanes.leave_alone(lane);
+                        open.retain(|other| *other != ask.lane);
+                        lanes.leave_alone(ask.lane);
                         failure = Some(error);
                     }
                 }
@@ -72,42 +66,74 @@ impl Source<'_> {
             None => {}
         }
         if taken.is_empty() {
+            let view = self.view;
             let own: Vec<Queue> = healthy.iter().flat_map(|lane| queues(*lane, &view.own, 0)).collect();
             // Not for ever: a lane that was left alone is asked again, and others may need help.
             let wait = if view.others.is_empty() { READY_WAIT } else { HELP_EVERY };
-            let ready = tokio::time::timeout(wait, self.broker.ready_in(&own)).await;
-            ready.unwrap_or(Ok(()))?;
+            let ready = tokio::time::timeout(wait, self.broker.ready_in(&own));
+            lanes.stock.during(ready).await.unwrap_or(Ok(()))?;
         }
         Ok(taken)
     }
 
-    /// Messages of one lane: of the own partitions, and where those lack some, of the others'. A lane's turn is used up before
+    /// Divides what a lane gave into what there is a slot for and what is kept, and closes the lane if it has no more.
+    fn sort(
+        &self,
+        lanes: &mut Lanes,
+        open: &mut Vec<Lane>,
+        ask: &Ask,
+        mut got: Got,
+        taken: &mut Vec<Box<dyn Delivery>>,
+    ) {
+        let is_filled = got.jobs.len() >= ask.wanted;
+        if !is_filled && got.is_short {
+            open.retain(|other| *other != ask.lane);
+        }
+        if got.has_looked {
+            lanes.helped(ask.lane, is_filled);
+        }
+        lanes.stock.saw(ask.lane, got.messages, got.jobs.len());
+        lanes.stock.keep(ask.lane, got.jobs.split_off(ask.wanted.min(got.jobs.len())));
+        taken.extend(got.jobs);
+    }
+
+    /// Jobs of one lane: of the own partitions, and where those lack some, of the others'. A lane's turn is used up before
     /// the next lane has one: a job of another's partition goes before one of a lower lane of one's own.
-    async fn fetch_lane(&self, ask: Ask) -> Result<Got, BrokerError> {
-        let (Ask { lane, wanted, turn, may_help }, view) = (ask, self.view);
-        let own: Vec<Queue> = queues(lane, &view.own, turn).collect();
-        let mut deliveries = match own.is_empty() {
-            true => Vec::new(),
-            false => within(&own, self.broker.fetch_from(&own, wanted)).await?,
-        };
+    async fn fetch_lane(&self, ask: Ask) -> (Ask, Result<Got, BrokerError>) {
+        let mut got = Got::default();
+        let fetched = self.fetch_into(&ask, &mut got).await;
+        (ask, fetched.map(|()| got))
+    }
+
+    async fn fetch_into(&self, ask: &Ask, got: &mut Got) -> Result<(), BrokerError> {
+        let (lane, view) = (ask.lane, self.view);
+        if ask.wanted == 0 {
+            return Ok(());
+        }
+        let own: Vec<Queue> = queues(lane, &view.own, ask.turn).collect();
+        if !own.is_empty() {
+            got.add(within(&own, self.broker.fetch_from(&own, ask.messages)).await?);
+        }
         let is_only = view.others.is_empty();
-        self.metrics.taken(if is_only { "only" } else { "own" }, deliveries.len());
-        let has_looked = may_help && !is_only && deliveries.len() < wanted;
-        let foreign = if has_looked { view.others.as_slice() } else { &[] };
+        self.metrics.taken(if is_only { "only" } else { "own" }, got.jobs.len());
+        got.is_short = got.messages < ask.messages;
+        got.has_looked = ask.may_help && !is_only && got.is_short && got.jobs.len() < ask.wanted;
+        let foreign = if got.has_looked { view.others.as_slice() } else { &[] };
         for queue in queues(lane, foreign, 0) {
             // What is in hand goes on whatever becomes of this.
-            let help = self.broker.help_from(std::slice::from_ref(&queue), wanted - deliveries.len());
+            let help = self.broker.help_from(std::slice::from_ref(&queue), ask.messages - got.messages);
             let Ok(stolen) = within(&[queue], help).await else {
                 debug!(%queue, "cannot help out");
                 break;
             };
-            self.metrics.taken("stolen", stolen.len());
-            deliveries.extend(stolen);
-            if deliveries.len() == wanted {
+            let before = got.jobs.len();
+            got.add(stolen);
+            self.metrics.taken("stolen", got.jobs.len() - before);
+            if got.messages >= ask.messages || got.jobs.len() >= ask.wanted {
                 break;
             }
         }
-        Ok(Got { deliveries, has_looked })
+        Ok(())
     }
 }
 
@@ -121,17 +147,31 @@ async fn within(
 /// What is asked of a lane.
 struct Ask {
     lane: Lane,
+    /// Jobs that there are slots for.
     wanted: usize,
+    /// Messages that probably hold as many.
+    messages: usize,
     /// Which of the own partitions comes first.
     turn: usize,
     may_help: bool,
 }
 
 /// What a lane gave.
+#[derive(Default)]
 struct Got {
-    deliveries: Vec<Box<dyn Delivery>>,
+    jobs: Vec<Box<dyn Delivery>>,
+    messages: usize,
+    /// Whether the own partitions had fewer messages than were asked for.
+    is_short: bool,
     /// Whether others' partitions were looked into.
     has_looked: bool,
+}
+
+impl Got {
+    fn add(&mut self, messages: Vec<Box<dyn Delivery>>) {
+        self.messages += messages.len();
+        self.jobs.extend(messages.into_iter().flat_map(unpack));
+    }
 }
 
 /// Queues of a lane, beginning with the partition whose turn it is.

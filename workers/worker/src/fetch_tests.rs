@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bul_broker::{BrokerInfo, Depth, EventFilter, Message, Payload};
@@ -8,26 +9,44 @@ use parking_lot::Mutex;
 
 use super::*;
 
-/// Queues in memory, and who was asked.
+/// Queues in memory, and who was asked. What is dropped without an answer goes to the front.
 #[derive(Default)]
 struct Queues {
-    jobs: Mutex<BTreeMap<Queue, VecDeque<JobId>>>,
+    jobs: Arc<Mutex<Waiting>>,
     asked: Mutex<Vec<Queue>>,
 }
 
-struct Taken(Payload);
+/// Messages, each of as many jobs as it names.
+type Waiting = BTreeMap<Queue, VecDeque<Vec<JobId>>>;
+
+struct Taken {
+    payload: Payload,
+    from: (Queue, Vec<JobId>),
+    jobs: Arc<Mutex<Waiting>>,
+    is_answered: bool,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            let (queue, jobs) = self.from.clone();
+            self.jobs.lock().entry(queue).or_default().push_front(jobs);
+        }
+    }
+}
 
 #[async_trait]
 impl Delivery for Taken {
     fn payload(&self) -> &Payload {
-        &self.0
+        &self.payload
     }
 
     fn deliveries(&self) -> u32 {
         1
     }
 
-    async fn ack(self: Box<Self>) -> Result<(), BrokerError> {
+    async fn ack(mut self: Box<Self>) -> Result<(), BrokerError> {
+        self.is_answered = true;
         Ok(())
     }
 
@@ -64,15 +83,20 @@ impl Broker for Queues {
         for queue in queues {
             let waiting = jobs.entry(*queue).or_default();
             while taken.len() < max
-                && let Some(job) = waiting.pop_front()
+                && let Some(several) = waiting.pop_front()
             {
-                let (tenant, lane) = (TenantId::default_tenant(), queue.lane);
-                taken.push(Box::new(Taken(Payload::Ready(Message {
-                    job,
-                    tenant,
-                    lane,
+                let message = |job: &JobId| Message {
+                    job: *job,
+                    tenant: TenantId::default_tenant(),
+                    lane: queue.lane,
                     publish: PublishNo(1),
-                }))));
+                };
+                let payload = match several.as_slice() {
+                    [job] => Payload::Ready(message(job)),
+                    jobs => Payload::Bundle(jobs.iter().map(message).collect()),
+                };
+                let from = (*queue, several);
+                taken.push(Box::new(Taken { payload, from, jobs: self.jobs.clone(), is_answered: false }));
             }
         }
         Ok(taken)
@@ -126,16 +150,35 @@ fn fixture() -> Fixture {
 
 impl Fixture {
     fn put(&self, lane: Lane, partition: Partition, jobs: usize) -> BTreeSet<JobId> {
-        let new: Vec<JobId> = (0..jobs).map(|_| JobId::new()).collect();
-        self.queues.jobs.lock().entry(Queue { lane, partition }).or_default().extend(&new);
-        new.into_iter().collect()
+        self.put_bundles(lane, partition, jobs, 1)
     }
 
+    fn put_bundles(&self, lane: Lane, partition: Partition, bundles: usize, of: usize) -> BTreeSet<JobId> {
+        let bundle = |_| (0..of).map(|_| JobId::new()).collect();
+        let new: Vec<Vec<JobId>> = (0..bundles).map(bundle).collect();
+        self.queues.jobs.lock().entry(Queue { lane, partition }).or_default().extend(new.iter().cloned());
+        new.into_iter().flatten().collect()
+    }
+
+    /// Jobs waiting in the queues.
+    fn waiting(&self) -> usize {
+        self.queues.jobs.lock().values().flatten().map(Vec::len).sum()
+    }
+
+    /// Takes jobs and does them.
     async fn fetch(&mut self, max: usize) -> Vec<JobId> {
+        let taken = self.take(max).await;
+        let jobs = taken.iter().map(|delivery| delivery.payload().ready().unwrap().job).collect();
+        for delivery in taken {
+            delivery.ack().await.unwrap();
+        }
+        jobs
+    }
+
+    async fn take(&mut self, max: usize) -> Vec<Box<dyn Delivery>> {
         let source =
             Source { broker: &self.queues, serves: &Lane::ALL, view: &self.view, metrics: &self.metrics };
-        let taken = source.fetch(&mut self.lanes, max).await.unwrap();
-        taken.iter().map(|delivery| delivery.payload().ready().unwrap().job).collect()
+        source.fetch(&mut self.lanes, max).await.unwrap()
     }
 
     fn counted(&self) -> [u64; 3] {
@@ -183,6 +226,66 @@ async fn an_idle_worker_helps_out_now_and_then_and_on_and_on_while_it_is_needed(
     }
     assert_eq!(helped.elapsed(), Duration::ZERO, "its owner has more than it can do");
     assert_eq!(fixture.counted(), [0, 9, 0]);
+}
+
+/// What found no slot is taken before the broker is asked again, and then as many messages as hold what is wanted.
+#[tokio::test(start_paused = true)]
+async fn a_bundle_is_used_up_before_the_next_is_asked_for() {
+    let mut fixture = fixture();
+    fixture.view = View::alone(1);
+    let mut left = fixture.put_bundles(Lane::Normal, Partition::FIRST, 8, 16);
+    for (wanted, waiting) in [(1, 112), (10, 112), (5, 112), (4, 96)] {
+        let taken = fixture.fetch(wanted).await;
+        assert_eq!((taken.len(), fixture.waiting()), (wanted, waiting));
+        assert!(taken.iter().all(|job| left.remove(job)));
+    }
+    // The mean is known a little better with each fetch.
+    let taken = fixture.fetch(44).await;
+    assert_eq!(taken.len(), 44);
+    assert!(taken.iter().all(|job| left.remove(job)));
+    assert!(fixture.waiting() >= 32, "far more than is wanted was taken: {}", fixture.waiting());
+    while let Some(job) = fixture.fetch(1).await.pop() {
+        assert!(left.remove(&job));
+        if left.is_empty() {
+            break;
+        }
+    }
+    assert!(left.is_empty() && fixture.waiting() == 0);
+}
+
+/// Others shall have it: soon when no slot comes free, and at last in any case.
+#[tokio::test(start_paused = true)]
+async fn what_finds_no_slot_goes_back() {
+    let mut fixture = fixture();
+    fixture.view = View::alone(1);
+    fixture.put_bundles(Lane::Normal, Partition::FIRST, 1, 16);
+    let running = fixture.take(1).await;
+    let wait = |ms| tokio::time::sleep(Duration::from_millis(ms));
+    fixture.lanes.stock.during(wait(40)).await;
+    assert_eq!(fixture.waiting(), 0, "a slot may come free");
+    fixture.lanes.stock.during(wait(20)).await;
+    assert_eq!(fixture.waiting(), 16, "as a whole");
+    for delivery in running {
+        delivery.ack().await.unwrap();
+    }
+    assert_eq!(fixture.fetch(16).await.len(), 16);
+}
+
+/// Slots come free often enough, but others may have none to do.
+#[tokio::test(start_paused = true)]
+async fn what_is_left_of_a_bundle_goes_back_after_a_second() {
+    let mut fixture = fixture();
+    fixture.view = View::alone(1);
+    fixture.put_bundles(Lane::Normal, Partition::FIRST, 1, 64);
+    for _ in 0..23 {
+        let running = fixture.take(1).await;
+        assert_eq!((running.len(), fixture.waiting()), (1, 0));
+        for delivery in running {
+            delivery.ack().await.unwrap();
+        }
+        fixture.lanes.stock.during(tokio::time::sleep(Duration::from_millis(45))).await;
+    }
+    assert_eq!(fixture.waiting(), 64);
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,6 +7,8 @@ use std::time::Duration;
 use bul_job::{Lane, LaneWheel};
 use tokio::time::Instant;
 
+use crate::stock::Stock;
+
 /// How long a lane that failed is left alone.
 const LANE_PAUSE: Duration = Duration::from_secs(4);
 /// How often a worker with free slots looks into others' partitions of a lane. Their owners take what arrives within a
@@ -22,6 +24,8 @@ pub(crate) struct Lanes {
     help_from: [Option<Instant>; Lane::ALL.len()],
     turns: [usize; Lane::ALL.len()],
     is_filled: bool,
+    /// Jobs that came with others and found no slot.
+    pub(crate) stock: Stock,
 }
 
 impl Lanes {

@@ -19,6 +19,7 @@ mod outcome;
 mod pardon;
 mod prose;
 mod pull;
+mod stock;
 mod texts;
 mod turns;
 mod warm;

@@ -20,10 +20,12 @@ use crate::lanes::Lanes;
 const BROKER_PAUSE: Duration = Duration::from_millis(500);
 /// Messages taken at once. Too high: one worker holds what another could begin. Too low: a round trip for few.
 const FETCH_MAX: usize = 256;
-/// The part of all slots that is worth a fetch while there is more work than slots, and how long it is waited for. Jobs that are
-/// fetched together are begun and committed together, too. Too long: slots stay empty.
-const FEW_SLOTS: usize = 4;
-const FEW_SLOTS_WAIT: Duration = Duration::from_millis(2);
+/// The part of all slots that is worth a fetch while there is more work than slots, and how long it is waited for: of a few slots,
+/// and of so many that half of them keep the others busy. Jobs that are fetched together are begun and committed together, too. Too
+/// long: slots stay empty.
+const FEW_SLOTS: (usize, Duration) = (4, Duration::from_millis(2));
+const HALF_THE_SLOTS: (usize, Duration) = (2, Duration::from_millis(4));
+const MANY_SLOTS: usize = 64;
 /// How often a dependency that is down is asked whether its next probe is due.
 const GATE_LOOK: Duration = Duration::from_millis(200);
 
@@ -70,8 +72,11 @@ impl Worker {
     ) -> Option<(OwnedSemaphorePermit, Vec<Box<dyn Delivery>>)> {
         let mut free = self.free_slots(slots, lanes).await?;
         loop {
-            self.wait_for_dependencies().await;
-            self.company.open().await;
+            let may_go_on = async {
+                self.wait_for_dependencies().await;
+                self.company.open().await;
+            };
+            lanes.stock.during(may_go_on).await;
             let more = slots.available_permits().min(FETCH_MAX - free.num_permits());
             if let Ok(others) = slots.clone().try_acquire_many_owned(more as u32) {
                 free.merge(others);
@@ -88,12 +93,14 @@ impl Worker {
     }
 
     /// A free slot; where there was more work than slots, for a moment a few of them.
-    async fn free_slots(&self, slots: &Arc<Semaphore>, lanes: &Lanes) -> Option<OwnedSemaphorePermit> {
-        let mut free = slots.clone().acquire_owned().await.ok()?;
-        let few = (self.options.concurrency / FEW_SLOTS).saturating_sub(1);
+    async fn free_slots(&self, slots: &Arc<Semaphore>, lanes: &mut Lanes) -> Option<OwnedSemaphorePermit> {
+        let mut free = lanes.stock.during(slots.clone().acquire_owned()).await.ok()?;
+        let all = self.options.concurrency;
+        let (part, wait) = if all < MANY_SLOTS { FEW_SLOTS } else { HALF_THE_SLOTS };
+        let few = (all / part).saturating_sub(1);
         if few > 0 && lanes.had_more() {
             let more = slots.clone().acquire_many_owned(few as u32);
-            if let Ok(Ok(more)) = tokio::time::timeout(FEW_SLOTS_WAIT, more).await {
+            if let Ok(Ok(more)) = tokio::time::timeout(wait, more).await {
                 free.merge(more);
             }
         }

@@ -19,11 +19,15 @@ pub const FULL_AT: usize = 8;
 /// Partitions in the cases about them.
 pub const PARTITIONS: u8 = 4;
 
+/// Jobs of a bundle in the cases about them.
+pub const BUNDLE_MAX: usize = 8;
+
 /// What the case of this name wants.
 pub fn setup_of(case: &str) -> Setup {
     let messages_max = (case == "a_full_broker_refuses_and_recovers").then_some(FULL_AT);
     let partitions = case.contains("partition").then_some(PARTITIONS);
-    Setup { messages_max, partitions }
+    let bundle_max = case.contains("bundle").then_some(BUNDLE_MAX);
+    Setup { messages_max, partitions, bundle_max }
 }
 
 /// A tenant.

@@ -6,6 +6,7 @@
 //! start. Where a case needs time to pass it asks the fixture: a broker in memory moves its clock, one
 //! on a server waits for a message that comes back.
 
+pub mod bundles;
 pub mod events;
 pub mod flow;
 pub mod kit;
@@ -26,6 +27,8 @@ pub struct Setup {
     pub messages_max: Option<usize>,
     /// Partitions of each lane; 1 when absent. A broker that cannot divide its lanes skips the cases.
     pub partitions: Option<u8>,
+    /// Jobs that travel as one message, at most; 1 when absent.
+    pub bundle_max: Option<usize>,
 }
 
 /// An empty broker to test.
@@ -42,6 +45,9 @@ pub trait Fixture: Send + Sync {
 
     /// Whether tenants take turns inside a lane; a broker with plain queues skips the case.
     fn is_fair(&self) -> bool;
+
+    /// Whether [`Setup::bundle_max`] was taken up; a broker to which each job is a message skips the cases.
+    fn makes_bundles(&self) -> bool;
 }
 
 /// For fixtures on servers with timers of their own, of which they tell nobody: a message that is taken now and left alone comes
@@ -91,6 +97,8 @@ macro_rules! broker_conformance {
             partitions::a_waiter_hears_of_its_own_partitions,
             partitions::returned_messages_stay_in_their_partition,
             partitions::nothing_is_lost_between_owners_of_partitions_and_thieves,
+            bundles::many_go_in_bundles_and_come_once_each,
+            bundles::a_bundle_returns_whole_when_a_part_does,
             events::listeners_see_what_passes_their_filter,
             events::a_slow_listener_blocks_nobody,
             events::close_ends_the_listeners,
