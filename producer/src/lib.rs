@@ -10,6 +10,7 @@ pub mod http;
 pub mod ingest;
 pub mod submit;
 pub mod templates;
+mod together;
 
 pub use adopt::Adopted;
 #[cfg(feature = "openapi")]

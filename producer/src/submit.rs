@@ -20,6 +20,7 @@ use prometheus::{IntCounterVec, Registry};
 use tracing::{debug, warn};
 
 use crate::templates::Templates;
+use crate::together::Together;
 
 /// Jobs in one submission, which is one transaction. Too high: one caller holds the store's only
 /// writer for seconds. Too low: a large import needs many round trips.
@@ -127,6 +128,7 @@ fn describe(bad: &[BadJob]) -> String {
 pub struct Intake {
     store: Arc<dyn Store>,
     broker: Arc<dyn Broker>,
+    together: Together,
     templates: Arc<dyn Templates>,
     limits: Limits,
     metrics: Option<Metrics>,
@@ -141,7 +143,8 @@ struct Metrics {
 impl Intake {
     /// An intake with default limits and no metrics.
     pub fn new(store: Arc<dyn Store>, broker: Arc<dyn Broker>, templates: Arc<dyn Templates>) -> Self {
-        Self { store, broker, templates, limits: Limits::default(), metrics: None }
+        let together = Together::new(broker.clone());
+        Self { store, broker, together, templates, limits: Limits::default(), metrics: None }
     }
 
     /// Other limits.
@@ -289,7 +292,7 @@ impl Intake {
         if messages.is_empty() {
             return Ok(());
         }
-        self.broker.publish(messages).await.map_err(|e| e.to_string())?;
+        self.together.publish(messages).await.map_err(|e| e.to_string())?;
         let confirmed: Vec<_> = messages.iter().map(|m| (m.job, m.publish)).collect();
         self.store.published(&confirmed).await.map_err(|e| e.to_string())
     }
