@@ -11,6 +11,7 @@ mod elsewhere;
 mod engine;
 mod exit;
 mod model;
+mod pages;
 mod shipped;
 mod system;
 mod wire;

@@ -2,6 +2,8 @@
 
 use bul_engine::EmbeddedModel;
 
+use crate::pages::forget;
+
 // Statics, of which there is one each: a constant would be laid down again wherever it is named, 5 MB each time.
 static CONFIG: &[u8] = include_bytes!("../../model/weights/config.json");
 static TOKENIZER: &[u8] = include_bytes!("../../model/weights/tokenizer.json");
@@ -25,23 +27,6 @@ pub fn model() -> EmbeddedModel<'static> {
 pub fn forget_model() {
     [TOKENIZER, WEIGHTS, PHRASES].into_iter().for_each(forget);
 }
-
-/// Without effect where a page has another size.
-#[cfg(target_os = "linux")]
-fn forget(file: &'static [u8]) {
-    #![expect(unsafe_code, reason = "a call of the system")]
-    const PAGE: usize = 4096;
-    let skipped = file.as_ptr().align_offset(PAGE).min(file.len());
-    let (start, len) = (file[skipped..].as_ptr(), (file.len() - skipped) / PAGE * PAGE);
-    if len > 0 {
-        // SAFETY: whole pages within read-only data of the executable (the files of `model`), which nobody can have written to;
-        // whoever reads them again finds them as they are in the file.
-        unsafe { libc::madvise(start.cast_mut().cast(), len, libc::MADV_DONTNEED) };
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn forget(_: &'static [u8]) {}
 
 /// A business event of the demo.
 pub struct Sample {

@@ -68,6 +68,7 @@ pub(super) async fn serve(context: &Context, address: Option<String>, roles: Rol
         broker = system.broker.info().location,
         "ready to take jobs"
     );
+    crate::pages::forget_code();
     system.join().await?;
     Ok(Exit::Done)
 }
