@@ -29,7 +29,7 @@ struct Bundle {
 }
 
 /// Makes parcels of messages, of at most `max` each, in the order of the first of each. Of a tenant, lane and partition with fewer
-/// than that each goes singly.
+/// than half of that each goes singly.
 pub fn parcels<'m>(
     messages: impl IntoIterator<Item = &'m Message>,
     partitions: u8,
@@ -46,7 +46,7 @@ pub fn parcels<'m>(
         }
     }
     let cut = |group: Vec<&'m Message>| {
-        let size = if group.len() >= max { max.max(1) } else { 1 };
+        let size = if group.len() >= max.div_ceil(2) { max.max(1) } else { 1 };
         group.chunks(size).map(|part| Parcel(part.to_vec())).collect::<Vec<_>>()
     };
     groups.into_iter().flat_map(cut).collect()
@@ -143,7 +143,8 @@ mod tests {
         };
         assert_eq!(sizes(&many, 16), [16, 16, 8]);
         assert_eq!(sizes(&many[..16], 16), [16]);
-        assert_eq!(sizes(&many[..15], 16), [1; 15]);
+        assert_eq!(sizes(&many[..8], 16), [8]);
+        assert_eq!(sizes(&many[..7], 16), [1; 7]);
         for none in [0, 1] {
             assert_eq!(sizes(&many, none), [1; 40]);
         }

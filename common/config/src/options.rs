@@ -24,8 +24,8 @@ pub struct Config {
     /// workers before producers, since what lies in a partition that no worker knows waits. Too many: idle workers
     /// ask the broker that many times more often.
     pub broker_partitions: u8,
-    /// Jobs of one tenant that travel as one message on NATS or RabbitMQ where so many or more are published together, 1 to 256; 1
-    /// for none. What a broker counts are messages then. A worker that has no slots for all gives the rest of a message back
+    /// Jobs of one tenant that travel as one message on NATS or RabbitMQ where half as many or more are published together, 1 to
+    /// 256; 1 for none. What a broker counts are messages then. A worker that has no slots for all gives the rest of a message back
     /// within 50 ms. Versions that know no such messages leave them to newer workers: set 1 while producers are newer than
     /// workers. Too low: brokers spend more per job. Too high: a worker has more in hand than it begins.
     pub broker_bundle_max: usize,
