@@ -5,15 +5,18 @@
 
 #![cfg_attr(target_os = "linux", expect(unsafe_code, reason = "calls of the system"))]
 
-/// Forgets read-only data of the executable.
+/// Forgets constants of the executable.
+///
+/// # Safety
+/// Only for data that is part of the executable's file, and not for memory that was leaked, which would be lost.
 #[cfg(target_os = "linux")]
-pub fn forget(data: &'static [u8]) {
+pub unsafe fn forget(data: &'static [u8]) {
     const PAGE: usize = 4096;
     let skipped = data.as_ptr().align_offset(PAGE).min(data.len());
     let (start, len) = (data[skipped..].as_ptr(), (data.len() - skipped) / PAGE * PAGE);
     if len > 0 {
-        // SAFETY: whole pages within read-only data of the executable, which nobody can have written to; whoever reads them again
-        // finds them as they are in the file. Without effect where a page has another size.
+        // SAFETY: whole pages within constants, as the caller says, which nobody can have written to; whoever reads them again finds
+        // them as they are in the file. Without effect where a page has another size.
         unsafe { libc::madvise(start.cast_mut().cast(), len, libc::MADV_DONTNEED) };
     }
 }
@@ -44,8 +47,12 @@ fn unchanged(line: &str, exe: &str) -> Option<(usize, usize)> {
     Some((usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?))
 }
 
+/// Without effect here.
+///
+/// # Safety
+/// As elsewhere.
 #[cfg(not(target_os = "linux"))]
-pub fn forget(_: &'static [u8]) {}
+pub unsafe fn forget(_: &'static [u8]) {}
 
 #[cfg(not(target_os = "linux"))]
 pub fn forget_code() {}

@@ -3,7 +3,8 @@
 
 use std::process::Command;
 
-use bul_tests::{BrokerKind, Cluster, Ran, eventually};
+use bul_harness::free_port;
+use bul_tests::{BrokerKind, Cluster, Ran, eventually, metric};
 
 /// Jobs of one lane, two documents each.
 fn lines(lane: &str, count: usize) -> String {
@@ -137,9 +138,13 @@ fn a_tenant_keeps_to_its_limit_and_others_do_not_wait_for_it() {
 
 /// Jobs that travel together do not lie with one worker while others idle, and survive the death of one that has some of them.
 fn bundles_are_shared(kind: BrokerKind) {
-    let mut cluster = cluster_on(kind);
-    // Four messages.
+    let mut cluster = Cluster::start(kind);
+    let port = free_port();
+    cluster.role("producer", &["producer"], &[]);
+    cluster.role("scheduler", &["scheduler"], &[("BUL_METRICS_LISTEN", &format!("127.0.0.1:{port}"))]);
     cluster.submit(0..64);
+    let waiting = || metric(port, "bul_lane_depth{kind=\"ready\",lane=\"normal\"}");
+    eventually("four messages wait", || (waiting() == Some(4)).then_some(()));
     let slow =
         [("BUL_TEST_TOKEN_DELAY_MS", "30"), ("BUL_WORKER_CONCURRENCY", "3"), ("BUL_WORKER_LEASE_S", "5")];
     let workers = ["worker-1", "worker-2", "worker-3", "worker-4", "worker-5"];

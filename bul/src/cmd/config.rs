@@ -234,7 +234,7 @@ fn numbers(config: &Config) -> Vec<(&'static str, String)> {
     let (model, worker, retry, limits) = (&config.model, &config.worker, &config.retry, &config.limits);
     let ranges: [(&'static str, u64, u64, u64); 18] = [
         ("broker_partitions", config.broker_partitions.into(), 1, bul_job::PARTITIONS_MAX.into()),
-        ("broker_bundle_max", config.broker_bundle_max as u64, 1, 256),
+        ("broker_bundle_max", config.broker_bundle_max as u64, 1, 64),
         ("model.threads", model.threads as u64, 0, 1_024),
         ("model.kv_mib_max", model.kv_mib_max as u64, 0, 1 << 20),
         ("model.running_max", model.running_max as u64, 0, 1_024),

@@ -118,7 +118,11 @@ impl Broker for NatsBroker {
     }
 
     async fn publish(&self, messages: &[Message]) -> Result<(), BrokerError> {
-        self.publisher.publish(messages).await
+        self.publisher.publish(messages, self.link.options.bundle_max).await
+    }
+
+    async fn publish_apart(&self, messages: &[Message]) -> Result<(), BrokerError> {
+        self.publisher.publish(messages, 1).await
     }
 
     fn partitions(&self) -> u8 {
@@ -145,6 +149,11 @@ impl Broker for NatsBroker {
             (sum.ready, sum.unacked) = (sum.ready + depth.ready, sum.unacked + depth.unacked);
         }
         Ok(by_lane)
+    }
+
+    async fn waits(&self, lane: Lane) -> Result<bool, BrokerError> {
+        let counts = Queue::of(lane, self.lanes.partitions).map(|queue| self.counts(queue));
+        Ok(try_join_all(counts).await?.iter().any(|[ready, ..]| *ready > 0))
     }
 
     async fn stuck(&self) -> Result<u64, BrokerError> {

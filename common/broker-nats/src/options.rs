@@ -35,7 +35,7 @@ pub struct Options {
     /// costs a worker a request for each look. The same for all processes; raise it for workers before producers.
     pub partitions: u8,
     /// Jobs of one tenant, lane and partition that are published together and travel as one message, at most; 0 or 1 for none.
-    /// Versions that know no bundles leave them to newer ones. Too high: a worker with few slots gives most of each back.
+    /// Versions that know no bundles leave them to newer ones. Too high: a worker with few slots has more in hand than it begins.
     pub bundle_max: usize,
     /// Copies of a new stream in a cluster: 1, 3 or 5. With 1 the loss of a node stops the lanes.
     pub replicas: u32,

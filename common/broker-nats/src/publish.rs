@@ -108,9 +108,8 @@ impl Publisher {
     }
 
     /// Publishes in order; see `Broker::publish`. A repeated message is dropped by the server.
-    pub(crate) async fn publish(&self, messages: &[Message]) -> Result<(), BrokerError> {
-        let options = &self.link.options;
-        let parcels = bul_broker::parcels(messages, options.partitions, options.bundle_max);
+    pub(crate) async fn publish(&self, messages: &[Message], bundle_max: usize) -> Result<(), BrokerError> {
+        let parcels = bul_broker::parcels(messages, self.link.options.partitions, bundle_max);
         let mut tries = 1;
         loop {
             let session = self.link.session().await?;

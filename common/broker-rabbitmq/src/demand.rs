@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::options::{HOARD_MAX, PREFETCH_FIRST, PREFETCH_WHOLE};
+use crate::options::{HOARD_MAX, PREFETCH_FIRST, PREFETCH_GROWTH, PREFETCH_WHOLE};
 
 /// The demand for one feed.
 #[derive(Default)]
@@ -73,7 +73,7 @@ impl Demand {
     pub(crate) fn asked_for_more(&self, taken: usize, most: u16, is_divided: bool) {
         let prefetch = self.prefetch(most, is_divided);
         if taken >= usize::from(prefetch) {
-            self.prefetch.store(prefetch.saturating_mul(2).min(most), Ordering::SeqCst);
+            self.prefetch.store(prefetch.saturating_mul(PREFETCH_GROWTH).min(most), Ordering::SeqCst);
         }
     }
 
@@ -117,7 +117,7 @@ mod tests {
         );
         demand.asked_for_more(usize::from(PREFETCH_FIRST) - 1, 256, true);
         assert_eq!(demand.prefetch(256, true), PREFETCH_FIRST, "more are on their way");
-        for expected in [8, 16, 32, 64, 128, 256, 256] {
+        for expected in [16, 64, 256, 256] {
             demand.asked_for_more(usize::from(demand.prefetch(256, true)), 256, true);
             assert_eq!(demand.prefetch(256, true), expected);
         }

@@ -29,10 +29,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8};
 
 use async_trait::async_trait;
 use bul_broker::{Broker, BrokerError, BrokerInfo, Delivery, Depth, EventFilter, Message};
-use bul_job::{Event, Queue};
+use bul_job::{Event, Lane, Queue};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use lapin::Channel;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -190,6 +191,12 @@ impl Shared {
         if self.closed.is_cancelled() { Err(BrokerError::Closed) } else { Ok(()) }
     }
 
+    /// A channel for a look at queues, which closes when one is missing.
+    async fn looking_channel(&self) -> Result<Channel, BrokerError> {
+        let connection = self.consuming.get().await?;
+        within(self.options.call_timeout, connection.create_channel()).await.map_err(unavailable)
+    }
+
     /// Makes what is missing on a server that is there.
     async fn mend(&self) {
         let made = async {
@@ -212,6 +219,10 @@ impl Shared {
     }
 }
 
+fn unavailable(error: TopologyError) -> BrokerError {
+    BrokerError::Unavailable(error.to_string())
+}
+
 #[async_trait]
 impl Broker for RabbitBroker {
     fn info(&self) -> BrokerInfo {
@@ -230,6 +241,24 @@ impl Broker for RabbitBroker {
     async fn publish(&self, messages: &[Message]) -> Result<(), BrokerError> {
         self.shared.open()?;
         publish::publish(&self.shared, messages).await
+    }
+
+    async fn publish_apart(&self, messages: &[Message]) -> Result<(), BrokerError> {
+        self.shared.open()?;
+        publish::publish_apart(&self.shared, messages).await
+    }
+
+    /// On the server: what lies in this process's buffers is not to be had by others.
+    async fn waits(&self, lane: Lane) -> Result<bool, BrokerError> {
+        let shared = &self.shared;
+        shared.open()?;
+        let channel = shared.looking_channel().await?;
+        for queue in Queue::of(lane, shared.partitions) {
+            if lane::depth_on(shared, &channel, queue).await.map_err(unavailable)? > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn partitions(&self) -> u8 {
@@ -253,10 +282,7 @@ impl Broker for RabbitBroker {
     async fn depths(&self) -> Result<[Depth; 4], BrokerError> {
         let shared = &self.shared;
         shared.open()?;
-        let connection = shared.consuming.get().await?;
-        let limit = shared.options.call_timeout;
-        let unavailable = |error: TopologyError| BrokerError::Unavailable(error.to_string());
-        let channel = within(limit, connection.create_channel()).await.map_err(unavailable)?;
+        let channel = shared.looking_channel().await?;
         let mut depths = [Depth::default(); 4];
         for queue in Queue::all(shared.partitions) {
             let on_server = lane::depth_on(shared, &channel, queue).await.map_err(unavailable)?;

@@ -13,7 +13,7 @@ pub struct Options {
     /// process serves those that others have made beyond. Too many: four queues and as many channels for each.
     pub partitions: u8,
     /// Jobs of one tenant, lane and partition that are published together and travel as one message, at most; 0 or 1 for none.
-    /// Versions that know no bundles leave them to newer ones. Too high: a worker with few slots gives most of each back.
+    /// Versions that know no bundles leave them to newer ones. Too high: a worker with few slots has more in hand than it begins.
     pub bundle_max: usize,
     /// Messages of one queue in this process at once: in its buffer, in workers' hands and in a delay.
     /// Too low (below the worker's slots): slots stay empty, and each ack waits for a round trip.
@@ -73,12 +73,13 @@ pub const RECENT_FOR: Duration = Duration::from_secs(120);
 /// Longest delay of a nack; longer waits belong to the store.
 pub const NACK_DELAY_MAX: Duration = Duration::from_secs(300);
 
-/// Messages of a queue of a divided lane in this process at first; twice as many whenever its workers have taken them all and ask
+/// Messages of a queue of a divided lane in this process at first; more whenever its workers have taken them all and ask
 /// for more. Who is idle elsewhere helps out with what lies on the server, and cannot with what lies here.
 pub(crate) const PREFETCH_FIRST: u16 = 4;
-/// The same for an undivided lane, where nobody can take singly what lies on the server: as many as keep a worker busy that has
-/// a few slots, or bundles for many.
-pub(crate) const PREFETCH_WHOLE: u16 = 32;
+/// The same for an undivided lane, of which more workers are consumers.
+pub(crate) const PREFETCH_WHOLE: u16 = 8;
+/// How many times as many messages may lie here once workers have taken them all and ask for more.
+pub(crate) const PREFETCH_GROWTH: u16 = 4;
 /// How long a fetch waits for the first message of a lane whose consumer it has just started.
 pub(crate) const FIRST_WAIT: Duration = Duration::from_millis(20);
 /// Unconfirmed publications of one call.

@@ -64,7 +64,22 @@ struct Outcome {
 /// Publishes what is new.
 pub(crate) async fn publish(shared: &Arc<Shared>, messages: &[Message]) -> Result<(), BrokerError> {
     let (new, epoch) = shared.recent.lock().unknown(messages, Instant::now());
-    if new.is_empty() {
+    publish_all(shared, new, epoch, shared.options.bundle_max).await
+}
+
+/// Publishes each for itself, known or not.
+pub(crate) async fn publish_apart(shared: &Arc<Shared>, messages: &[Message]) -> Result<(), BrokerError> {
+    let epoch = shared.recent.lock().epoch();
+    publish_all(shared, messages.iter().collect(), epoch, 1).await
+}
+
+async fn publish_all(
+    shared: &Arc<Shared>,
+    messages: Vec<&Message>,
+    epoch: u64,
+    bundle_max: usize,
+) -> Result<(), BrokerError> {
+    if messages.is_empty() {
         return Ok(());
     }
     if shared.publishing.is_blocked() {
@@ -75,7 +90,7 @@ pub(crate) async fn publish(shared: &Arc<Shared>, messages: &[Message]) -> Resul
         return Err(BrokerError::Full(format!("{PUBLISHERS_MAX} calls publish already")));
     };
     let channel = shared.publishers.channel(shared).await?;
-    let parcels = bul_broker::parcels(new, shared.options.partitions, shared.options.bundle_max);
+    let parcels = bul_broker::parcels(messages, shared.options.partitions, bundle_max);
     let sent = send(shared, &channel, &parcels).await;
     drop(permit);
     let outcome = match sent {

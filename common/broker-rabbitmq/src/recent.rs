@@ -56,6 +56,11 @@ impl Recent {
         }
     }
 
+    /// The epoch to confirm in what was published although it may be known.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     pub(crate) fn forget(&mut self) {
         self.order.clear();
         self.known.clear();

@@ -28,28 +28,27 @@ struct Bundle {
     jobs: Vec<(JobId, PublishNo)>,
 }
 
-/// Makes parcels of messages, of at most `max` each, in the order of the first of each. Of a tenant, lane and partition with fewer
+/// Makes parcels of messages, of at most `max` each, in the order of the first message of each. Of a tenant, lane and partition with fewer
 /// than half of that each goes singly.
 pub fn parcels<'m>(
     messages: impl IntoIterator<Item = &'m Message>,
     partitions: u8,
     max: usize,
 ) -> Vec<Parcel<'m>> {
-    let mut groups: Vec<Vec<&Message>> = Vec::new();
-    let mut places = HashMap::new();
-    for message in messages {
+    let mut groups: HashMap<_, Vec<(usize, &Message)>> = HashMap::new();
+    for (place, message) in messages.into_iter().enumerate() {
         let key = (&message.tenant, message.lane, message.partition(partitions));
-        let place = *places.entry(key).or_insert(groups.len());
-        match groups.get_mut(place) {
-            Some(group) => group.push(message),
-            None => groups.push(vec![message]),
+        groups.entry(key).or_default().push((place, message));
+    }
+    let mut cut = Vec::new();
+    for group in groups.into_values() {
+        let size = if group.len() >= max.div_ceil(2) { max.max(1) } else { 1 };
+        for part in group.chunks(size) {
+            cut.push((part[0].0, Parcel(part.iter().map(|(_, message)| *message).collect())));
         }
     }
-    let cut = |group: Vec<&'m Message>| {
-        let size = if group.len() >= max.div_ceil(2) { max.max(1) } else { 1 };
-        group.chunks(size).map(|part| Parcel(part.to_vec())).collect::<Vec<_>>()
-    };
-    groups.into_iter().flat_map(cut).collect()
+    cut.sort_by_key(|(place, _)| *place);
+    cut.into_iter().map(|(_, parcel)| parcel).collect()
 }
 
 impl<'m> Parcel<'m> {
@@ -149,6 +148,9 @@ mod tests {
             assert_eq!(sizes(&many, none), [1; 40]);
         }
         assert!(sizes(&[], 16).is_empty());
+        let few = [message("acme", Lane::Low), message("globex", Lane::Low), message("acme", Lane::Low)];
+        let order: Vec<JobId> = parcels(&few, 1, 16).iter().flat_map(jobs).collect();
+        assert_eq!(order, few.iter().map(|message| message.job).collect::<Vec<_>>(), "as it was given");
         let order: Vec<JobId> = parcels(&many, 1, 16).iter().flat_map(jobs).collect();
         assert_eq!(order, many.iter().map(|message| message.job).collect::<Vec<_>>());
     }

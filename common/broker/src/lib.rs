@@ -51,7 +51,8 @@ pub struct Message {
     pub lane: Lane,
     /// Publication; `(job, publish)` is unique, and the broker drops a second one of both as far as
     /// its memory reaches: embedded and NATS for everybody within a window, RabbitMQ for the process
-    /// that published the first. What counts is the fence in the store.
+    /// that published the first; of jobs that travel together NATS does so only if they travel with the same ones again. What
+    /// counts is the fence in the store.
     pub publish: PublishNo,
 }
 
@@ -81,6 +82,11 @@ pub enum BrokerError {
 pub trait Delivery: Send + Sync {
     /// What it carries.
     fn payload(&self) -> &Payload;
+
+    /// Whether it is one of several jobs that came together.
+    fn is_part(&self) -> bool {
+        false
+    }
 
     /// How often this publication was handed out, from 1, as far as the broker counts.
     fn deliveries(&self) -> u32;
@@ -126,10 +132,21 @@ pub trait Broker: Send + Sync {
     /// What this broker is.
     fn info(&self) -> BrokerInfo;
 
-    /// Publishes; `Ok` means confirmed, in the order given, a second one of a `(job, publish)` dropped
+    /// Publishes; `Ok` means confirmed, in the order given within a tenant and lane, a second one of a `(job, publish)` dropped
     /// where [`Message::publish`] says so.
     /// On an error any part may have been published. Many may travel as one: see [`parcels`].
     async fn publish(&self, messages: &[Message]) -> Result<(), BrokerError>;
+
+    /// Publishes each for itself what came in a bundle, also where this process has published it before. What was published singly
+    /// must not be given: a broker may drop it, since it knows it.
+    async fn publish_apart(&self, messages: &[Message]) -> Result<(), BrokerError> {
+        self.publish(messages).await
+    }
+
+    /// Whether messages of a lane wait where every worker may take them: then none that serves the lane idles.
+    async fn waits(&self, lane: Lane) -> Result<bool, BrokerError> {
+        Ok(self.depths().await?[lane.index()].ready > 0)
+    }
 
     /// How many partitions each lane has here: at least as many as this broker publishes to. A message lies in that of its
     /// [`Message::partition`], what other programs publish in the first.
@@ -141,7 +158,7 @@ pub trait Broker: Send + Sync {
     /// One may be a bundle of several jobs: [`unpack`] makes a delivery of each. Queues beyond [`Self::partitions`] are empty.
     async fn fetch_from(&self, queues: &[Queue], max: usize) -> Result<Vec<Box<dyn Delivery>>, BrokerError>;
 
-    /// The same of queues that another process serves first: no more comes here than is asked for, and none of it lies waiting.
+    /// The same of queues that another process serves first: no more messages come here than are asked for, and none lies waiting.
     async fn help_from(&self, queues: &[Queue], max: usize) -> Result<Vec<Box<dyn Delivery>>, BrokerError> {
         self.fetch_from(queues, max).await
     }

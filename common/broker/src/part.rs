@@ -87,6 +87,10 @@ impl Delivery for Part {
         &self.payload
     }
 
+    fn is_part(&self) -> bool {
+        true
+    }
+
     fn deliveries(&self) -> u32 {
         self.deliveries
     }
@@ -94,6 +98,8 @@ impl Delivery for Part {
     async fn ack(mut self: Box<Self>) -> Result<(), BrokerError> {
         self.is_answered = true;
         if self.whole.left.fetch_sub(1, Ordering::AcqRel) > 1 {
+            // Whoever was to give it back after a sign of life may have gone away meanwhile.
+            self.whole.settle();
             return Ok(());
         }
         match self.whole.take().await {

@@ -25,8 +25,8 @@ pub struct Config {
     /// ask the broker that many times more often.
     pub broker_partitions: u8,
     /// Jobs of one tenant that travel as one message on NATS or RabbitMQ where half as many or more are published together, 1 to
-    /// 256; 1 for none. What a broker counts are messages then. A worker that has no slots for all gives the rest of a message back
-    /// within 50 ms. Versions that know no such messages leave them to newer workers: set 1 while producers are newer than
+    /// 64; 1 for none. What a broker counts are messages then. Jobs that a worker has no slots for it hands on once nothing else
+    /// waits. Versions that know no such messages leave them to newer workers: set 1 while producers are newer than
     /// workers. Too low: brokers spend more per job. Too high: a worker has more in hand than it begins.
     pub broker_bundle_max: usize,
     /// `redis://:password@host:6379/0` or `rediss://…`: finished texts and circuit breakers are shared among processes;

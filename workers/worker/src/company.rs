@@ -28,6 +28,11 @@ impl Company {
         self.places.try_read().ok().map(|guard| Place { _among: Some(guard), _alone: None })
     }
 
+    /// Whether nobody must be alone.
+    pub(crate) fn is_open(&self) -> bool {
+        self.places.try_read().is_ok()
+    }
+
     /// Returns once nobody must be alone.
     pub(crate) async fn open(&self) {
         drop(self.places.read().await);

@@ -29,7 +29,7 @@ pub(crate) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Up to `max` messages, shared among the lanes by weight; what one lane lacks the others get. The lanes are asked
+    /// Up to `max` jobs, shared among the lanes by weight; what one lane lacks the others get. The lanes are asked
     /// at the same time, and one that does not answer is left alone for a while: it must not hold up the others.
     pub(crate) async fn fetch(
         &self,
@@ -71,7 +71,7 @@ impl Source<'_> {
             // Not for ever: a lane that was left alone is asked again, and others may need help.
             let wait = if view.others.is_empty() { READY_WAIT } else { HELP_EVERY };
             let ready = tokio::time::timeout(wait, self.broker.ready_in(&own));
-            lanes.stock.during(ready).await.unwrap_or(Ok(()))?;
+            lanes.stock.during(self.broker, ready).await.unwrap_or(Ok(()))?;
         }
         Ok(taken)
     }
@@ -85,12 +85,13 @@ impl Source<'_> {
         mut got: Got,
         taken: &mut Vec<Box<dyn Delivery>>,
     ) {
-        let is_filled = got.jobs.len() >= ask.wanted;
-        if !is_filled && got.is_short {
+        // Fewer jobs than wanted in as many messages as were asked for: there may be more.
+        let may_have_more = got.jobs.len() >= ask.wanted || got.messages >= ask.messages;
+        if !may_have_more {
             open.retain(|other| *other != ask.lane);
         }
         if got.has_looked {
-            lanes.helped(ask.lane, is_filled);
+            lanes.helped(ask.lane, may_have_more);
         }
         lanes.stock.saw(ask.lane, got.messages, got.jobs.len());
         lanes.stock.keep(ask.lane, got.jobs.split_off(ask.wanted.min(got.jobs.len())));
@@ -115,9 +116,9 @@ impl Source<'_> {
             got.add(within(&own, self.broker.fetch_from(&own, ask.messages)).await?);
         }
         let is_only = view.others.is_empty();
-        self.metrics.taken(if is_only { "only" } else { "own" }, got.jobs.len());
-        got.is_short = got.messages < ask.messages;
-        got.has_looked = ask.may_help && !is_only && got.is_short && got.jobs.len() < ask.wanted;
+        self.metrics.taken(if is_only { "only" } else { "own" }, got.messages);
+        let is_short = got.messages < ask.messages && got.jobs.len() < ask.wanted;
+        got.has_looked = ask.may_help && !is_only && is_short;
         let foreign = if got.has_looked { view.others.as_slice() } else { &[] };
         for queue in queues(lane, foreign, 0) {
             // What is in hand goes on whatever becomes of this.
@@ -126,9 +127,8 @@ impl Source<'_> {
                 debug!(%queue, "cannot help out");
                 break;
             };
-            let before = got.jobs.len();
+            self.metrics.taken("stolen", stolen.len());
             got.add(stolen);
-            self.metrics.taken("stolen", got.jobs.len() - before);
             if got.messages >= ask.messages || got.jobs.len() >= ask.wanted {
                 break;
             }
@@ -161,8 +161,6 @@ struct Ask {
 struct Got {
     jobs: Vec<Box<dyn Delivery>>,
     messages: usize,
-    /// Whether the own partitions had fewer messages than were asked for.
-    is_short: bool,
     /// Whether others' partitions were looked into.
     has_looked: bool,
 }

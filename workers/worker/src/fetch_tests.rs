@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bul_broker::{BrokerInfo, Depth, EventFilter, Message, Payload};
@@ -14,6 +15,8 @@ use super::*;
 struct Queues {
     jobs: Arc<Mutex<Waiting>>,
     asked: Mutex<Vec<Queue>>,
+    extended: Arc<AtomicUsize>,
+    is_down: AtomicBool,
 }
 
 /// Messages, each of as many jobs as it names.
@@ -23,6 +26,7 @@ struct Taken {
     payload: Payload,
     from: (Queue, Vec<JobId>),
     jobs: Arc<Mutex<Waiting>>,
+    extended: Arc<AtomicUsize>,
     is_answered: bool,
 }
 
@@ -55,6 +59,7 @@ impl Delivery for Taken {
     }
 
     async fn extend(&self) -> Result<(), BrokerError> {
+        self.extended.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 }
@@ -96,10 +101,26 @@ impl Broker for Queues {
                     jobs => Payload::Bundle(jobs.iter().map(message).collect()),
                 };
                 let from = (*queue, several);
-                taken.push(Box::new(Taken { payload, from, jobs: self.jobs.clone(), is_answered: false }));
+                let (jobs, extended) = (self.jobs.clone(), self.extended.clone());
+                taken.push(Box::new(Taken { payload, from, jobs, extended, is_answered: false }));
             }
         }
         Ok(taken)
+    }
+
+    async fn publish_apart(&self, messages: &[Message]) -> Result<(), BrokerError> {
+        for message in messages {
+            let queue = Queue { lane: message.lane, partition: Partition::FIRST };
+            self.jobs.lock().entry(queue).or_default().push_back(vec![message.job]);
+        }
+        Ok(())
+    }
+
+    async fn waits(&self, lane: Lane) -> Result<bool, BrokerError> {
+        if self.is_down.load(Ordering::SeqCst) {
+            return Err(BrokerError::Closed);
+        }
+        Ok(self.jobs.lock().iter().any(|(queue, waiting)| queue.lane == lane && !waiting.is_empty()))
     }
 
     async fn ready_in(&self, _: &[Queue]) -> Result<(), BrokerError> {
@@ -253,39 +274,111 @@ async fn a_bundle_is_used_up_before_the_next_is_asked_for() {
     assert!(left.is_empty() && fixture.waiting() == 0);
 }
 
-/// Others shall have it: soon when no slot comes free, and at last in any case.
-#[tokio::test(start_paused = true)]
-async fn what_finds_no_slot_goes_back() {
-    let mut fixture = fixture();
-    fixture.view = View::alone(1);
-    fixture.put_bundles(Lane::Normal, Partition::FIRST, 1, 16);
-    let running = fixture.take(1).await;
-    let wait = |ms| tokio::time::sleep(Duration::from_millis(ms));
-    fixture.lanes.stock.during(wait(40)).await;
-    assert_eq!(fixture.waiting(), 0, "a slot may come free");
-    fixture.lanes.stock.during(wait(20)).await;
-    assert_eq!(fixture.waiting(), 16, "as a whole");
-    for delivery in running {
-        delivery.ack().await.unwrap();
+impl Fixture {
+    async fn wait(&mut self, ms: u64) {
+        let wait = tokio::time::sleep(Duration::from_millis(ms));
+        self.lanes.stock.during(&self.queues, wait).await;
     }
-    assert_eq!(fixture.fetch(16).await.len(), 16);
 }
 
-/// Slots come free often enough, but others may have none to do.
+async fn ack(jobs: Vec<Box<dyn Delivery>>) {
+    for job in jobs {
+        job.ack().await.unwrap();
+    }
+}
+
+/// One worker that alone has sixteen jobs and one slot: whoever is idle shall have the others.
 #[tokio::test(start_paused = true)]
-async fn what_is_left_of_a_bundle_goes_back_after_a_second() {
+async fn what_finds_no_slot_is_handed_on_singly_where_nothing_else_waits() {
+    let mut fixture = fixture();
+    fixture.view = View::alone(1);
+    let mut left = fixture.put_bundles(Lane::Normal, Partition::FIRST, 1, 16);
+    let running = fixture.take(1).await;
+    fixture.wait(40).await;
+    assert_eq!(fixture.waiting(), 0, "a slot may come free");
+    fixture.wait(20).await;
+    assert_eq!(fixture.waiting(), 15);
+    assert!(fixture.queues.jobs.lock().values().flatten().all(|message| message.len() == 1));
+    left.remove(&running[0].payload().ready().unwrap().job);
+    ack(running).await;
+    for job in fixture.fetch(16).await {
+        assert!(left.remove(&job));
+    }
+    assert!(left.is_empty() && fixture.waiting() == 0, "the message itself is done with");
+}
+
+/// The lane has work for everybody: what came first stays first, however long the jobs take, and shows life meanwhile.
+#[tokio::test(start_paused = true)]
+async fn what_finds_no_slot_stays_in_its_place_while_others_have_work() {
+    let mut fixture = fixture();
+    fixture.view = View::alone(1);
+    let all = fixture.put_bundles(Lane::Normal, Partition::FIRST, 2, 16);
+    let running = fixture.take(1).await;
+    fixture.wait(60_000).await;
+    assert_eq!(fixture.waiting(), 16, "the second message");
+    assert!(fixture.queues.extended.load(Ordering::SeqCst) >= 1);
+    ack(running).await;
+    let first = fixture.fetch(15).await;
+    assert_eq!(fixture.waiting(), 16);
+    let second = fixture.fetch(16).await;
+    let done: BTreeSet<JobId> = first.into_iter().chain(second).collect();
+    assert_eq!((done.len(), all.is_superset(&done)), (31, true));
+}
+
+/// Slots come free often enough, but others may have nothing to do.
+#[tokio::test(start_paused = true)]
+async fn what_is_left_of_a_bundle_is_handed_on_after_a_second() {
     let mut fixture = fixture();
     fixture.view = View::alone(1);
     fixture.put_bundles(Lane::Normal, Partition::FIRST, 1, 64);
     for _ in 0..23 {
         let running = fixture.take(1).await;
         assert_eq!((running.len(), fixture.waiting()), (1, 0));
-        for delivery in running {
-            delivery.ack().await.unwrap();
-        }
-        fixture.lanes.stock.during(tokio::time::sleep(Duration::from_millis(45))).await;
+        ack(running).await;
+        fixture.wait(45).await;
     }
-    assert_eq!(fixture.waiting(), 64);
+    assert_eq!(fixture.waiting(), 64 - 23);
+}
+
+/// Whoever may not begin anything, or does not know whether others idle, keeps nothing.
+#[tokio::test(start_paused = true)]
+async fn what_finds_no_slot_goes_back_whole_otherwise() {
+    for is_down in [true, false] {
+        let mut fixture = fixture();
+        fixture.view = View::alone(1);
+        fixture.put_bundles(Lane::Normal, Partition::FIRST, 1, 16);
+        fixture.queues.is_down.store(is_down, Ordering::SeqCst);
+        let running = fixture.take(1).await;
+        match is_down {
+            true => fixture.wait(60).await,
+            false => fixture.lanes.stock.give_back(),
+        }
+        assert_eq!(fixture.waiting(), 16);
+        ack(running).await;
+        assert_eq!(fixture.waiting(), 16);
+    }
+}
+
+/// The broker would know what it has published singly before, and drop it.
+#[tokio::test(start_paused = true)]
+async fn what_came_singly_goes_back_as_it_came() {
+    let mut fixture = fixture();
+    fixture.view = View::alone(1);
+    fixture.put_bundles(Lane::Normal, Partition::FIRST, 1, 4);
+    fixture.put(Lane::Normal, Partition::FIRST, 1);
+    // Two messages for two jobs, of which they hold five.
+    let running = fixture.take(2).await;
+    assert_eq!((running.len(), fixture.waiting()), (2, 0));
+    fixture.wait(60).await;
+    assert_eq!(fixture.waiting(), 3);
+    let front = fixture.queues.jobs.lock().values().flatten().next().cloned();
+    ack(running).await;
+    let mut again = fixture.fetch(3).await;
+    assert_eq!(again.len(), 3);
+    assert!(front.is_some_and(|front| again.contains(&front[0])));
+    again.sort();
+    again.dedup();
+    assert_eq!((again.len(), fixture.waiting()), (3, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -41,7 +41,7 @@ impl Lanes {
         self.until[lane.index()] = Some(Instant::now() + LANE_PAUSE);
     }
 
-    /// How many messages each lane is asked for, by weight.
+    /// How many jobs each lane is asked for, by weight.
     pub(crate) fn share(&mut self, open: &[Lane], max: usize) -> Vec<(Lane, usize)> {
         let mut turns = [0; Lane::ALL.len()];
         for _ in 0..max {

@@ -57,6 +57,8 @@ impl Worker {
                     });
                 }
             }
+            // What has not begun is not kept for as long as the others take to end.
+            drop(lanes);
             while attempts.join_next().await.is_some() {}
             info!(worker = self.options.name, "worker stopped");
         }
@@ -72,11 +74,11 @@ impl Worker {
     ) -> Option<(OwnedSemaphorePermit, Vec<Box<dyn Delivery>>)> {
         let mut free = self.free_slots(slots, lanes).await?;
         loop {
-            let may_go_on = async {
-                self.wait_for_dependencies().await;
-                self.company.open().await;
-            };
-            lanes.stock.during(may_go_on).await;
+            if self.down().is_some() || !self.company.is_open() {
+                lanes.stock.give_back();
+            }
+            self.wait_for_dependencies().await;
+            self.company.open().await;
             let more = slots.available_permits().min(FETCH_MAX - free.num_permits());
             if let Ok(others) = slots.clone().try_acquire_many_owned(more as u32) {
                 free.merge(others);
@@ -94,7 +96,7 @@ impl Worker {
 
     /// A free slot; where there was more work than slots, for a moment a few of them.
     async fn free_slots(&self, slots: &Arc<Semaphore>, lanes: &mut Lanes) -> Option<OwnedSemaphorePermit> {
-        let mut free = lanes.stock.during(slots.clone().acquire_owned()).await.ok()?;
+        let mut free = lanes.stock.during(self.broker.as_ref(), slots.clone().acquire_owned()).await.ok()?;
         let all = self.options.concurrency;
         let (part, wait) = if all < MANY_SLOTS { FEW_SLOTS } else { HALF_THE_SLOTS };
         let few = (all / part).saturating_sub(1);
@@ -107,10 +109,15 @@ impl Worker {
         Some(free)
     }
 
-    /// Waits while the circuit breaker of the model or the store is open.
+    /// How long the circuit breaker of the model or the store stays open.
+    fn down(&self) -> Option<Duration> {
+        self.model.closed_for().or_else(|| self.gate.closed_for())
+    }
+
+    /// Waits while one of them is open.
     async fn wait_for_dependencies(&self) {
         let mut told = false;
-        while let Some(wait) = self.model.closed_for().or_else(|| self.gate.closed_for()) {
+        while let Some(wait) = self.down() {
             if !told {
                 let what = if self.gate.closed_for().is_some() { "store" } else { "model" };
                 warn!(what, wait_ms = wait.as_millis() as u64, "a dependency is down: no work is pulled");

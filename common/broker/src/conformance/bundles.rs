@@ -97,3 +97,29 @@ pub async fn a_bundle_returns_whole_when_a_part_does(fixture: Box<dyn Fixture>) 
         depths_become(&broker, [Depth::default(); 4]).await;
     }
 }
+
+/// Singly, although this process has published them, and only those; what is left of the bundle is done with.
+pub async fn parts_of_a_bundle_can_be_handed_on(fixture: Box<dyn Fixture>) {
+    if !fixture.makes_bundles() {
+        return;
+    }
+    let broker = fixture.broker();
+    broker.publish(&of("acme", Lane::High, BUNDLE_MAX)).await.unwrap();
+    assert!(broker.waits(Lane::High).await.unwrap() && !broker.waits(Lane::Low).await.unwrap());
+    let mut parts = unpack(next(&broker, Lane::High).await);
+    eventually("nothing waits", async || !broker.waits(Lane::High).await.unwrap()).await;
+    assert!(parts.iter().all(|part| part.is_part()));
+    let running = parts.remove(0);
+    let handed: Vec<Message> = parts.iter().map(|part| part.payload().ready().unwrap().clone()).collect();
+    broker.publish_apart(&handed).await.unwrap();
+    for part in parts {
+        part.ack().await.unwrap();
+    }
+    running.ack().await.unwrap();
+    for expected in &handed {
+        let delivery = next(&broker, Lane::High).await;
+        assert_eq!((delivery.payload().ready(), delivery.is_part()), (Some(expected), false));
+        delivery.ack().await.unwrap();
+    }
+    depths_become(&broker, [Depth::default(); 4]).await;
+}

@@ -99,6 +99,7 @@ macro_rules! broker_conformance {
             partitions::nothing_is_lost_between_owners_of_partitions_and_thieves,
             bundles::many_go_in_bundles_and_come_once_each,
             bundles::a_bundle_returns_whole_when_a_part_does,
+            bundles::parts_of_a_bundle_can_be_handed_on,
             events::listeners_see_what_passes_their_filter,
             events::a_slow_listener_blocks_nobody,
             events::close_ends_the_listeners,
