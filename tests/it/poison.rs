@@ -125,17 +125,21 @@ fn wait_for_empty_lanes(cluster: &Cluster) {
 
 /// Every message of ours comes eleven times in no order, before its job has run and again when it is done.
 fn messages_come_ten_times(kind: BrokerKind) {
-    const JOBS: usize = 20;
+    // Two messages of sixteen and four jobs, and five of one.
+    const TOGETHER: usize = 20;
+    const JOBS: usize = TOGETHER + 5;
+    const MESSAGES: usize = 2 + 5;
     let mut cluster = Cluster::start(kind);
     cluster.role("producer", &["producer"], &[]);
     cluster.role("scheduler", &["scheduler"], &[]);
-    cluster.submit(0..JOBS);
+    cluster.submit(0..TOGETHER);
+    cluster.submit(TOGETHER..JOBS);
     let script = if kind.is_nats() { "repeat_nats.py" } else { "repeat_rabbitmq.py" };
     let script = repository().join("tests/it/clients").join(script).display().to_string();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("messages.json").display().to_string();
     let repeat = |cluster: &Cluster| {
-        let arguments = [script.as_str(), &cluster.broker_url(), &file, &JOBS.to_string()];
+        let arguments = [script.as_str(), &cluster.broker_url(), &file, &MESSAGES.to_string()];
         run(&installed("python/bin/python"), &arguments);
     };
     let assert_one_attempt_each = |cluster: &Cluster, jobs: usize| {

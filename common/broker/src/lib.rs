@@ -143,7 +143,8 @@ pub trait Broker: Send + Sync {
         self.publish(messages).await
     }
 
-    /// Whether messages of a lane wait where every worker may take them: then none that serves the lane idles.
+    /// Whether messages of a lane wait where every worker may take them, or will be able to shortly: then none that serves the
+    /// lane idles.
     async fn waits(&self, lane: Lane) -> Result<bool, BrokerError> {
         Ok(self.depths().await?[lane.index()].ready > 0)
     }

@@ -104,9 +104,12 @@ pub async fn parts_of_a_bundle_can_be_handed_on(fixture: Box<dyn Fixture>) {
         return;
     }
     let broker = fixture.broker();
-    broker.publish(&of("acme", Lane::High, BUNDLE_MAX)).await.unwrap();
+    broker.publish(&of("acme", Lane::High, 2 * BUNDLE_MAX)).await.unwrap();
     assert!(broker.waits(Lane::High).await.unwrap() && !broker.waits(Lane::Low).await.unwrap());
-    let mut parts = unpack(next(&broker, Lane::High).await);
+    let first = next(&broker, Lane::High).await;
+    eventually("the second waits", async || broker.waits(Lane::High).await.unwrap()).await;
+    next(&broker, Lane::High).await.ack().await.unwrap();
+    let mut parts = unpack(first);
     eventually("nothing waits", async || !broker.waits(Lane::High).await.unwrap()).await;
     assert!(parts.iter().all(|part| part.is_part()));
     let running = parts.remove(0);
