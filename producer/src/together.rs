@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use bul_broker::{Broker, Message};
+use bul_broker::{Broker, BrokerError, Message};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -13,6 +15,8 @@ use tokio::sync::oneshot;
 const MANY: usize = 64;
 
 type Answer = Result<(), Arc<str>>;
+/// `Broker::publish`.
+type Publish = dyn Fn(Vec<Message>) -> BoxFuture<'static, Result<(), BrokerError>> + Send + Sync;
 
 /// What waits for the next call.
 #[derive(Default)]
@@ -24,7 +28,7 @@ struct Waiting {
 /// Publishes for many callers.
 #[derive(Clone)]
 pub(crate) struct Together {
-    broker: Arc<dyn Broker>,
+    call: Arc<Publish>,
     waiting: Arc<Mutex<Waiting>>,
     /// To a broker in this process a call costs less than company.
     is_worth_it: bool,
@@ -33,13 +37,17 @@ pub(crate) struct Together {
 impl Together {
     pub(crate) fn new(broker: Arc<dyn Broker>) -> Self {
         let is_worth_it = broker.info().durable;
-        Self { broker, waiting: Arc::default(), is_worth_it }
+        let call = move |messages: Vec<Message>| {
+            let broker = broker.clone();
+            async move { broker.publish(&messages).await }.boxed()
+        };
+        Self { call: Arc::new(call), waiting: Arc::default(), is_worth_it }
     }
 
     /// See `Broker::publish`; the error says what became of the call that took these messages along.
     pub(crate) async fn publish(&self, messages: &[Message]) -> Answer {
         if !self.is_worth_it || messages.len() >= MANY {
-            return told(self.broker.publish(messages).await);
+            return told((self.call)(messages.to_vec()).await);
         }
         let (caller, answer) = oneshot::channel();
         let is_first = {
@@ -58,7 +66,7 @@ impl Together {
         // Whoever was woken by the same commit has its turn first.
         tokio::task::yield_now().await;
         let Waiting { messages, callers } = std::mem::take(&mut *self.waiting.lock());
-        let answer = told(self.broker.publish(&messages).await);
+        let answer = told((self.call)(messages).await);
         for caller in callers {
             // It may have gone away.
             let _ = caller.send(answer.clone());
@@ -66,74 +74,36 @@ impl Together {
     }
 }
 
-fn told(published: Result<(), bul_broker::BrokerError>) -> Answer {
+fn told(published: Result<(), BrokerError>) -> Answer {
     published.map_err(|error| error.to_string().into())
 }
 
 #[cfg(test)]
 mod tests {
-    use async_trait::async_trait;
-    use bul_broker::{BrokerError, BrokerInfo, Delivery, Depth, EventFilter};
-    use bul_job::{Event, JobId, Lane, PublishNo, Queue, TenantId};
-    use futures::stream::BoxStream;
+    use bul_job::{JobId, Lane, PublishNo, TenantId};
     use tokio::sync::Semaphore;
 
     use super::*;
 
-    /// Writes down how many messages each call brought; a call takes until there is a permit for it.
+    /// How many messages each call brought; a call takes until there is a permit for it.
     struct Calls {
         sizes: Mutex<Vec<usize>>,
         permits: Semaphore,
-        is_durable: bool,
-        is_full: bool,
     }
 
-    #[async_trait]
-    impl Broker for Calls {
-        fn info(&self) -> BrokerInfo {
-            let text = String::new;
-            let (version, location, durability) = (text(), text(), text());
-            let (durable, notes) = (self.is_durable, Vec::new());
-            BrokerInfo { kind: "calls", version, location, durable, durability, notes }
-        }
-
-        async fn publish(&self, messages: &[Message]) -> Result<(), BrokerError> {
-            self.sizes.lock().push(messages.len());
-            self.permits.acquire().await.expect("open").forget();
-            if self.is_full { Err(BrokerError::Full("8 messages".into())) } else { Ok(()) }
-        }
-
-        async fn fetch_from(&self, _: &[Queue], _: usize) -> Result<Vec<Box<dyn Delivery>>, BrokerError> {
-            Err(BrokerError::Closed)
-        }
-
-        async fn ready_in(&self, _: &[Queue]) -> Result<(), BrokerError> {
-            Err(BrokerError::Closed)
-        }
-
-        async fn depths(&self) -> Result<[Depth; 4], BrokerError> {
-            Err(BrokerError::Closed)
-        }
-
-        async fn publish_event(&self, _: Event) -> Result<(), BrokerError> {
-            Err(BrokerError::Closed)
-        }
-
-        async fn events(&self, _: EventFilter) -> Result<BoxStream<'static, Event>, BrokerError> {
-            Err(BrokerError::Closed)
-        }
-
-        async fn check(&self) -> Result<(), BrokerError> {
-            Ok(())
-        }
-
-        async fn close(&self) {}
-    }
-
-    fn calls(is_durable: bool, is_full: bool) -> (Arc<Calls>, Together) {
-        let permits = Semaphore::new(0);
-        let calls = Arc::new(Calls { sizes: Mutex::default(), permits, is_durable, is_full });
-        (calls.clone(), Together::new(calls))
+    fn calls(is_worth_it: bool, is_full: bool) -> (Arc<Calls>, Together) {
+        let calls = Arc::new(Calls { sizes: Mutex::default(), permits: Semaphore::new(0) });
+        let told = calls.clone();
+        let call = move |messages: Vec<Message>| {
+            let calls = told.clone();
+            async move {
+                calls.sizes.lock().push(messages.len());
+                calls.permits.acquire().await.expect("open").forget();
+                if is_full { Err(BrokerError::Full("8 messages".into())) } else { Ok(()) }
+            }
+            .boxed()
+        };
+        (calls, Together { call: Arc::new(call), waiting: Arc::default(), is_worth_it })
     }
 
     fn jobs(count: usize) -> Vec<Message> {
@@ -180,8 +150,8 @@ mod tests {
 
     #[tokio::test]
     async fn many_and_what_stays_in_the_process_go_alone() {
-        for (is_durable, count) in [(true, MANY), (false, 1)] {
-            let (calls, together) = calls(is_durable, false);
+        for (is_worth_it, count) in [(true, MANY), (false, 1)] {
+            let (calls, together) = calls(is_worth_it, false);
             calls.permits.add_permits(3);
             let burst: Vec<_> = (0..3).map(|_| tokio::spawn(publish(together.clone(), count))).collect();
             for caller in burst {

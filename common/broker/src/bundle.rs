@@ -16,6 +16,10 @@ use crate::{Message, Payload, Route};
 const SINGLE: u32 = 1;
 /// Form of one that names several.
 const BUNDLE: u32 = 2;
+/// Jobs of a bundle that is read. Publishers make far smaller ones; without a limit one message of whoever may publish here would
+/// become as many deliveries as its bytes can name.
+const READ_MAX: usize = 1_000;
+
 /// What is published as one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parcel<'m>(Vec<&'m Message>);
@@ -113,6 +117,12 @@ pub fn read(form: u32, body: &[u8]) -> Result<Payload, String> {
                 serde_json::from_slice(body).map_err(|error| error.to_string())?;
             if jobs.is_empty() {
                 return Err("it is a bundle without a job".into());
+            }
+            if jobs.len() > READ_MAX {
+                return Err(format!(
+                    "it is a bundle of {} jobs, and at most {READ_MAX} are allowed",
+                    jobs.len()
+                ));
             }
             let message = |(job, publish)| Message { job, tenant: tenant.clone(), lane, publish };
             Ok(Payload::Bundle(jobs.into_iter().map(message).collect()))
@@ -228,6 +238,10 @@ mod tests {
             let error = read(form, body.as_bytes()).unwrap_err();
             assert!(error.contains(expected), "{form} {body}: {error}");
         }
+        let too_many: Vec<Message> = (0..=READ_MAX).map(|_| message("acme", Lane::Low)).collect();
+        let parcel = |count: usize| Parcel(too_many[..count].iter().collect());
+        assert!(read(2, &parcel(READ_MAX).body()).is_ok());
+        assert!(read(2, &parcel(READ_MAX + 1).body()).unwrap_err().contains("a bundle of 1001 jobs"));
         assert_eq!([0, 1, 2, 3].map(is_newer), [false, false, false, true]);
     }
 }
