@@ -50,7 +50,7 @@ impl Source<'_> {
             }
             for (ask, fetched) in futures::future::join_all(asked).await {
                 match fetched {
-                    Ok(got) => self.sort(lanes, &mut open, &ask, got, &mut taken),
+                    Ok(got) => taken.extend(divide(lanes, &mut open, &ask, got)),
                     Err(error) => {
                         open.retain(|other| *other != ask.lane);
                         lanes.leave_alone(ask.lane);
@@ -74,28 +74,6 @@ impl Source<'_> {
             lanes.stock.during(self.broker, ready).await.unwrap_or(Ok(()))?;
         }
         Ok(taken)
-    }
-
-    /// Divides what a lane gave into what there is a slot for and what is kept, and closes the lane if it has no more.
-    fn sort(
-        &self,
-        lanes: &mut Lanes,
-        open: &mut Vec<Lane>,
-        ask: &Ask,
-        mut got: Got,
-        taken: &mut Vec<Box<dyn Delivery>>,
-    ) {
-        // Fewer jobs than wanted in as many messages as were asked for: there may be more.
-        let may_have_more = got.jobs.len() >= ask.wanted || got.messages >= ask.messages;
-        if !may_have_more {
-            open.retain(|other| *other != ask.lane);
-        }
-        if got.has_looked {
-            lanes.helped(ask.lane, may_have_more);
-        }
-        lanes.stock.saw(ask.lane, got.messages, got.jobs.len());
-        lanes.stock.keep(ask.lane, got.jobs.split_off(ask.wanted.min(got.jobs.len())));
-        taken.extend(got.jobs);
     }
 
     /// Jobs of one lane: of the own partitions, and where those lack some, of the others'. A lane's turn is used up before
@@ -135,6 +113,21 @@ impl Source<'_> {
         }
         Ok(())
     }
+}
+
+/// Keeps what there is no slot for and returns the rest; closes the lane if it has no more.
+fn divide(lanes: &mut Lanes, open: &mut Vec<Lane>, ask: &Ask, mut got: Got) -> Vec<Box<dyn Delivery>> {
+    // Fewer jobs than wanted in as many messages as were asked for: there may be more.
+    let may_have_more = got.jobs.len() >= ask.wanted || got.messages >= ask.messages;
+    if !may_have_more {
+        open.retain(|other| *other != ask.lane);
+    }
+    if got.has_looked {
+        lanes.helped(ask.lane, may_have_more);
+    }
+    lanes.stock.saw(ask.lane, got.messages, got.jobs.len());
+    lanes.stock.keep(ask.lane, got.jobs.split_off(ask.wanted.min(got.jobs.len())));
+    got.jobs
 }
 
 async fn within(
